@@ -1,1 +1,8 @@
+//! packstone: a backup repository engine.
+//!
+//! Trees and streams are cut into content-defined chunks, hashed, compressed, encrypted and kept in pack objects, so
+//! that snapshots share their data. `ARCHITECTURE.md` is the map; `format-spec/` describes every stored byte.
+//!
+//! The library never prints, never ends the process and never reads the environment.
 
+pub mod base;

@@ -1,0 +1,128 @@
+//! How the engine tells what it does and what it could not do, without knowing who listens.
+//!
+//! A finding is a problem that does not stop the work. It is never dropped: it is counted where it arises, stored with
+//! the snapshot, and changes the exit code; `Monitor::finding` only makes it visible while the work goes on.
+
+use std::fmt;
+
+/// What is wrong with one object of a source or of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FindingKind {
+    /// It could not be read; the snapshot does not hold it.
+    Unreadable,
+    /// It was listed, and gone when it was to be read.
+    Vanished,
+    /// It changed while it was read; what is stored is a mixture.
+    Changed,
+    /// A part of its metadata could not be read or set.
+    Metadata,
+    /// It could not be created or set while restoring.
+    NotRestored,
+    /// It was left out because the user asked so or because it cannot be stored.
+    LeftOut,
+}
+
+impl FindingKind {
+    /// One word for people and for JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Vanished => "vanished",
+            Self::Changed => "changed",
+            Self::Metadata => "metadata",
+            Self::NotRestored => "not restored",
+            Self::LeftOut => "left out",
+        }
+    }
+}
+
+/// A problem that does not stop the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of problem.
+    pub kind: FindingKind,
+    /// The object, as its path in the source or target; any bytes.
+    pub path: Vec<u8>,
+    /// What was observed.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}: {}", show_path(&self.path), self.kind.word(), self.message)
+    }
+}
+
+/// Shows a path of any bytes on one line: what is not printable UTF-8 becomes `\xNN`, a backslash `\\`.
+pub fn show_path(path: &[u8]) -> String {
+    let mut shown = String::with_capacity(path.len());
+    for part in path.utf8_chunks() {
+        for character in part.valid().chars() {
+            match character {
+                '\\' => shown.push_str("\\\\"),
+                // Also the invisible ones that turn text round, so that a name cannot disguise itself.
+                control
+                    if control.is_control()
+                        || ('\u{200e}'..='\u{200f}').contains(&control)
+                        || ('\u{2028}'..='\u{202e}').contains(&control)
+                        || ('\u{2066}'..='\u{2069}').contains(&control) =>
+                {
+                    let mut bytes = [0; 4];
+                    for byte in control.encode_utf8(&mut bytes).bytes() {
+                        shown.push_str(&format!("\\x{byte:02x}"));
+                    }
+                }
+                other => shown.push(other),
+            }
+        }
+        for byte in part.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    shown
+}
+
+/// Listens to the work of the engine. All methods may be called from many threads at once.
+pub trait Monitor: Send + Sync {
+    /// A problem that does not stop the work.
+    fn finding(&self, _finding: &Finding) {}
+
+    /// Something worth a line in a log, that is not a problem.
+    fn note(&self, _text: &str) {}
+
+    /// Work whose amount has become known: so many more files and bytes are to come.
+    fn expect(&self, _files: u64, _bytes: u64) {}
+
+    /// All amounts given to `expect` are now complete.
+    fn expected_all(&self) {}
+
+    /// Work begins on the object at this path.
+    fn begin(&self, _path: &[u8]) {}
+
+    /// So many more files and bytes are done.
+    fn advance(&self, _files: u64, _bytes: u64) {}
+
+    /// True once the user or the system asked to stop; the engine asks between pieces of work.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Listens to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_any_bytes_stays_on_one_line() {
+        assert_eq!(show_path(b"/etc/passwd"), "/etc/passwd");
+        assert_eq!(show_path("/städte".as_bytes()), "/städte");
+        assert_eq!(show_path(b"a\nb\\c\xff\x1b[0m"), "a\\x0ab\\\\c\\xff\\x1b[0m");
+        assert_eq!(show_path("x\u{202e}y".as_bytes()), "x\\xe2\\x80\\xaey");
+    }
+}

@@ -1,0 +1,83 @@
+//! Named objects: where bytes are kept, and nothing about what they mean.
+//!
+//! What must hold for every storage, and what `contract` proves of each:
+//! 1. An object is there whole or not at all, under its final name, from the moment `put_if_absent` returns.
+//! 2. What a completed `put_if_absent` wrote is seen by every `get` and `list` that starts later, in any process.
+//! 3. Objects are written once. Where creation is atomic, of many creators of one name exactly one succeeds and the
+//!    others get `ErrorKind::Exists`; `capabilities` says whether that is known to hold.
+//! 4. After `barrier` returns, everything that was put before it, by anybody whose objects were listed or read, survives
+//!    a loss of power.
+
+pub mod contract;
+pub mod local;
+pub mod memory;
+mod name;
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+
+use crate::base::Result;
+pub use name::ObjectName;
+
+/// The bytes of a new object: shared slices that are written one after the other and never joined in memory.
+pub type Body = [Bytes];
+
+/// Total length of a body in bytes.
+pub fn body_bytes(body: &Body) -> u64 {
+    body.iter().map(|slice| slice.len() as u64).sum()
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Full name.
+    pub name: ObjectName,
+    /// Size in bytes.
+    pub size_bytes: u64,
+}
+
+/// What a storage can promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Of many creators of one name exactly one succeeds. `false` means: not known to hold.
+    pub atomic_create: bool,
+}
+
+/// A place for named objects.
+///
+/// Errors have the kinds `NotFound` (no such object), `Exists` (name taken), `Denied`, `OutOfSpace`, `Damaged` (the
+/// storage holds something impossible) and `Failed`; each message names the object.
+pub trait Storage: Send + Sync + Debug {
+    /// Creates the object; `Exists` if the name is taken. Nothing is left under the name if it fails.
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()>;
+
+    /// All bytes of an object; an object larger than `size_bytes_max` is refused as `Damaged` before memory is taken.
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>>;
+
+    /// Exactly `length` bytes from `offset`; `Damaged` if the object ends earlier.
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>>;
+
+    /// Calls `visit` for each object whose name begins with `folder` and a slash, in ascending order of names, only
+    /// those after `start_after` if given. A folder that is not there is empty. What is stored under a name that is no
+    /// `ObjectName` is passed over. An error of `visit` ends the listing and is returned.
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()>;
+
+    /// Removes an object; `NotFound` if it is not there.
+    fn delete(&self, name: &ObjectName) -> Result<()>;
+
+    /// Makes all that was put before durable. A failed barrier is final: later puts and barriers fail as well, because
+    /// the system may have dropped the pages it could not write.
+    fn barrier(&self) -> Result<()>;
+
+    /// What this storage can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Where it is, for messages; without secrets.
+    fn location(&self) -> String;
+}
