@@ -6,3 +6,7 @@
 //! The library never prints, never ends the process and never reads the environment.
 
 pub mod base;
+
+pub mod format;
+
+pub mod fsmeta;

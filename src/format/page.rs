@@ -1,0 +1,270 @@
+//! Tree pages (format-spec chapter 8): a directory as a tree of pages that one changed entry hardly moves.
+//!
+//! What must hold: names are sorted bytewise and unique over all pages of a directory; where a page ends depends on
+//! the names and lengths of its entries alone; what a page says of its bundles adds up.
+
+use std::collections::BTreeMap;
+
+use crate::base::ChunkId;
+use crate::base::limits::{CHUNK_BYTES_MAX, PAGE_BYTES_MAX, PAGE_LEVELS_MAX};
+use crate::format::cbor::{KeptPair, MapWriter, Reader, keep_unknown, needed};
+use crate::format::node::{Content, Node, NodeKind, check_name};
+use crate::format::{DecodeError, Decoded, require};
+
+const LEAF: u64 = 1;
+const INNER: u64 = 2;
+
+/// A child of an inner page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// The last name below it.
+    pub last_name: Vec<u8>,
+    /// The child page.
+    pub id: ChunkId,
+}
+
+/// A part of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Entries.
+    Leaf {
+        /// Sorted by name.
+        nodes: Vec<Node>,
+        /// Data chunks that hold the joined contents of tiny files of this page.
+        bundles: Vec<ChunkId>,
+    },
+    /// Pages below it.
+    Inner {
+        /// 1 directly above leaves.
+        level: u8,
+        /// In order of names, at least one.
+        children: Vec<Child>,
+    },
+}
+
+/// The encoding of a leaf from encoded nodes.
+pub fn encode_leaf(nodes: &[Vec<u8>], bundles: &[ChunkId]) -> Vec<u8> {
+    let mut map = MapWriter::new();
+    map.key(0).unsigned(LEAF);
+    let entries = map.key(2).array(nodes.len());
+    for node in nodes {
+        entries.raw(node);
+    }
+    if !bundles.is_empty() {
+        let value = map.key(3).array(bundles.len());
+        for bundle in bundles {
+            value.bytes(bundle.as_bytes());
+        }
+    }
+    map.into_bytes()
+}
+
+/// The encoding of an inner page from encoded children.
+pub fn encode_inner(level: u8, children: &[Vec<u8>]) -> Vec<u8> {
+    let mut map = MapWriter::new();
+    map.key(0).unsigned(INNER);
+    map.key(1).unsigned(level);
+    let entries = map.key(2).array(children.len());
+    for child in children {
+        entries.raw(child);
+    }
+    map.into_bytes()
+}
+
+/// The encoding of one child of an inner page.
+pub fn encode_child(child: &Child) -> Vec<u8> {
+    let mut writer = crate::format::cbor::Writer::new();
+    writer.array(2).bytes(&child.last_name).bytes(child.id.as_bytes());
+    writer.into_bytes()
+}
+
+impl Page {
+    /// Reads a page.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        require(bytes.len() <= PAGE_BYTES_MAX, "PAGE-1", || format!("a page of {} bytes", bytes.len()))?;
+        let mut reader = Reader::new(bytes);
+        let mut kind = None;
+        let mut level = None;
+        let mut entries = None;
+        let mut bundles = None;
+        let mut kept: Vec<KeptPair> = Vec::new();
+        let mut map = reader.map()?;
+        while let Some(key) = map.next(&mut reader)? {
+            match key {
+                0 => kind = Some(reader.unsigned()?),
+                1 => level = Some(reader.narrow::<u8>()?),
+                2 => entries = Some(decode_entries(kind, &mut reader)?),
+                3 => bundles = Some(decode_bundles(&mut reader)?),
+                _ => keep_unknown(key, &mut reader, &mut kept)?,
+            }
+        }
+        reader.end()?;
+        match (needed(entries, "the entries")?, level, bundles) {
+            (Entries::Leaf(nodes), None, bundles) => {
+                let bundles = bundles.unwrap_or_default();
+                check_bundles(&nodes, bundles.len())?;
+                Ok(Self::Leaf { nodes, bundles })
+            }
+            (Entries::Inner(children), Some(level), None) => {
+                require((1..PAGE_LEVELS_MAX).contains(&level), "PAGE-2", || format!("level {level}"))?;
+                Ok(Self::Inner { level, children })
+            }
+            _ => Err(DecodeError::new("PAGE-2", "a field that this type of page does not have")),
+        }
+    }
+
+    /// Name of the last entry below this page; `None` for an empty leaf.
+    pub fn last_name(&self) -> Option<&[u8]> {
+        match self {
+            Self::Leaf { nodes, .. } => nodes.last().map(|node| node.name.as_slice()),
+            Self::Inner { children, .. } => children.last().map(|child| child.last_name.as_slice()),
+        }
+    }
+}
+
+/// The byte range of each bundled file of a leaf: (bundle index, offset in the bundle), by position of its node.
+pub fn bundle_places(nodes: &[Node]) -> BTreeMap<usize, (u32, u64)> {
+    let mut places = BTreeMap::new();
+    let mut current = None;
+    let mut offset = 0;
+    for (position, node) in nodes.iter().enumerate() {
+        if let NodeKind::Regular(regular) = &node.kind
+            && let Content::Bundle(index) = regular.content
+        {
+            if current != Some(index) {
+                current = Some(index);
+                offset = 0;
+            }
+            places.insert(position, (index, offset));
+            offset += regular.size;
+        }
+    }
+    places
+}
+
+enum Entries {
+    Leaf(Vec<Node>),
+    Inner(Vec<Child>),
+}
+
+fn decode_entries(kind: Option<u64>, reader: &mut Reader<'_>) -> Decoded<Entries> {
+    let count = reader.array()?;
+    match needed(kind, "the type of page")? {
+        LEAF => {
+            let mut nodes: Vec<Node> = Vec::new();
+            for _ in 0..count {
+                let node = Node::decode(reader)?;
+                let in_order = nodes.last().is_none_or(|last| last.name < node.name);
+                require(in_order, "PAGE-3", || "names out of order or twice".into())?;
+                nodes.push(node);
+            }
+            Ok(Entries::Leaf(nodes))
+        }
+        INNER => {
+            let mut children: Vec<Child> = Vec::new();
+            for _ in 0..count {
+                reader.array_of(2)?;
+                let child = Child { last_name: reader.bytes()?.to_vec(), id: ChunkId(reader.fixed()?) };
+                check_name(&child.last_name)?;
+                let in_order = children.last().is_none_or(|last| last.last_name < child.last_name);
+                require(in_order, "PAGE-3", || "names out of order or twice".into())?;
+                children.push(child);
+            }
+            require(!children.is_empty(), "PAGE-4", || "an inner page without children".into())?;
+            Ok(Entries::Inner(children))
+        }
+        other => Err(DecodeError::new("PAGE-2", format!("type of page {other}"))),
+    }
+}
+
+fn decode_bundles(reader: &mut Reader<'_>) -> Decoded<Vec<ChunkId>> {
+    let count = reader.array()?;
+    require(count > 0, "PAGE-5", || "an empty list of bundles".into())?;
+    (0..count).map(|_| Ok(ChunkId(reader.fixed()?))).collect()
+}
+
+/// Bundles are used in order, each by at least one file, none longer than a chunk may be: rule PAGE-5.
+fn check_bundles(nodes: &[Node], bundles: usize) -> Decoded<()> {
+    let mut used = 0;
+    let mut length = 0_u64;
+    for node in nodes {
+        let NodeKind::Regular(regular) = &node.kind else { continue };
+        let Content::Bundle(index) = regular.content else { continue };
+        let index = u64::from(index);
+        if index == used {
+            used += 1;
+            length = 0;
+        } else {
+            require(index + 1 == used, "PAGE-5", || format!("bundle {index} after {used} bundles"))?;
+        }
+        length = length.saturating_add(regular.size);
+        require(length <= u64::from(CHUNK_BYTES_MAX), "PAGE-5", || format!("a bundle of {length} bytes"))?;
+    }
+    require(used == bundles as u64, "PAGE-5", || format!("{bundles} bundles of which {used} are used"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::node::tests::regular;
+
+    const ID: ChunkId = ChunkId([9; 32]);
+
+    fn leaf(nodes: &[Node], bundles: &[ChunkId]) -> Vec<u8> {
+        encode_leaf(&nodes.iter().map(Node::encode).collect::<Vec<_>>(), bundles)
+    }
+
+    fn rejected(bytes: &[u8]) -> &'static str {
+        Page::decode(bytes).expect_err("must be refused").rule
+    }
+
+    fn inner(level: u8, names: &[&[u8]]) -> Vec<u8> {
+        let child = |name: &&[u8]| encode_child(&Child { last_name: name.to_vec(), id: ID });
+        encode_inner(level, &names.iter().map(child).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn pages_are_read_back_as_they_were() {
+        assert_eq!(Page::decode(&leaf(&[], &[])), Ok(Page::Leaf { nodes: vec![], bundles: vec![] }));
+        let nodes = [
+            regular(b"a", 5, Content::Bundle(0)),
+            regular(b"b", 0, Content::Empty),
+            regular(b"c", 6, Content::Bundle(0)),
+            regular(b"d", 7, Content::Bundle(1)),
+        ];
+        let page = Page::decode(&leaf(&nodes, &[ID, ID])).expect("a good page");
+        assert_eq!(page.last_name(), Some(b"d".as_slice()));
+        assert_eq!(page, Page::Leaf { nodes: nodes.to_vec(), bundles: vec![ID, ID] });
+        assert_eq!(bundle_places(&nodes), BTreeMap::from([(0, (0, 0)), (2, (0, 5)), (3, (1, 0))]));
+        let page = Page::decode(&inner(1, &[b"a", b"b"])).expect("a good page");
+        assert_eq!(page.last_name(), Some(b"b".as_slice()));
+    }
+
+    #[test]
+    fn every_rule_of_the_chapter_is_enforced() {
+        assert_eq!(rejected(&vec![0; PAGE_BYTES_MAX + 1]), "PAGE-1");
+        assert_eq!(rejected(&inner(0, &[b"a"])), "PAGE-2");
+        assert_eq!(rejected(&inner(16, &[b"a"])), "PAGE-2");
+        assert_eq!(rejected(&[0xa2, 0, 3, 2, 0x80]), "PAGE-2");
+        assert_eq!(rejected(&[0xa3, 0, 1, 1, 1, 2, 0x80]), "PAGE-2");
+        let file = |name: &[u8]| regular(name, 0, Content::Empty);
+        assert_eq!(rejected(&leaf(&[file(b"b"), file(b"a")], &[])), "PAGE-3");
+        assert_eq!(rejected(&leaf(&[file(b"a"), file(b"a")], &[])), "PAGE-3");
+        assert_eq!(rejected(&inner(1, &[b"b", b"a"])), "PAGE-3");
+        assert_eq!(rejected(&inner(1, &[])), "PAGE-4");
+        assert_eq!(rejected(&inner(1, &[b".."])), "NODE-2");
+        let bundled = |name: &[u8], index| regular(name, 5, Content::Bundle(index));
+        for (nodes, bundles) in [
+            (vec![bundled(b"a", 0)], 0),
+            (vec![bundled(b"a", 0)], 2),
+            (vec![bundled(b"a", 1)], 2),
+            (vec![bundled(b"a", 0), bundled(b"b", 1), bundled(b"c", 0)], 2),
+            (vec![regular(b"a", 9 << 20, Content::Bundle(0))], 1),
+        ] {
+            assert_eq!(rejected(&leaf(&nodes, &vec![ID; bundles])), "PAGE-5", "{nodes:?}");
+        }
+        let mut trailing = leaf(&[], &[]);
+        trailing.push(0);
+        assert_eq!(rejected(&trailing), "CBOR-1");
+    }
+}
