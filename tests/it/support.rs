@@ -3,6 +3,9 @@
 //! Nothing here may use the library under test: a mistake in it must never be able to hide itself by being made
 //! twice. A system call that fails where it cannot be expected to is a failed test, so these modules panic.
 
+pub mod dump;
+pub mod generate;
+pub mod mutate;
 pub mod random;
 pub mod scratch;
 pub mod walk;
