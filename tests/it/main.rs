@@ -1,1 +1,4 @@
+//! The integration tests: one binary, one module for each behaviour that is proven from outside of the library.
 
+#[cfg(test)]
+mod support;
