@@ -4,9 +4,9 @@
 //! names the rule, checks lengths before it takes memory, and accepts only bytes that encoding would give again.
 
 pub mod cbor;
-pub mod chunking;
 pub mod collection;
 pub mod config;
+pub mod fields;
 pub mod index;
 pub mod list;
 pub mod names;

@@ -9,4 +9,8 @@ pub mod base;
 
 pub mod format;
 
+pub mod chunker;
+pub mod compress;
+pub mod crypto;
+
 pub mod fsmeta;

@@ -1,0 +1,233 @@
+//! Where content is cut into chunks (format-spec chapter 13).
+//!
+//! What must hold: cut points depend on the bytes, the parameters and the repository's secret table alone, never on how
+//! the bytes arrive; no chunk is longer than the maximum, none but the last shorter than the minimum.
+
+use fastcdc::v2020::{Normalization, cut_gear, select_masks};
+use zeroize::Zeroizing;
+
+use crate::base::Result;
+use crate::format::config::{Chunking, Parameters};
+
+/// Cuts content.
+pub struct Cutter(Method);
+
+enum Method {
+    Gear(Box<Gear>),
+    Fixed { bytes: usize },
+}
+
+struct Gear {
+    min_bytes: usize,
+    average_bytes: usize,
+    max_bytes: usize,
+    mask_small: u64,
+    mask_large: u64,
+    table: Zeroizing<[u64; 256]>,
+    table_shifted: Zeroizing<[u64; 256]>,
+}
+
+impl std::fmt::Debug for Cutter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Cutter(at most {} bytes)", self.max_bytes())
+    }
+}
+
+impl Cutter {
+    /// A cutter for parameters that must be in their ranges, and a secret table.
+    pub fn new(parameters: &Parameters, table: Zeroizing<[u64; 256]>) -> Result<Self> {
+        parameters.check().map_err(|error| error.of_object("the chunker's parameters"))?;
+        Ok(Self(match parameters.chunking {
+            Chunking::Fixed { bytes } => Method::Fixed { bytes: bytes as usize },
+            Chunking::FastCdc { min_bytes, average_bytes, max_bytes } => {
+                let (mask_small, mask_large) = select_masks(average_bytes as usize, Normalization::Level1);
+                let mut table_shifted = table.clone();
+                table_shifted.iter_mut().for_each(|entry| *entry <<= 1);
+                Method::Gear(Box::new(Gear {
+                    min_bytes: min_bytes as usize,
+                    average_bytes: average_bytes as usize,
+                    max_bytes: max_bytes as usize,
+                    mask_small,
+                    mask_large,
+                    table,
+                    table_shifted,
+                }))
+            }
+        }))
+    }
+
+    /// Most bytes of a chunk.
+    pub fn max_bytes(&self) -> usize {
+        match &self.0 {
+            Method::Gear(gear) => gear.max_bytes,
+            Method::Fixed { bytes } => *bytes,
+        }
+    }
+
+    /// Length of the first chunk of `content`, which must be all that is left, or at least `max_bytes` of it.
+    pub fn first_chunk(&self, content: &[u8]) -> usize {
+        match &self.0 {
+            Method::Fixed { bytes } => content.len().min(*bytes),
+            Method::Gear(gear) => {
+                let (_, length) = cut_gear(
+                    content,
+                    gear.min_bytes,
+                    gear.average_bytes,
+                    gear.max_bytes,
+                    gear.mask_small,
+                    gear.mask_large,
+                    gear.mask_small << 1,
+                    gear.mask_large << 1,
+                    &*gear.table,
+                    &*gear.table_shifted,
+                );
+                length
+            }
+        }
+    }
+
+    /// Lengths of the chunks at the front of `content`: all of them if it is all that is left, else those that no
+    /// later byte can change.
+    pub fn chunks(&self, content: &[u8], is_all: bool) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        let mut rest = content;
+        while !rest.is_empty() && (is_all || rest.len() >= self.max_bytes()) {
+            let length = self.first_chunk(rest).clamp(1, rest.len());
+            lengths.push(length);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        lengths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Zeroizing<[u64; 256]> {
+        let mut bytes = [0; 2048];
+        blake3::Hasher::new_keyed(&[7; 32]).finalize_xof().fill(&mut bytes);
+        let mut table = Zeroizing::new([0; 256]);
+        table
+            .iter_mut()
+            .zip(bytes.as_chunks().0)
+            .for_each(|(entry, bytes)| *entry = u64::from_le_bytes(*bytes));
+        table
+    }
+
+    fn content(length: usize) -> Vec<u8> {
+        let mut content = vec![0; length];
+        blake3::Hasher::new_keyed(&[9; 32]).finalize_xof().fill(&mut content);
+        content
+    }
+
+    fn cutter(parameters: Parameters) -> Cutter {
+        Cutter::new(&parameters, table()).expect("good parameters")
+    }
+
+    /// The rule of the specification, written down a second time and as plainly as it can be.
+    fn by_the_book(content: &[u8], table: &[u64; 256], min: usize, average: usize, max: usize) -> usize {
+        let (small, large) = select_masks(average, Normalization::Level1);
+        if content.len() <= min {
+            return content.len();
+        }
+        let end = content.len().min(max);
+        let mut hash = 0_u64;
+        for position in min..end - end % 2 {
+            hash = (hash << 1).wrapping_add(table[content[position] as usize]);
+            let mask = if position < average.min(end) / 2 * 2 { small } else { large };
+            if hash & mask == 0 {
+                return position;
+            }
+        }
+        end
+    }
+
+    #[test]
+    fn cut_points_are_golden() {
+        let lengths = cutter(Parameters::default()).chunks(&content(1_000_000), true);
+        assert_eq!(lengths, GOLDEN_DEFAULT);
+        let lengths = cutter(Parameters::tiny()).chunks(&content(20_000), true);
+        assert_eq!(lengths, GOLDEN_TINY);
+        let zeros = cutter(Parameters::tiny()).chunks(&[0; 20_000], true);
+        assert_eq!(zeros, GOLDEN_ZEROS);
+    }
+
+    const GOLDEN_DEFAULT: [usize; 0] = [];
+    const GOLDEN_TINY: [usize; 0] = [];
+    const GOLDEN_ZEROS: [usize; 0] = [];
+
+    #[test]
+    fn the_rule_of_the_specification_gives_the_same_cut_points() {
+        let content = content(300_000);
+        let table = table();
+        for odd in [0, 1, 2, 3, 1023, 1024, 1025, 2047, 2049, 8191, 8192, 8193, 299_999] {
+            let mut rest = &content[odd..];
+            for length in cutter(Parameters::tiny()).chunks(rest, true) {
+                assert_eq!(by_the_book(rest, &table, 1024, 2048, 8192), length);
+                rest = &rest[length..];
+            }
+            assert!(rest.is_empty());
+        }
+        for length in 0..3000 {
+            let piece = &content[..length];
+            assert_eq!(
+                cutter(Parameters::tiny()).first_chunk(piece),
+                by_the_book(piece, &table, 1024, 2048, 8192)
+            );
+        }
+    }
+
+    #[test]
+    fn cut_points_do_not_depend_on_how_bytes_arrive() {
+        let content = content(200_000);
+        let cutter = cutter(Parameters::tiny());
+        let whole = cutter.chunks(&content, true);
+        for step in [8192, 10_000, 65_536] {
+            let (mut lengths, mut start, mut end) = (Vec::new(), 0, 0);
+            while end < content.len() {
+                end = (end + step).min(content.len());
+                let found = cutter.chunks(&content[start..end], end == content.len());
+                start += found.iter().sum::<usize>();
+                lengths.extend(found);
+            }
+            assert_eq!(lengths, whole, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn an_insertion_moves_few_cut_points() {
+        let content = content(500_000);
+        let cutter = cutter(Parameters::tiny());
+        let ends = |content: &[u8]| {
+            let lengths = cutter.chunks(content, true);
+            let mut from_end = content.len();
+            lengths
+                .into_iter()
+                .map(|length| {
+                    from_end -= length;
+                    from_end
+                })
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let changed = [&content[..100_000], b"inserted", &content[100_000..]].concat();
+        let (before, after) = (ends(&content), ends(&changed));
+        let shared = before.intersection(&after).count();
+        assert!(shared * 100 > before.len() * 70, "{shared} of {}", before.len());
+    }
+
+    #[test]
+    fn fixed_chunks_have_one_size() {
+        let mut parameters = Parameters::tiny();
+        parameters.chunking = Chunking::Fixed { bytes: 512 };
+        assert_eq!(cutter(parameters).chunks(&[1; 1100], true), [512, 512, 76]);
+        assert_eq!(cutter(parameters).chunks(&[1; 1100], false), [512, 512]);
+    }
+
+    #[test]
+    fn odd_parameters_are_refused() {
+        let mut parameters = Parameters::tiny();
+        parameters.chunking = Chunking::FastCdc { min_bytes: 1025, average_bytes: 2048, max_bytes: 8192 };
+        assert!(Cutter::new(&parameters, table()).is_err());
+    }
+}

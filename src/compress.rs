@@ -1,0 +1,131 @@
+//! zstd with bounds (format-spec chapter 6): a segment becomes one frame, or stays as it is.
+//!
+//! What must hold: what is decompressed has exactly the length that was said beforehand, in memory of that length,
+//! through a window that is bounded; anything else is damage.
+
+use std::cell::RefCell;
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::base::limits::ZSTD_WINDOW_LOG_MAX;
+use crate::base::{Error, ErrorKind, Result};
+
+/// The level that balances speed and size for most content.
+pub const DEFAULT_LEVEL: i32 = 3;
+/// A frame that saves less than one part in this many is not worth decompressing later: 3 %.
+const GAIN_DIVISOR: usize = 33;
+/// Bytes that are looked at to guess whether content compresses.
+const SAMPLE_BYTES: usize = 4096;
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Compresses, or says `None` where that gains less than 3 %.
+pub fn compress(content: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
+    let failed = |cause| Error::caused(ErrorKind::Failed, "cannot compress", cause);
+    let worth = content.len() - content.len() / GAIN_DIVISOR;
+    let frame = COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some((kept_level, compressor)) if *kept_level == level => compressor,
+            _ => &mut kept.insert((level, Compressor::new(level).map_err(failed)?)).1,
+        };
+        compressor.compress(content).map_err(failed)
+    })?;
+    Ok((frame.len() < worth).then_some(frame))
+}
+
+/// Decompresses one frame that must give exactly `length` bytes.
+pub fn decompress(frame: &[u8], length: usize) -> Result<Vec<u8>> {
+    let failed =
+        |cause| Error::caused(ErrorKind::Damaged, "a frame does not decompress (format rule PACK-7)", cause);
+    let declared = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
+    if declared != Some(length as u64) {
+        let message = format!("a frame of {declared:?} bytes where {length} must stand (format rule PACK-7)");
+        return Err(Error::damaged(message));
+    }
+    let content = DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => {
+                let mut decompressor = Decompressor::new().map_err(failed)?;
+                decompressor.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
+                kept.insert(decompressor)
+            }
+        };
+        decompressor.decompress(frame, length).map_err(failed)
+    })?;
+    if content.len() != length {
+        let message =
+            format!("a frame of {} bytes where {length} must stand (format rule PACK-7)", content.len());
+        return Err(Error::damaged(message));
+    }
+    Ok(content)
+}
+
+/// Guesses from a sample in the middle whether content is not worth compressing: photographs, archives, ciphertext.
+///
+/// The guess only decides which segment a chunk joins; whether a segment is stored as it is, `compress` decides.
+pub fn looks_incompressible(content: &[u8]) -> bool {
+    let start = content.len().saturating_sub(SAMPLE_BYTES) / 2;
+    let sample = content.get(start..).unwrap_or_default();
+    let sample = sample.get(..SAMPLE_BYTES.min(sample.len())).unwrap_or_default();
+    if sample.len() < SAMPLE_BYTES {
+        return false;
+    }
+    let mut counts = [0_u32; 256];
+    for byte in sample {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    // Of 4096 random bytes each value comes 16 times, give or take 4; the sum of squares is then near 256 · 272.
+    let squares: u64 = counts.iter().map(|count| u64::from(*count) * u64::from(*count)).sum();
+    squares < 256 * 320
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(length: usize) -> Vec<u8> {
+        let mut content = vec![0; length];
+        blake3::Hasher::new_keyed(&[1; 32]).finalize_xof().fill(&mut content);
+        content
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back() {
+        let content = b"one line like the other\n".repeat(1000);
+        let frame = compress(&content, DEFAULT_LEVEL).expect("compresses").expect("gains");
+        assert!(frame.len() < content.len() / 10);
+        assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
+        assert_eq!(compress(&random(100_000), DEFAULT_LEVEL).expect("tried"), None);
+        assert_eq!(compress(&[], DEFAULT_LEVEL).expect("tried"), None);
+    }
+
+    #[test]
+    fn a_frame_of_another_length_is_damage() {
+        let content = vec![0; 1 << 20];
+        let frame = compress(&content, DEFAULT_LEVEL).expect("compresses").expect("gains");
+        for length in [0, 1, content.len() - 1, content.len() + 1] {
+            let error = decompress(&frame, length).expect_err("must be refused");
+            assert_eq!(error.kind(), ErrorKind::Damaged);
+        }
+        for end in 0..frame.len() {
+            assert!(decompress(&frame[..end], content.len()).is_err(), "cut at {end}");
+        }
+        let two = [frame.as_slice(), &frame].concat();
+        assert!(decompress(&two, content.len()).is_err());
+    }
+
+    #[test]
+    fn random_content_looks_incompressible_and_text_does_not() {
+        assert!(looks_incompressible(&random(1 << 16)));
+        assert!(!looks_incompressible(&random(100)));
+        assert!(!looks_incompressible(&b"one line like the other\n".repeat(1000)));
+        let base64: Vec<u8> = random(1 << 16).iter().map(|byte| b'0' + byte % 64).collect();
+        assert!(!looks_incompressible(&base64));
+    }
+}

@@ -1,0 +1,123 @@
+//! Making and opening key slots (format-spec chapter 4).
+//!
+//! What must hold: a wrong secret is told by the commitment, before anything is opened; what a slot holds is bound to
+//! its repository.
+
+use chacha20poly1305::Nonce;
+use chacha20poly1305::aead::AeadInOut;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::base::{Error, ErrorKind, RepositoryId, Result, SlotName, Timestamp};
+use crate::crypto::seal::{cipher, derive};
+use crate::crypto::{Keys, Secret, password, random};
+use crate::format::sealing::{ObjectKind, Role, nonce};
+use crate::format::slot::{PasswordCost, Slot, Way};
+
+/// What opens a slot.
+#[derive(Clone)]
+pub enum Credential {
+    /// A password, stretched with the slot's salt.
+    Password(Zeroizing<Vec<u8>>),
+    /// The content of a key file.
+    KeyFile(Secret),
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Password(_) => "Password(…)",
+            Self::KeyFile(_) => "KeyFile(…)",
+        })
+    }
+}
+
+impl Credential {
+    fn secret(&self, way: Way, salt: &[u8; 32]) -> Result<Option<Secret>> {
+        match (self, way) {
+            (Self::Password(text), Way::Password(cost)) => password::stretch(text, salt, cost).map(Some),
+            (Self::KeyFile(secret), Way::KeyFile) => Ok(Some(secret.clone())),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn additional(repository: &RepositoryId) -> Vec<u8> {
+    [ObjectKind::Slot.head().as_slice(), repository.as_bytes()].concat()
+}
+
+/// The name of a slot: the first eight bytes of BLAKE3 of its bytes.
+pub fn slot_name(bytes: &[u8]) -> SlotName {
+    let hash = blake3::hash(bytes);
+    SlotName(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+}
+
+/// Seals the keys for a credential; passwords at the given cost.
+pub fn make_slot(
+    keys: &Keys,
+    credential: &Credential,
+    cost: PasswordCost,
+    repository: &RepositoryId,
+    label: &str,
+    created: Timestamp,
+) -> Result<Vec<u8>> {
+    let way = match credential {
+        Credential::Password(_) => Way::Password(cost),
+        Credential::KeyFile(_) => Way::KeyFile,
+    };
+    let salt = random::array()?;
+    let secret = credential.secret(way, &salt)?.ok_or_else(cannot_seal)?;
+    let (key, commitment) = derive(&secret, &salt, repository);
+    let mut sealed = keys.to_bundle(label, created);
+    // Room for the tag first, so that no copy of the plaintext is left behind by growing.
+    sealed.reserve_exact(crate::format::sealing::TAG_BYTES);
+    cipher(&key)
+        .encrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *sealed)
+        .map_err(|_| cannot_seal())?;
+    Ok(Slot { way, salt, commitment, sealed: std::mem::take(&mut *sealed) }.encode())
+}
+
+fn cannot_seal() -> Error {
+    Error::new(ErrorKind::Failed, "cannot seal a key slot")
+}
+
+/// Opens a slot; `None` if the credential is not the one it was made for.
+pub fn open_slot(slot: &Slot, credential: &Credential, repository: &RepositoryId) -> Result<Option<Keys>> {
+    let Some(secret) = credential.secret(slot.way, &slot.salt)? else { return Ok(None) };
+    let (key, commitment) = derive(&secret, &slot.salt, repository);
+    if !bool::from(commitment.ct_eq(&slot.commitment)) {
+        return Ok(None);
+    }
+    let mut plaintext = Zeroizing::new(slot.sealed.clone());
+    cipher(&key)
+        .decrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *plaintext)
+        .map_err(|_| Error::damaged("the sealed keys do not open (format rule SLOT-7)"))?;
+    Keys::from_bundle(&plaintext).map(Some).map_err(|error| error.of_object("the keys of a key slot"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
+
+    #[test]
+    fn a_slot_opens_for_its_credential_alone() {
+        let keys = Keys::generate().expect("keys");
+        let repository = RepositoryId([1; 16]);
+        let password = |text: &[u8]| Credential::Password(Zeroizing::new(text.to_vec()));
+        let key_file = |byte| Credential::KeyFile(Secret::new([byte; 32]));
+        for (right, wrong) in [(password(b"right"), password(b"wrong")), (key_file(1), key_file(2))] {
+            let bytes =
+                make_slot(&keys, &right, CHEAP, &repository, "x", Timestamp::default()).expect("a slot");
+            let slot = Slot::decode(&bytes).expect("a slot");
+            assert_eq!(open_slot(&slot, &right, &repository).expect("tried"), Some(keys.clone()));
+            assert_eq!(open_slot(&slot, &wrong, &repository).expect("tried"), None);
+            assert_eq!(open_slot(&slot, &right, &RepositoryId([2; 16])).expect("tried"), None);
+            let mut damaged = slot.clone();
+            damaged.sealed[5] ^= 1;
+            assert!(open_slot(&damaged, &right, &repository).is_err());
+        }
+        assert_eq!(format!("{:?}", password(b"hidden")), "Password(…)");
+    }
+}
