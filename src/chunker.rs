@@ -153,9 +153,9 @@ mod tests {
         assert_eq!(zeros, GOLDEN_ZEROS);
     }
 
-    const GOLDEN_DEFAULT: [usize; 0] = [];
-    const GOLDEN_TINY: [usize; 0] = [];
-    const GOLDEN_ZEROS: [usize; 0] = [];
+    const GOLDEN_DEFAULT: [usize; 8] = [151205, 163973, 149554, 235937, 46166, 44330, 192253, 16582];
+    const GOLDEN_TINY: [usize; 8] = [2310, 2613, 2093, 1520, 2298, 2078, 3557, 3531];
+    const GOLDEN_ZEROS: [usize; 3] = [8192, 8192, 3616];
 
     #[test]
     fn the_rule_of_the_specification_gives_the_same_cut_points() {
