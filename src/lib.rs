@@ -14,3 +14,5 @@ pub mod compress;
 pub mod crypto;
 
 pub mod fsmeta;
+
+pub mod source;
