@@ -10,3 +10,5 @@ pub mod base;
 pub mod format;
 
 pub mod fsmeta;
+
+pub mod ops;

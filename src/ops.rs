@@ -1,0 +1,3 @@
+//! What users ask for, one module each.
+
+pub mod restore;
