@@ -331,6 +331,11 @@ fn ownership_is_left_alone_on_request() {
         [format!("set-user-id bit not set, because the owner is {owner} instead of 54321")]
     );
     assert_eq!(seen(&path), (0o755, owner, own(0).gid, BEFORE_1970));
+    let path = base.path().join("directory");
+    let metadata = foreign(0o2755);
+    let attributes = Attributes { metadata: &metadata, xattrs: &[] };
+    assert_eq!(apply_to_fd(new_directory(&path).as_fd(), &attributes, &options), NO_PROBLEM);
+    assert_eq!(seen(&path).0, 0o2755);
 }
 
 #[test]

@@ -321,24 +321,27 @@ fn without_privilege_a_tree_is_restored_too() {
 
 #[test]
 fn the_umask_does_not_matter() {
-    // The umask belongs to the whole process, so the test runs itself again in a process of its own.
+    // The umask belongs to the whole process, so the test runs itself again in processes of their own.
+    const UMASKS: [&str; 2] = ["0777", "0377"];
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    if status.lines().any(|line| line == "Umask:\t0777") {
-        under_the_tightest_umask();
+    if UMASKS.iter().any(|umask| status.contains(&format!("Umask:\t{umask}\n"))) {
+        under_a_tight_umask();
         return;
     }
-    let this = "ops::restore::target::tests::the_umask_does_not_matter";
-    let output = std::process::Command::new("sh")
-        .args(["-c", "umask 0777; exec \"$0\" --exact \"$1\""])
-        .arg(std::env::current_exe().unwrap())
-        .arg(this)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    for umask in UMASKS {
+        let this = "ops::restore::target::tests::the_umask_does_not_matter";
+        let output = std::process::Command::new("sh")
+            .args(["-c", "umask \"$1\"; exec \"$0\" --exact \"$2\""])
+            .arg(std::env::current_exe().unwrap())
+            .args([umask, this])
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && printed.contains("1 passed"), "{umask}: {printed}");
+    }
 }
 
-fn under_the_tightest_umask() {
+fn under_a_tight_umask() {
     let base = shared_directory();
     fs::set_permissions(base.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let parent = base.path().join("parent");
@@ -391,10 +394,36 @@ fn closed_directories_are_found_again_and_few_stay_open() {
 }
 
 #[test]
+fn many_threads_write_through_one_target() {
+    let base = tempfile::tempdir().unwrap();
+    let target = Target::open_bounded(base.path(), 1).unwrap();
+    let shared: Vec<_> = (0..3).map(|name| target.create_directory(ROOT, &[b'a' + name]).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (target, shared) = (&target, &shared);
+            scope.spawn(move || {
+                for round in 0..60 {
+                    let name = format!("{thread}-{round}");
+                    let outer = shared[(thread + round) % shared.len()];
+                    let own_directory = target.create_directory(outer, name.as_bytes()).unwrap();
+                    write_file(target, own_directory, b"file", name.as_bytes()).unwrap();
+                    assert_eq!(target.finish_directory(own_directory, &plain(&own(0o755)), &ALL), NO_PROBLEM);
+                }
+            });
+        }
+    });
+    for (thread, round) in (0..4).flat_map(|thread| (0..60).map(move |round| (thread, round))) {
+        let name = format!("{thread}-{round}");
+        let outer = ["a", "b", "c"][(thread + round) % 3];
+        assert_eq!(fs::read(base.path().join(outer).join(&name).join("file")).unwrap(), name.as_bytes());
+    }
+}
+
+#[test]
 fn a_tree_deeper_than_any_path_is_restored() {
     const DEPTH: usize = 2500;
     let base = tempfile::tempdir().unwrap();
-    let target = Target::open_bounded(base.path(), 16).unwrap();
+    let target = Target::open(base.path()).unwrap();
     let name = [b'n'; 200];
     let mut numbers = vec![ROOT];
     for depth in 0..DEPTH {
