@@ -1,0 +1,4 @@
+//! What users ask for, one module each.
+
+pub mod backup;
+pub mod restore;

@@ -1,0 +1,3 @@
+//! Gives back what a snapshot holds.
+
+pub mod target;
