@@ -6,3 +6,4 @@
 //! The library never prints, never ends the process and never reads the environment.
 
 pub mod base;
+pub mod storage;
