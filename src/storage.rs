@@ -9,6 +9,7 @@
 //!    a loss of power.
 
 pub mod contract;
+pub mod local;
 pub mod memory;
 mod name;
 mod refusal;
