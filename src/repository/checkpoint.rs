@@ -47,8 +47,7 @@ impl Checkpoints {
         let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         waiting.entries += pack.entries.len();
         waiting.packs.push(pack);
-        let is_due =
-            waiting.entries * ENTRY_BYTES >= RUN_BYTES || waiting.since.elapsed() >= self.interval;
+        let is_due = waiting.entries * ENTRY_BYTES >= RUN_BYTES || waiting.since.elapsed() >= self.interval;
         is_due.then(|| waiting.take())
     }
 

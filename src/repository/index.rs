@@ -47,9 +47,13 @@ impl Repository {
         let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
         let cached = path.as_deref().and_then(|path| Table::open(path, &key));
         let cached = cached.filter(|table| table.runs().iter().all(|run| listed.contains_key(run)));
-        let known: BTreeSet<ContentName> = cached.as_ref().map(Table::runs).unwrap_or_default().into_iter().collect();
-        let missing: Vec<(ContentName, u64)> =
-            listed.iter().filter(|(name, _)| !known.contains(name)).map(|(name, size)| (*name, *size)).collect();
+        let known: BTreeSet<ContentName> =
+            cached.as_ref().map(Table::runs).unwrap_or_default().into_iter().collect();
+        let missing: Vec<(ContentName, u64)> = listed
+            .iter()
+            .filter(|(name, _)| !known.contains(name))
+            .map(|(name, size)| (*name, *size))
+            .collect();
         if missing.is_empty()
             && let Some(table) = cached
         {

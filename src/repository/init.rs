@@ -80,7 +80,8 @@ impl Repository {
         let covered = config.encode();
         let code = keys.config_code(config.generation, &name, &covered)?;
         let object = Bytes::from([covered.as_slice(), &code].concat());
-        let creation = create(&*storage, &object_name(&name)?, &[object]).wrap(|| "cannot write the config")?;
+        let creation =
+            create(&*storage, &object_name(&name)?, &[object]).wrap(|| "cannot write the config")?;
         if creation == Creation::Taken {
             return Err(exists(&*storage, FIRST_CONFIG));
         }
@@ -90,6 +91,7 @@ impl Repository {
 }
 
 fn exists(storage: &dyn Storage, number: u32) -> Error {
-    let message = format!("there is a repository at {} already ({})", storage.location(), names::config(number));
+    let message =
+        format!("there is a repository at {} already ({})", storage.location(), names::config(number));
     Error::new(ErrorKind::Exists, message)
 }

@@ -88,9 +88,15 @@ impl Repository {
     }
 
     /// Opens an object whose content is one CBOR item, and gives that item.
-    pub(super) fn open_record(&self, kind: ObjectKind, name: &str, object: &[u8]) -> Result<(Header, Vec<u8>)> {
+    pub(super) fn open_record(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        object: &[u8],
+    ) -> Result<(Header, Vec<u8>)> {
         let (header, mut body) = self.open_sealed(kind, Some(name), object, &format!("object {name}"))?;
-        let content_bytes = record_bytes(&body).map_err(|error| error.of_object(&format!("object {name}")))?;
+        let content_bytes =
+            record_bytes(&body).map_err(|error| error.of_object(&format!("object {name}")))?;
         body.truncate(content_bytes);
         Ok((header, body))
     }

@@ -54,7 +54,8 @@ impl Repository {
         let keys = find_keys(&*storage, &config, credential)?;
         let expected = keys.config_code(config.generation, &name, covered)?;
         if !bool::from(expected.ct_eq(code)) {
-            let message = format!("cannot use object {name}: its code does not fit its bytes (format rule CFG-2)");
+            let message =
+                format!("cannot use object {name}: its code does not fit its bytes (format rule CFG-2)");
             return Err(Error::damaged(message));
         }
         let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
@@ -72,7 +73,8 @@ fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) ->
     let mut tried = 0;
     let mut damaged = None;
     for name in slots.iter().take(SLOTS_MAX) {
-        let opened = read_slot(storage, name).and_then(|slot| open_slot(&slot, credential, &config.repository));
+        let opened =
+            read_slot(storage, name).and_then(|slot| open_slot(&slot, credential, &config.repository));
         match opened.wrap(|| format!("cannot use key slot {name}")) {
             Ok(Some(keys)) => return Ok(keys),
             Ok(None) => tried += 1,

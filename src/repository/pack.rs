@@ -66,7 +66,11 @@ impl Repository {
             directory.segments.push(row);
             let segment_number = narrow(number as u64)?;
             let rows = segment.chunks.iter();
-            let rows = rows.map(|(id, raw_bytes)| ChunkRow { id: *id, segment: segment_number, raw_bytes: *raw_bytes });
+            let rows = rows.map(|(id, raw_bytes)| ChunkRow {
+                id: *id,
+                segment: segment_number,
+                raw_bytes: *raw_bytes,
+            });
             directory.chunks.extend(rows);
             body.push(Bytes::from(sealed));
         }
@@ -79,7 +83,8 @@ impl Repository {
         }
         let size_bytes = directory.pack_bytes();
         let encoded = directory.encode();
-        let reread = Directory::decode(&encoded, size_bytes).map_err(|error| error.of_object("a new pack"))?;
+        let reread =
+            Directory::decode(&encoded, size_bytes).map_err(|error| error.of_object("a new pack"))?;
         if reread != directory {
             return Err(Error::damaged("the directory of a new pack does not read back as it was"));
         }
@@ -158,8 +163,10 @@ pub(super) fn decode_segment(opened: Vec<u8>, codec: Codec, raw_bytes: usize) ->
         Codec::Zstd => compress::decompress(&opened, raw_bytes),
         Codec::Raw if opened.len() == raw_bytes => Ok(opened),
         Codec::Raw => {
-            let message =
-                format!("a segment of {} bytes where {raw_bytes} must stand (format rule PACK-7)", opened.len());
+            let message = format!(
+                "a segment of {} bytes where {raw_bytes} must stand (format rule PACK-7)",
+                opened.len()
+            );
             Err(Error::damaged(message))
         }
     }

@@ -120,7 +120,9 @@ impl<'r> Reader<'r> {
 
     fn slice(&self, segment: &Segment, kind: ChunkKind, id: &ChunkId, place: Place) -> Result<Vec<u8>> {
         if segment.kind != kind {
-            return Err(Error::damaged(format!("chunk {id} is in a pack of another kind (format rule INDEX-7)")));
+            return Err(Error::damaged(format!(
+                "chunk {id} is in a pack of another kind (format rule INDEX-7)"
+            )));
         }
         let placement = Placement {
             segment: SegmentKey { pack: place.pack, segment: place.segment },
@@ -131,7 +133,12 @@ impl<'r> Reader<'r> {
     }
 
     /// The bytes of a chunk in a segment that was read for it; its hash is compared.
-    pub fn chunk_of<'s>(&self, segment: &'s Segment, id: &ChunkId, placement: &Placement) -> Result<&'s [u8]> {
+    pub fn chunk_of<'s>(
+        &self,
+        segment: &'s Segment,
+        id: &ChunkId,
+        placement: &Placement,
+    ) -> Result<&'s [u8]> {
         let start = placement.offset as usize;
         let content = segment.raw.get(start..start.saturating_add(placement.length as usize));
         match content {
@@ -164,7 +171,12 @@ impl<'r> Reader<'r> {
         Ok(results)
     }
 
-    fn read_segments(&self, table: &Table, pack_number: u32, numbers: &[u32]) -> Result<Vec<Result<Segment>>> {
+    fn read_segments(
+        &self,
+        table: &Table,
+        pack_number: u32,
+        numbers: &[u32],
+    ) -> Result<Vec<Result<Segment>>> {
         let not_indexed = || Error::damaged(format!("the local index has no pack {pack_number}"));
         let pack = table.pack(pack_number).ok_or_else(not_indexed)?;
         let name = object_name(&names::pack(&pack.name))?;
@@ -183,7 +195,8 @@ impl<'r> Reader<'r> {
                 .iter()
                 .take_while(|(_, row)| {
                     let next = u64::from(row.offset) + u64::from(row.stored_bytes);
-                    let joins = u64::from(row.offset) == end && (end == start || next - start <= FETCH_BYTES_MAX);
+                    let joins =
+                        u64::from(row.offset) == end && (end == start || next - start <= FETCH_BYTES_MAX);
                     if joins {
                         end = next;
                     }

@@ -255,7 +255,8 @@ impl Session<'_> {
             closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
         }
         for kind in [ChunkKind::Data, ChunkKind::Tree] {
-            let rest = std::mem::take(&mut *self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner));
+            let rest =
+                std::mem::take(&mut *self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner));
             if !rest.is_empty() {
                 self.publish_pack(kind, rest, true)?;
             }
@@ -306,11 +307,15 @@ impl Session<'_> {
 
     fn put_commit(&self, commit: &Commit) -> Result<()> {
         let name = names::commit(&self.id);
-        let object = self.repository.seal_record(ObjectKind::Commit, self.id, Some(&name), commit.encode())?;
+        let object =
+            self.repository.seal_record(ObjectKind::Commit, self.id, Some(&name), commit.encode())?;
         match create(&*self.repository.storage, &object_name(&name)?, &[object])? {
             Creation::Ours => Ok(()),
             Creation::Taken => {
-                let message = format!("session {} was ended by another process; its snapshot is not committed", self.id);
+                let message = format!(
+                    "session {} was ended by another process; its snapshot is not committed",
+                    self.id
+                );
                 Err(Error::new(ErrorKind::Fenced, message))
             }
         }

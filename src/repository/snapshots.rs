@@ -95,13 +95,16 @@ impl SnapshotList {
                 not_found(format!("there is no snapshot {wanted}: the newest one's group has {count}"))
             });
         }
-        let is_prefix = !wanted.is_empty() && wanted.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let mut matching = self.visible.iter().filter(|entry| is_prefix && entry.id.hex().starts_with(wanted));
+        let is_prefix =
+            !wanted.is_empty() && wanted.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let mut matching =
+            self.visible.iter().filter(|entry| is_prefix && entry.id.hex().starts_with(wanted));
         match (matching.next(), matching.next()) {
             (Some(entry), None) => Ok(entry),
-            (Some(_), Some(_)) => {
-                Err(Error::new(ErrorKind::Usage, format!("{wanted} is the beginning of more than one snapshot's id")))
-            }
+            (Some(_), Some(_)) => Err(Error::new(
+                ErrorKind::Usage,
+                format!("{wanted} is the beginning of more than one snapshot's id"),
+            )),
             (None, _) => {
                 let damaged = self.damaged.iter().find(|(id, _)| is_prefix && id.hex().starts_with(wanted));
                 Err(match damaged {
@@ -114,7 +117,8 @@ impl SnapshotList {
 
     /// The snapshots of the same host, job and paths, in order of generation, then time.
     pub fn group_of(&self, like: &Snapshot) -> Vec<&SnapshotEntry> {
-        let mut group: Vec<_> = self.visible.iter().filter(|entry| group_key(&entry.snapshot) == group_key(like)).collect();
+        let mut group: Vec<_> =
+            self.visible.iter().filter(|entry| group_key(&entry.snapshot) == group_key(like)).collect();
         group.sort_by_key(|entry| (entry.snapshot.generation, entry.snapshot.time, entry.id));
         group
     }

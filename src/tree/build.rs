@@ -166,7 +166,12 @@ impl<'s> DirectoryBuilder<'s> {
         }
         let mut position = 0;
         loop {
-            let above_is_empty = self.inner.get(position + 1..).unwrap_or_default().iter().all(|level| level.children.is_empty());
+            let above_is_empty = self
+                .inner
+                .get(position + 1..)
+                .unwrap_or_default()
+                .iter()
+                .all(|level| level.children.is_empty());
             let Some(level) = self.inner.get(position) else {
                 return Err(Error::new(ErrorKind::Failed, "a directory without a root page"));
             };

@@ -93,7 +93,8 @@ impl<'r> Tree<'r> {
                 crate::base::monitor::show_path(&bytes)
             };
             let not_found = |why: &str| Error::new(ErrorKind::NotFound, format!("{} {why}", shown()));
-            let entry = self.find_entry(&directory, name)?.ok_or_else(|| not_found("is not in the snapshot"))?;
+            let entry =
+                self.find_entry(&directory, name)?.ok_or_else(|| not_found("is not in the snapshot"))?;
             if components.peek().is_none() {
                 return Ok(entry);
             }
@@ -165,7 +166,9 @@ pub(crate) fn check_length(id: &ChunkId, found: u64, expected: u64) -> Result<()
     if found == expected {
         return Ok(());
     }
-    Err(Error::damaged(format!("chunk {id} has {found} bytes where {expected} must stand (format rule CHUNK-2)")))
+    Err(Error::damaged(format!(
+        "chunk {id} has {found} bytes where {expected} must stand (format rule CHUNK-2)"
+    )))
 }
 
 fn check_level(id: &ChunkId, expected: Option<u8>, found: u8) -> Result<()> {
@@ -225,7 +228,8 @@ impl DirectoryEntries<'_> {
     fn open_next(&mut self, pending: Pending) -> Result<()> {
         let Pending { id, level, last_name } = pending;
         let page = self.tree.page(&id)?;
-        let misnamed = || Error::damaged(format!("tree page {id} ends with another name (format rule PAGE-7)"));
+        let misnamed =
+            || Error::damaged(format!("tree page {id} ends with another name (format rule PAGE-7)"));
         if last_name.is_some_and(|last_name| page.last_name() != Some(&last_name)) {
             return Err(misnamed());
         }

@@ -25,8 +25,9 @@ impl Budget {
     /// Takes one entry out of the budget.
     pub fn spend(&mut self, entry: &Entry) -> Result<()> {
         let left = self.nodes.checked_sub(1).zip(self.bytes.checked_sub(entry.node.size()));
-        let (nodes, bytes) =
-            left.ok_or_else(|| Error::damaged("the tree holds more than its snapshot says (format rule SNAP-6)"))?;
+        let (nodes, bytes) = left.ok_or_else(|| {
+            Error::damaged("the tree holds more than its snapshot says (format rule SNAP-6)")
+        })?;
         *self = Self { nodes, bytes };
         Ok(())
     }

@@ -127,7 +127,12 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
 }
 
 /// Hands a finished node, or nothing, to where it goes.
-fn complete<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, goal: Goal<'s>, node: Option<Node>) {
+fn complete<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    goal: Goal<'s>,
+    node: Option<Node>,
+) {
     match goal {
         Goal::Parent(parent, slot) => parent.fill(run, scope, slot, node.map(|node| (node, None))),
         Goal::Root(path) => {
@@ -155,13 +160,19 @@ fn advance<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task
                 files.push((slot, listed));
             } else if run.left_out.contains(&(listed.stat.device, listed.stat.inode)) {
                 let path = task.path.join(Some(&listed.name));
-                run.monitor.note(&format!("left out: {} (the repository or cache in use)", crate::base::monitor::show_path(&path)));
+                run.monitor.note(&format!(
+                    "left out: {} (the repository or cache in use)",
+                    crate::base::monitor::show_path(&path)
+                ));
             } else {
                 directories.push((slot, listed.name));
             }
         }
         let count = files.len() + directories.len();
-        task.slots.lock().unwrap_or_else(PoisonError::into_inner).resize_with(count.max(RANGE_ENTRIES), Slot::default);
+        task.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .resize_with(count.max(RANGE_ENTRIES), Slot::default);
         task.progress.lock().unwrap_or_else(PoisonError::into_inner).files = Some(files);
         if !directories.is_empty() {
             // All are counted before the first can finish.
@@ -236,7 +247,11 @@ fn begin_files<'s: 'scope, 'scope>(
     }
 }
 
-fn range_done<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task: &Arc<DirectoryTask<'s>>) {
+fn range_done<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    task: &Arc<DirectoryTask<'s>>,
+) {
     match task.push_range() {
         Ok(()) => advance(run, scope, task),
         Err(error) => run.fail(error),

@@ -94,7 +94,7 @@ pub(super) struct Piece {
 fn read_content(open: &OpenFile) -> Result<Piece> {
     let total: u64 = open.pieces().iter().map(|piece| piece.length).sum();
     let mut bytes = vec![0; usize::try_from(total).unwrap_or(usize::MAX)];
-    let mut filled = 0;
+    let mut filled = 0_usize;
     for piece in open.pieces() {
         let length = usize::try_from(piece.length).unwrap_or(usize::MAX);
         let Some(buffer) = bytes.get_mut(filled..filled.saturating_add(length)) else { break };
@@ -224,7 +224,7 @@ fn read_special(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(error)),
         Err(error) => CapturedXattrs { attributes: Vec::new(), problems: vec![error.chain().join(": ")] },
     };
-    node(run, source, path, listed.name.clone(), kind, &listed.stat, xattrs).map(Ok)
+    node(run, source, path, listed.name.clone(), kind, &listed.stat, xattrs).map(|node| Ok((node, None)))
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub(super) fn check_any_exists(paths: &[PathBuf]) -> Result<()> {
     for path in paths {
         match std::fs::symlink_metadata(path) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                missing.get_or_insert_with(|| Error::system(format!("there is no {}", path.display()), cause));
+                missing
+                    .get_or_insert_with(|| Error::system(format!("there is no {}", path.display()), cause));
             }
             _ => return Ok(()),
         }
@@ -67,8 +68,9 @@ pub(super) fn begin<'s: 'scope, 'scope>(
         return directory::begin(run, scope, Found { opened, path: link, depth: 0, source, goal });
     };
     let name = name.as_bytes().to_vec();
-    let listed = Directory::open_absolute(parent)
-        .and_then(|directory| directory.stat_at(&name).map(|stat| (directory, Listed { name: name.clone(), stat })));
+    let listed = Directory::open_absolute(parent).and_then(|directory| {
+        directory.stat_at(&name).map(|stat| (directory, Listed { name: name.clone(), stat }))
+    });
     match listed {
         Err(error) => {
             run.unreadable(source, source.path.clone(), &error);

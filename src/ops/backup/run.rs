@@ -206,7 +206,11 @@ impl<'s> Run<'s> {
             let id = self.session.store(ChunkKind::Data, &value)?.id;
             Ok(XattrValue::Chunk(ChunkRef { id, length: value.len() as u64 }))
         };
-        captured.attributes.into_iter().map(|(name, value)| Ok(Xattr { name, value: stored(value)? })).collect()
+        captured
+            .attributes
+            .into_iter()
+            .map(|(name, value)| Ok(Xattr { name, value: stored(value)? }))
+            .collect()
     }
 }
 

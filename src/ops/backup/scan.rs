@@ -2,8 +2,9 @@
 //!
 //! What must hold: it only counts; what it cannot read it passes over, as the backup itself will tell.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::base::{Monitor, Result};
 use crate::fsmeta::capture::StatKind;
@@ -14,30 +15,32 @@ const STEP_ENTRIES: usize = 1024;
 
 /// Counts all files below some paths and tells the monitor what to expect.
 pub fn scan(paths: &[PathBuf], left_out: &[(u64, u64)], monitor: &dyn Monitor) {
-    let mut waiting: Vec<Directory> = Vec::new();
+    // Paths, not descriptors, of which there are few.
+    let mut waiting: Vec<PathBuf> = Vec::new();
     for path in paths {
         match std::fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => waiting.extend(Directory::open_absolute(path)),
+            Ok(metadata) if metadata.is_dir() => waiting.push(path.clone()),
             Ok(metadata) => monitor.expect(1, if metadata.is_file() { metadata.len() } else { 0 }),
             Err(_) => {}
         }
     }
-    while let Some(directory) = waiting.pop() {
+    while let Some(path) = waiting.pop() {
         if monitor.cancelled() {
             return;
         }
         // An unreadable directory is a finding of the backup.
-        let _ = scan_directory(&Arc::new(directory), left_out, monitor, &mut waiting);
+        let _ = scan_directory(&path, left_out, monitor, &mut waiting);
     }
     monitor.expected_all();
 }
 
 fn scan_directory(
-    directory: &Arc<Directory>,
+    path: &Path,
     left_out: &[(u64, u64)],
     monitor: &dyn Monitor,
-    waiting: &mut Vec<Directory>,
+    waiting: &mut Vec<PathBuf>,
 ) -> Result<()> {
+    let directory = Directory::open_absolute(path)?;
     let names = directory.names()?;
     let mut begin = 0;
     while begin < names.len() {
@@ -46,7 +49,7 @@ fn scan_directory(
         for listed in directory.entries(&names, begin..end).entries {
             match listed.stat.kind {
                 StatKind::Directory if left_out.contains(&(listed.stat.device, listed.stat.inode)) => {}
-                StatKind::Directory => waiting.extend(directory.open_child(&listed.name)),
+                StatKind::Directory => waiting.push(path.join(OsStr::from_bytes(&listed.name))),
                 StatKind::Regular => {
                     files += 1;
                     bytes += listed.stat.size;
@@ -58,11 +61,4 @@ fn scan_directory(
         begin = end;
     }
     Ok(())
-}
-
-/// The device and inode numbers of a directory, to leave it out.
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
 }

@@ -48,10 +48,10 @@ pub(super) fn take_stream(
     let since = Stopwatch::start();
     let path = [b"/".as_slice(), &components.join(&b'/')].concat();
     monitor.begin(&path);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(run::worker_count(options.workers))
-        .build()
-        .map_err(|cause| crate::base::Error::caused(crate::base::ErrorKind::Failed, "cannot start threads", cause))?;
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(run::worker_count(options.workers)).build().map_err(
+            |cause| crate::base::Error::caused(crate::base::ErrorKind::Failed, "cannot start threads", cause),
+        )?;
     let (content, size) = store(session, input.reader, &pool, monitor)?;
     (input.end)().wrap(|| "the stream did not end well; no snapshot was made")?;
     if monitor.cancelled() {
@@ -76,7 +76,13 @@ pub(super) fn take_stream(
     let mut tree = crate::base::ChunkId([0; 32]);
     for (depth, name) in components.iter().rev().enumerate() {
         let node = match depth {
-            0 => Node { name: name.clone(), kind, metadata: metadata.clone(), xattrs: Vec::new(), kept: Vec::new() },
+            0 => Node {
+                name: name.clone(),
+                kind,
+                metadata: metadata.clone(),
+                xattrs: Vec::new(),
+                kept: Vec::new(),
+            },
             _ => bare_directory(name.clone(), tree),
         };
         let mut builder = DirectoryBuilder::new(session);
@@ -114,7 +120,8 @@ fn store(
             return Err(interrupted());
         }
         let wanted = BATCH_BYTES.saturating_sub(held.len()) as u64;
-        let read = reader.by_ref().take(wanted).read_to_end(&mut held).wrap(|| "cannot read the stream")? as u64;
+        let read =
+            reader.by_ref().take(wanted).read_to_end(&mut held).wrap(|| "cannot read the stream")? as u64;
         let is_all = read < wanted;
         let lengths = cutter.chunks(&held, is_all);
         let mut chunks = Vec::with_capacity(lengths.len());

@@ -91,7 +91,13 @@ struct Entry {
 impl Table {
     /// A table of nothing.
     pub fn empty() -> Self {
-        Self { bytes: Bytes::Owned(vec![0; COUNTS_BYTES + CODE_BYTES]), entries: 0, packs: 0, segments: 0, runs: 0 }
+        Self {
+            bytes: Bytes::Owned(vec![0; COUNTS_BYTES + CODE_BYTES]),
+            entries: 0,
+            packs: 0,
+            segments: 0,
+            runs: 0,
+        }
     }
 
     /// Maps a file; `None` if it is not there or not a whole table of this repository.
@@ -106,9 +112,10 @@ impl Table {
         let mut fields = FieldReader::new(bytes.get(counts_at..)?, "");
         let mut count = || usize::try_from(fields.u64().ok()?).ok();
         let (entries, packs, segments, runs) = (count()?, count()?, count()?, count()?);
-        let expected = [(entries, ENTRY_BYTES), (packs, PACK_BYTES), (segments, SEGMENT_BYTES), (runs, RUN_BYTES)]
-            .into_iter()
-            .try_fold(0_usize, |sum, (count, width)| count.checked_mul(width)?.checked_add(sum))?;
+        let expected =
+            [(entries, ENTRY_BYTES), (packs, PACK_BYTES), (segments, SEGMENT_BYTES), (runs, RUN_BYTES)]
+                .into_iter()
+                .try_fold(0_usize, |sum, (count, width)| count.checked_mul(width)?.checked_add(sum))?;
         (expected == counts_at).then_some(Self { bytes, entries, packs, segments, runs })
     }
 
@@ -127,16 +134,6 @@ impl Table {
 
     fn runs_start(&self) -> usize {
         self.segments_start() + self.segments * SEGMENT_BYTES
-    }
-
-    /// Number of entries.
-    pub const fn len(&self) -> usize {
-        self.entries
-    }
-
-    /// True if there is no entry.
-    pub const fn is_empty(&self) -> bool {
-        self.entries == 0
     }
 
     /// Number of packs.
@@ -242,7 +239,12 @@ impl Table {
     }
 
     /// A table of what this one holds and of more runs, in a new file, or in memory without one.
-    pub fn merged(&self, runs: &[(ContentName, IndexRun)], path: Option<&Path>, key: &Secret) -> Result<Self> {
+    pub fn merged(
+        &self,
+        runs: &[(ContentName, IndexRun)],
+        path: Option<&Path>,
+        key: &Secret,
+    ) -> Result<Self> {
         let (packs, numbers) = merge_packs(self, runs)?;
         let mut output = Output::create(path, key)?;
         let entries = merge_entries(self, runs, &numbers, &mut output)?;
@@ -319,7 +321,10 @@ fn merge_packs(table: &Table, runs: &[(ContentName, IndexRun)]) -> Result<(Vec<I
         match packs.last() {
             Some(last) if last.name == pack.name && *last == pack => {}
             Some(last) if last.name == pack.name => {
-                return Err(Error::damaged(format!("two index runs contradict each other on pack {}", pack.name)));
+                return Err(Error::damaged(format!(
+                    "two index runs contradict each other on pack {}",
+                    pack.name
+                )));
             }
             _ => packs.push(pack),
         }
@@ -343,8 +348,12 @@ fn merge_entries(
             None => table.entry(position).filter(|_| position < table.entries)?,
             Some(run) => {
                 let entry = runs.get(run)?.1.entries.get(position)?;
-                let place =
-                    Place { pack: entry.pack, segment: entry.segment, offset: entry.offset, length: entry.length };
+                let place = Place {
+                    pack: entry.pack,
+                    segment: entry.segment,
+                    offset: entry.offset,
+                    length: entry.length,
+                };
                 Entry { id: entry.id, place }
             }
         };
@@ -418,7 +427,11 @@ struct Output {
 
 enum Sink {
     Memory(Vec<u8>),
-    File { writer: std::io::BufWriter<std::fs::File>, temporary: std::path::PathBuf, path: std::path::PathBuf },
+    File {
+        writer: std::io::BufWriter<std::fs::File>,
+        temporary: std::path::PathBuf,
+        path: std::path::PathBuf,
+    },
 }
 
 impl Output {
@@ -444,9 +457,9 @@ impl Output {
                 buffer.extend_from_slice(bytes);
                 Ok(())
             }
-            Sink::File { writer, temporary, .. } => {
-                writer.write_all(bytes).wrap(|| format!("cannot write the local index {}", temporary.display()))
-            }
+            Sink::File { writer, temporary, .. } => writer
+                .write_all(bytes)
+                .wrap(|| format!("cannot write the local index {}", temporary.display())),
         }
     }
 
