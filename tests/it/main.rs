@@ -1,4 +1,6 @@
 //! The integration tests: one binary, one module for each behaviour that is proven from outside of the library.
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod support;
