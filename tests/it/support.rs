@@ -6,6 +6,7 @@
 pub mod dump;
 pub mod generate;
 pub mod mutate;
+pub mod need;
 pub mod random;
 pub mod scratch;
 pub mod skip;
