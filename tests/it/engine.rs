@@ -3,19 +3,22 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use packstone::base::SessionId;
 use packstone::base::host::Host;
 use packstone::base::monitor::{Finding, Monitor};
+use packstone::base::{ChunkId, SessionId};
 use packstone::crypto::Secret;
 use packstone::crypto::slot::Credential;
 use packstone::format::config::Parameters;
+use packstone::format::node::NodeKind;
 use packstone::format::slot::PasswordCost;
 use packstone::format::snapshot::{Snapshot, Statistic};
 use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths};
+use packstone::ops::list::path_components;
 use packstone::ops::restore::{RestoreOptions, RestoreSummary, restore};
 use packstone::repository::{InitOptions, NewSlot, Repository, SnapshotEntry};
 use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
+use packstone::tree::Tree;
 
 /// Remembers findings, to show them when a test fails.
 #[derive(Default)]
@@ -106,6 +109,18 @@ pub fn give_back(
     findings.assert_none();
     assert_eq!(summary.findings, 0);
     summary
+}
+
+/// The tree of a directory in a snapshot. Unlike the snapshot's own tree it does not change with the directories above,
+/// of which the one for temporary files is never at rest.
+#[track_caller]
+pub fn tree_of(repository: &Repository, snapshot: &Snapshot, path: &Path) -> ChunkId {
+    let reader = repository.reader().unwrap();
+    let components = path_components(path.as_os_str().as_encoded_bytes()).unwrap();
+    match Tree::new(&reader).lookup(&snapshot.tree, &components).unwrap().node.kind {
+        NodeKind::Directory(tree) => tree,
+        other => panic!("no directory: {other:?}"),
+    }
 }
 
 /// A number that a snapshot gives of itself.

@@ -1,7 +1,11 @@
 //! The integration tests: one binary, one module for each behaviour that is proven from outside of the library.
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod engine;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
