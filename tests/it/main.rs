@@ -7,6 +7,8 @@ mod engine;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod round_trip;
