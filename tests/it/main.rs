@@ -11,6 +11,8 @@ mod postgres;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod real_tree;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod support;
