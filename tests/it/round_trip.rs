@@ -58,8 +58,10 @@ fn a_tree_comes_back_and_its_second_snapshot_adds_next_to_nothing() {
         let repository = repository(parameters);
         let findings = Findings::default();
         let options = BackupOptions { workers: 2, ..BackupOptions::new(Host::current()) };
-        let back_up =
-            || backup_paths(&repository, &[source.clone()], scratch.path(), &options, &findings).unwrap();
+        let back_up = || {
+            backup_paths(&repository, std::slice::from_ref(&source), scratch.path(), &options, &findings)
+                .unwrap()
+        };
         let first = back_up();
         findings.assert_none();
         assert_eq!(first.snapshot.findings, 0);
