@@ -3,4 +3,5 @@
 pub mod backup;
 pub mod dump;
 pub mod list;
+mod path;
 pub mod restore;

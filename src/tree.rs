@@ -10,8 +10,8 @@ mod walk;
 
 pub use build::DirectoryBuilder;
 pub use list::ListBuilder;
+pub(crate) use read::check_length;
 pub use read::{BundlePlace, DirectoryEntries, Entry, Tree};
-pub(crate) use read::{check_length, slice_of_bundle};
 pub use walk::{Budget, Walk, WalkItem};
 
 #[cfg(test)]

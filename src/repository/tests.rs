@@ -1,1 +1,425 @@
-//! stub
+//! Unit tests of the repository: opening, sessions, what collections block, what readers find.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::object::object_name;
+use super::*;
+use crate::base::host::Host;
+use crate::base::{ChunkId, ContentName, ErrorKind, SessionId, Timestamp};
+use crate::crypto::slot::Credential;
+use crate::crypto::{ChunkKind, Secret};
+use crate::format::collection::{Condemned, Verdict};
+use crate::format::names;
+use crate::format::session::SessionStart;
+use crate::format::slot::PasswordCost;
+use crate::format::snapshot::{Commit, EndReason, Snapshot};
+use crate::storage::memory::Memory;
+use crate::storage::{Body, Capabilities, Listed, ObjectName};
+
+const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
+
+fn key(byte: u8) -> Credential {
+    Credential::KeyFile(Secret::new([byte; 32]))
+}
+
+fn password(text: &str) -> Credential {
+    Credential::Password(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+fn options() -> InitOptions {
+    let slot = |credential, label: &str| NewSlot { credential, label: label.into() };
+    InitOptions {
+        parameters: Parameters::tiny(),
+        slots: vec![slot(key(1), "file"), slot(password("right"), "word")],
+        password_cost: CHEAP,
+        cache_folder: None,
+    }
+}
+
+fn new_repository() -> (Memory, Repository) {
+    let memory = Memory::new();
+    let repository = Repository::init(Arc::new(memory.clone()), options()).unwrap();
+    (memory, repository)
+}
+
+fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
+    Repository::open(Arc::new(memory.clone()), credential, None)
+}
+
+fn start(repository: &Repository) -> Session<'_> {
+    repository.start_session(&Host::current(), SessionOptions::default()).unwrap()
+}
+
+fn snapshot(host: &str) -> Snapshot {
+    Snapshot { host: host.into(), parent: None, ..crate::format::snapshot::tests::snapshot() }
+}
+
+fn content(number: u8) -> Vec<u8> {
+    vec![number; 3000]
+}
+
+fn names_in(memory: &Memory, folder: &str) -> Vec<ObjectName> {
+    memory.names().into_iter().filter(|name| name.folder() == folder).collect()
+}
+
+/// Stores one chunk and commits.
+fn commit_chunk(repository: &Repository, number: u8) -> (SessionId, ChunkId) {
+    let session = start(repository);
+    let id = session.store(ChunkKind::Data, &content(number)).unwrap().id;
+    let (session, _) = session.commit(|| snapshot("a")).unwrap();
+    (session, id)
+}
+
+fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
+    let object = repository.seal_record(kind, SessionId([0; 16]), Some(name), content).unwrap();
+    repository.storage.put_if_absent(&object_name(name).unwrap(), &[object]).unwrap();
+}
+
+#[test]
+fn every_slot_opens_and_nothing_else_does() {
+    let (memory, made) = new_repository();
+    for credential in [key(1), password("right")] {
+        assert_eq!(open(&memory, &credential).unwrap().keys, made.keys);
+    }
+    for credential in [key(2), password("wrong")] {
+        assert_eq!(open(&memory, &credential).unwrap_err().kind(), ErrorKind::WrongKey);
+    }
+    assert_eq!(open(&Memory::new(), &key(1)).unwrap_err().kind(), ErrorKind::NoRepository);
+    let again = Repository::init(Arc::new(memory), options()).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Exists);
+    let no_slot = InitOptions { slots: Vec::new(), ..options() };
+    assert_eq!(Repository::init(Arc::new(Memory::new()), no_slot).unwrap_err().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn a_damaged_slot_is_told_from_a_wrong_key_and_stands_in_nobodys_way() {
+    let (memory, _) = new_repository();
+    let slots = names_in(&memory, names::KEYS);
+    assert_eq!(slots.len(), 2);
+    for damaged in &slots {
+        let whole = memory.bytes(damaged).unwrap();
+        for length in [0, 11, 40, whole.len() - 1] {
+            memory.replace(damaged, Bytes::copy_from_slice(&whole[..length]));
+            let kinds: Vec<_> = [key(1), password("right"), password("wrong")]
+                .iter()
+                .map(|credential| open(&memory, credential).map_err(|error| error.kind()).map(|_| ()))
+                .collect();
+            assert_eq!(
+                kinds.iter().filter(|kind| kind.is_ok()).count(),
+                1,
+                "the other slot opens: {kinds:?}"
+            );
+            assert_eq!(kinds.iter().filter(|kind| **kind == Err(ErrorKind::Damaged)).count(), 2, "{kinds:?}");
+        }
+        memory.replace(damaged, whole);
+    }
+    slots.iter().for_each(|slot| drop(memory.remove(slot)));
+    assert_eq!(open(&memory, &key(1)).unwrap_err().kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn a_changed_config_is_met_before_it_is_acted_upon() {
+    let (memory, _) = new_repository();
+    let name = object_name("config/00000001").unwrap();
+    let whole = memory.bytes(&name).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        memory.replace(&name, Bytes::from(flipped));
+        let kind = open(&memory, &key(1)).unwrap_err().kind();
+        // A flipped repository name makes the slots' keys strangers, a flipped version a newer program's object.
+        assert!(
+            matches!(kind, ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::WrongKey),
+            "bit {bit}: {kind:?}"
+        );
+    }
+    memory.replace(&name, whole.clone());
+    assert!(open(&memory, &key(1)).is_ok());
+    // The highest number counts: an older config under a newer name is refused.
+    memory.replace(&object_name("config/00000002").unwrap(), whole);
+    assert_eq!(open(&memory, &key(1)).unwrap_err().kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn chunks_come_back_in_this_session_and_every_later_one() {
+    let (memory, repository) = new_repository();
+    let (_, id) = commit_chunk(&repository, 5);
+    let again = start(&repository);
+    assert!(!again.store(ChunkKind::Data, &content(5)).unwrap().is_new);
+    assert!(again.store(ChunkKind::Data, &content(6)).unwrap().is_new);
+    assert!(!again.store(ChunkKind::Data, &content(6)).unwrap().is_new, "a chunk of this session");
+    let (_, committed) = again.commit(|| snapshot("a")).unwrap();
+    assert_eq!(committed.sequence, 2);
+    let opened = open(&memory, &key(1)).unwrap();
+    let reader = opened.reader().unwrap();
+    assert_eq!(reader.chunk(ChunkKind::Data, &id).unwrap(), content(5));
+    assert_eq!(reader.chunk(ChunkKind::Tree, &id).unwrap_err().kind(), ErrorKind::Damaged);
+    let missing = reader.chunk(ChunkKind::Data, &ChunkId([0; 32])).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn a_reader_finds_what_was_committed_after_it_was_made() {
+    let (_, repository) = new_repository();
+    let reader = repository.reader().unwrap();
+    let (_, id) = commit_chunk(&repository, 9);
+    assert_eq!(reader.chunk(ChunkKind::Data, &id).unwrap(), content(9));
+}
+
+#[test]
+fn the_local_table_serves_later_runs_and_is_made_anew_when_it_is_spoiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Memory::new();
+    Repository::init(Arc::new(memory.clone()), options()).unwrap();
+    let open = || {
+        let storage = Arc::new(memory.clone());
+        Repository::open(storage, &key(1), Some(folder.path().to_owned())).unwrap()
+    };
+    let (_, id) = commit_chunk(&open(), 1);
+    let repository = open();
+    assert!(repository.reader().unwrap().chunk(ChunkKind::Data, &id).is_ok());
+    let path = folder.path().join(repository.id().hex()).join("index.table");
+    let good = std::fs::read(&path).unwrap();
+    for spoiled in [Vec::new(), vec![0; 64], good[..good.len() - 1].to_vec()] {
+        std::fs::write(&path, spoiled).unwrap();
+        assert!(open().reader().unwrap().chunk(ChunkKind::Data, &id).is_ok());
+        assert_eq!(std::fs::read(&path).unwrap(), good);
+    }
+    // A run that is no longer listed does not count.
+    names_in(&memory, names::INDEX).iter().for_each(|name| drop(memory.remove(name)));
+    assert!(open().reader().unwrap().chunk(ChunkKind::Data, &id).is_err());
+}
+
+#[test]
+fn a_pack_that_a_collection_blocks_is_not_built_upon() {
+    for phase in [ObjectKind::Condemned, ObjectKind::Verdict] {
+        let (memory, repository) = new_repository();
+        let (_, id) = commit_chunk(&repository, 5);
+        let packs: Vec<ContentName> = names_in(&memory, names::PACKS)
+            .iter()
+            .filter_map(|name| names::parse_pack(name.as_str()))
+            .collect();
+        assert_eq!(packs.len(), 1);
+        let time = Timestamp::default();
+        let condemned = Condemned { packs: packs.clone(), time, ..Condemned::default() };
+        put_collection(&repository, ObjectKind::Condemned, &names::condemned(3), condemned.encode());
+        if phase == ObjectKind::Verdict {
+            let verdict = Verdict { packs, time };
+            put_collection(&repository, ObjectKind::Verdict, &names::verdict(3), verdict.encode());
+        }
+        let session = start(&repository);
+        assert!(
+            session.store(ChunkKind::Data, &content(5)).unwrap().is_new,
+            "stored again, in a pack of its own"
+        );
+        session.commit(|| snapshot("a")).unwrap();
+        // With the verdict carried out, the second copy serves.
+        if phase == ObjectKind::Verdict {
+            memory.remove(&object_name(&names::pack(&condemned.packs[0])).unwrap());
+        }
+        assert_eq!(repository.reader().unwrap().chunk(ChunkKind::Data, &id).unwrap(), content(5));
+    }
+}
+
+#[test]
+fn what_a_verdict_spares_is_built_upon() {
+    let (memory, repository) = new_repository();
+    commit_chunk(&repository, 5);
+    let packs: Vec<ContentName> =
+        names_in(&memory, names::PACKS).iter().filter_map(|name| names::parse_pack(name.as_str())).collect();
+    let condemned = Condemned { packs, ..Condemned::default() };
+    put_collection(&repository, ObjectKind::Condemned, &names::condemned(3), condemned.encode());
+    put_collection(&repository, ObjectKind::Verdict, &names::verdict(3), Verdict::default().encode());
+    assert!(!start(&repository).store(ChunkKind::Data, &content(5)).unwrap().is_new);
+}
+
+#[test]
+fn a_collection_that_cannot_be_read_stops_a_session() {
+    let (memory, repository) = new_repository();
+    memory.replace(
+        &object_name(&names::verdict(1)).unwrap(),
+        Bytes::from_static(b"PKSTONE\x1a\x01\x0b\x01\x00"),
+    );
+    let error = repository.start_session(&Host::current(), SessionOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert_eq!(names_in(&memory, names::SNAPSHOTS).len(), 1, "the session ended itself");
+}
+
+fn read_start(repository: &Repository, session: SessionId) -> SessionStart {
+    let name = names::session_start(&session);
+    let object = repository.storage.get(&object_name(&name).unwrap(), 1 << 20).unwrap();
+    let (_, content) = repository.open_record(ObjectKind::SessionStart, &name, &object).unwrap();
+    SessionStart::decode(&content).unwrap()
+}
+
+#[test]
+fn a_session_proves_atomic_creation_and_ends_in_every_case() {
+    let (_, repository) = new_repository();
+    let session = start(&repository);
+    let id = session.id();
+    let record = read_start(&repository, id);
+    assert!(record.atomic_create_proven);
+    assert_eq!(record.host, Host::current());
+    assert!(repository.read_commit(id).is_err(), "not yet ended");
+    drop(session);
+    let ended = |id| match repository.read_commit(id).unwrap().0 {
+        Commit::End(end) => end.reason,
+        Commit::Snapshot(_) => panic!("no snapshot was committed"),
+    };
+    assert_eq!(ended(id), EndReason::Failed);
+    let session = start(&repository);
+    let id = session.id();
+    session.close().unwrap();
+    assert_eq!(ended(id), EndReason::Closed);
+    assert!(repository.snapshots().unwrap().visible.is_empty());
+}
+
+#[test]
+fn a_fenced_session_does_not_commit() {
+    let (memory, repository) = new_repository();
+    let session = start(&repository);
+    session.store(ChunkKind::Data, &content(1)).unwrap();
+    let end = crate::format::snapshot::End {
+        reason: EndReason::Fenced,
+        time: Timestamp::default(),
+        host: "pruner".into(),
+    };
+    put_collection(&repository, ObjectKind::Commit, &names::commit(&session.id()), Commit::End(end).encode());
+    let error = session.commit(|| snapshot("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert_eq!(names_in(&memory, names::SNAPSHOTS).len(), 1);
+    // Its chunks are there for the next run all the same.
+    assert!(!start(&repository).store(ChunkKind::Data, &content(1)).unwrap().is_new);
+}
+
+#[test]
+fn a_forgotten_snapshot_is_not_visible_and_a_damaged_one_is_told() {
+    let (memory, repository) = new_repository();
+    let (first, _) = commit_chunk(&repository, 1);
+    let (second, _) = commit_chunk(&repository, 2);
+    let (third, _) = commit_chunk(&repository, 3);
+    memory.replace(&object_name(&names::tombstone(&first)).unwrap(), Bytes::from_static(b"x"));
+    memory.replace(&object_name(&names::commit(&second)).unwrap(), Bytes::from_static(b"PKSTONE\x1a"));
+    let list = repository.snapshots().unwrap();
+    assert_eq!(list.visible.iter().map(|entry| entry.id).collect::<Vec<_>>(), [third]);
+    assert_eq!(list.damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
+    // A snapshot under another session's name is no snapshot.
+    let moved = memory.bytes(&object_name(&names::commit(&third)).unwrap()).unwrap();
+    memory.replace(&object_name(&names::commit(&second)).unwrap(), moved);
+    assert_eq!(repository.snapshots().unwrap().damaged.len(), 1);
+}
+
+#[test]
+fn a_checkpoint_lets_the_next_run_reuse_what_an_interrupted_one_stored() {
+    let (memory, repository) = new_repository();
+    let options = SessionOptions { checkpoint_interval: Duration::ZERO, ..SessionOptions::default() };
+    let session = repository.start_session(&Host::current(), options).unwrap();
+    // Incompressible, so that packs fill: 64 KiB each with these parameters.
+    let chunk = |number: u64| {
+        let mut content = vec![0; 4096];
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut content);
+        content
+    };
+    for number in 0..100 {
+        session.store(ChunkKind::Data, &chunk(number)).unwrap();
+    }
+    assert_eq!(names_in(&memory, names::PACKS).len(), 6);
+    assert_eq!(names_in(&memory, names::INDEX).len(), 6, "one for each pack");
+    // The process is killed: nothing more is written.
+    std::mem::forget(session);
+    let next = start(&repository);
+    let new = (0..100).filter(|number| next.store(ChunkKind::Data, &chunk(*number)).unwrap().is_new).count();
+    assert_eq!(new, 100 - 6 * 16);
+    next.commit(|| snapshot("a")).unwrap();
+    let reader = repository.reader().unwrap();
+    for number in 0..100 {
+        let id = repository.keys.chunk_id(ChunkKind::Data, &chunk(number));
+        assert_eq!(reader.chunk(ChunkKind::Data, &id).unwrap(), chunk(number));
+    }
+}
+
+/// Says that creation is not atomic, or that it is and overwrites.
+#[derive(Debug)]
+struct Overwriting {
+    memory: Memory,
+    says_atomic: bool,
+}
+
+impl Storage for Overwriting {
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        self.memory.remove(name);
+        self.memory.put_if_absent(name, body)
+    }
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.memory.get(name, size_bytes_max)
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.memory.get_range(name, offset, length)
+    }
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        self.memory.list(folder, start_after, visit)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.memory.delete(name)
+    }
+    fn barrier(&self) -> Result<()> {
+        self.memory.barrier()
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { atomic_create: self.says_atomic }
+    }
+    fn location(&self) -> String {
+        self.memory.location()
+    }
+}
+
+#[test]
+fn a_storage_that_overwrites_is_found_out_by_the_proof() {
+    for says_atomic in [false, true] {
+        let storage = Arc::new(Overwriting { memory: Memory::new(), says_atomic });
+        let repository = Repository::init(storage, options()).unwrap();
+        let session = start(&repository);
+        assert!(!read_start(&repository, session.id()).atomic_create_proven);
+    }
+}
+
+#[test]
+fn segments_of_one_pack_are_read_together() {
+    let (_, repository) = new_repository();
+    let session = start(&repository);
+    let chunk = |number: u64| {
+        let mut content = vec![0; 5000];
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut content);
+        content
+    };
+    let ids: Vec<ChunkId> =
+        (0..12).map(|number| session.store(ChunkKind::Data, &chunk(number)).unwrap().id).collect();
+    session.commit(|| snapshot("a")).unwrap();
+    let reader = repository.reader().unwrap();
+    let mut placements: Vec<_> = ids.iter().map(|id| (reader.placement(id).unwrap(), *id)).collect();
+    placements.sort_by_key(|(placement, _)| (placement.segment, placement.offset));
+    let mut keys: Vec<SegmentKey> = placements.iter().map(|(placement, _)| placement.segment).collect();
+    keys.dedup();
+    assert_eq!(keys.len(), 3);
+    // Not all of them, so that one lies apart from the others.
+    for wanted in [keys.clone(), vec![keys[0], keys[2]], vec![keys[1]]] {
+        let segments = reader.segments(&wanted).unwrap();
+        assert_eq!(segments.len(), wanted.len());
+        for (key, segment) in wanted.iter().zip(segments) {
+            let segment = segment.unwrap();
+            for (placement, id) in placements.iter().filter(|(placement, _)| placement.segment == *key) {
+                let number = ids.iter().position(|other| other == id).unwrap() as u64;
+                assert_eq!(reader.chunk_of(&segment, id, placement).unwrap(), chunk(number));
+            }
+        }
+    }
+}

@@ -153,7 +153,7 @@ impl<'r> Tree<'r> {
 }
 
 /// The part of a bundle that one file is.
-pub(crate) fn slice_of_bundle<'b>(bundle: &'b [u8], place: &BundlePlace, size: u64) -> Result<&'b [u8]> {
+fn slice_of_bundle<'b>(bundle: &'b [u8], place: &BundlePlace, size: u64) -> Result<&'b [u8]> {
     check_length(&place.id, bundle.len() as u64, place.bundle_bytes)?;
     let range = usize::try_from(place.offset).ok().zip(usize::try_from(size).ok());
     range

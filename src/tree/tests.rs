@@ -1,1 +1,329 @@
-//! stub
+//! Unit tests of stored trees: what is built is read back, however large, and small changes stay small.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::base::host::Host;
+use crate::base::{ChunkId, ErrorKind, Silent};
+use crate::crypto::slot::Credential;
+use crate::crypto::{ChunkKind, Secret};
+use crate::format::config::Parameters;
+use crate::format::node::tests::{plain, regular};
+use crate::format::node::{ChunkRef, Content, Node, NodeKind, Regular};
+use crate::format::slot::PasswordCost;
+use crate::repository::{InitOptions, NewSlot, Repository, Session, SessionOptions};
+use crate::storage::memory::Memory;
+
+fn repository() -> Repository {
+    let options = InitOptions {
+        parameters: Parameters::tiny(),
+        slots: vec![NewSlot { credential: Credential::KeyFile(Secret::new([1; 32])), label: String::new() }],
+        password_cost: PasswordCost::RECOMMENDED,
+        cache_folder: None,
+    };
+    Repository::init(Arc::new(Memory::new()), options).unwrap()
+}
+
+fn start(repository: &Repository) -> Session<'_> {
+    repository.start_session(&Host::current(), SessionOptions::default()).unwrap()
+}
+
+/// Runs a session to its commit, and gives what it made.
+fn committed<T>(repository: &Repository, work: impl FnOnce(&Session<'_>) -> T) -> T {
+    let session = start(repository);
+    let made = work(&session);
+    session.commit(crate::format::snapshot::tests::snapshot).unwrap();
+    made
+}
+
+fn name(number: usize) -> Vec<u8> {
+    format!("entry-{number:05}").into_bytes()
+}
+
+/// Some entries with tiny contents, some without.
+fn build(session: &Session<'_>, numbers: impl Iterator<Item = usize>) -> ChunkId {
+    let mut builder = DirectoryBuilder::new(session);
+    for number in numbers {
+        if number % 3 == 0 {
+            builder.push(plain(&name(number), NodeKind::Fifo), None).unwrap();
+        } else {
+            let content = name(number).repeat(1 + number % 7);
+            let node = regular(&name(number), content.len() as u64, Content::Empty);
+            builder.push(node, Some(&content)).unwrap();
+        }
+    }
+    builder.finish().unwrap()
+}
+
+fn read(tree: Tree<'_>, root: ChunkId) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    tree.directory(root)
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let content = entry.bundle.map(|place| tree.bundled(&place, entry.node.size()).unwrap());
+            (entry.node.name, content)
+        })
+        .collect()
+}
+
+#[test]
+fn directories_of_any_size_are_read_back_and_searched() {
+    for count in [0, 1, 2, 10, 100, 3000] {
+        let repository = repository();
+        let root = committed(&repository, |session| build(session, 0..count));
+        let reader = repository.reader().unwrap();
+        let tree = Tree::new(&reader);
+        let entries = read(tree, root);
+        assert_eq!(entries.len(), count);
+        for (number, (found, content)) in entries.iter().enumerate() {
+            assert_eq!(*found, name(number));
+            let expected = (number % 3 != 0).then(|| name(number).repeat(1 + number % 7));
+            assert_eq!(*content, expected);
+        }
+        for number in (0..count).step_by(97) {
+            let found = tree.find_entry(&root, &name(number)).unwrap().unwrap();
+            assert_eq!(found.node.name, name(number));
+        }
+        for absent in [b"a".as_slice(), b"entry-00001x", b"zzz"] {
+            assert!(tree.find_entry(&root, absent).unwrap().is_none());
+        }
+    }
+}
+
+#[test]
+fn one_changed_entry_moves_few_pages() {
+    let repository = repository();
+    let pages = |numbers: Vec<usize>| {
+        let session = start(&repository);
+        build(&session, numbers.into_iter());
+        let before = session.commit(crate::format::snapshot::tests::snapshot).unwrap().1.statistics;
+        let added = |statistic| before.0.get(&statistic).copied().unwrap_or(0);
+        added(crate::format::snapshot::Statistic::TreeChunksAdded)
+    };
+    let all = pages((0..3000).collect());
+    assert!(all > 100, "{all} pages");
+    assert_eq!(pages((0..3000).collect()), 0, "the same entries give the same pages");
+    let changed = pages((0..3000).filter(|number| *number != 1234).collect());
+    assert!((1..=8).contains(&changed), "{changed} pages");
+}
+
+#[test]
+fn entries_out_of_order_are_refused() {
+    let repository = repository();
+    let session = start(&repository);
+    for second in [b"a".as_slice(), b"b"] {
+        let mut builder = DirectoryBuilder::new(&session);
+        builder.push(plain(b"b", NodeKind::Fifo), None).unwrap();
+        assert!(builder.push(plain(second, NodeKind::Fifo), None).is_err());
+    }
+}
+
+fn chunk(number: u64) -> ChunkRef {
+    let id = ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes());
+    ChunkRef { id, length: 1 + number % 1000 }
+}
+
+#[test]
+fn chunk_lists_of_any_length_are_read_back() {
+    for count in [0, 1, 2, 16, 17, 255, 256, 5000, 20_000] {
+        let repository = repository();
+        let content = committed(&repository, |session| {
+            let mut list = ListBuilder::new();
+            (0..count).for_each(|number| list.push(session, chunk(number)).unwrap());
+            list.finish(session).unwrap()
+        });
+        let is_list = matches!(content, Content::List { .. });
+        assert_eq!(is_list, count > 16, "{count}");
+        let size = (0..count).map(|number| chunk(number).length).sum();
+        let file = Regular { size, content, extents: None, changed_while_read: false };
+        let reader = repository.reader().unwrap();
+        let mut found = Vec::new();
+        let collect = &mut |chunk| {
+            found.push(chunk);
+            Ok(())
+        };
+        Tree::new(&reader).content(&file, collect).unwrap();
+        assert_eq!(found, (0..count).map(chunk).collect::<Vec<_>>(), "{count}");
+    }
+}
+
+#[test]
+fn an_inserted_chunk_moves_few_list_pages() {
+    let repository = repository();
+    let pages = |numbers: Vec<u64>| -> BTreeSet<ChunkId> {
+        let session = start(&repository);
+        let mut list = ListBuilder::new();
+        numbers.into_iter().for_each(|number| list.push(&session, chunk(number)).unwrap());
+        let content = list.finish(&session).unwrap();
+        session.commit(crate::format::snapshot::tests::snapshot).unwrap();
+        let Content::List { id, level } = content else { panic!("a list") };
+        assert_eq!(level, 1);
+        let reader = repository.reader().unwrap();
+        let bytes = reader.chunk(ChunkKind::Tree, &id).unwrap();
+        let total = crate::format::cbor::Reader::new(&bytes);
+        assert!(!total.rest().is_empty());
+        let page = ListPageProbe::read(&bytes);
+        page.into_iter().collect()
+    };
+    let before = pages((0..20_000).collect());
+    let after = pages((0..20_000).map(|number| if number == 3000 { 999_999 } else { number }).collect());
+    assert!(before.len() > 4);
+    assert!(before.difference(&after).count() <= 2);
+}
+
+/// The ids of a page, read without knowing its total.
+struct ListPageProbe;
+
+impl ListPageProbe {
+    fn read(bytes: &[u8]) -> Vec<ChunkId> {
+        let mut reader = crate::format::cbor::Reader::new(bytes);
+        let mut map = reader.map().unwrap();
+        let mut ids = Vec::new();
+        while let Some(key) = map.next(&mut reader).unwrap() {
+            if key == 2 {
+                let count = reader.array().unwrap();
+                for _ in 0..count / 2 {
+                    ids.push(ChunkId(reader.fixed().unwrap()));
+                    reader.unsigned().unwrap();
+                }
+            } else {
+                reader.item().unwrap();
+            }
+        }
+        ids
+    }
+}
+
+#[test]
+fn a_tree_that_says_more_than_its_snapshot_is_stopped() {
+    let repository = repository();
+    // Each directory names the one below it ten times: 10^20 entries in twenty pages.
+    let root = committed(&repository, |session| {
+        let mut below = build(session, 0..1);
+        for _ in 0..20 {
+            let mut builder = DirectoryBuilder::new(session);
+            for number in 0..10 {
+                builder.push(plain(&name(number), NodeKind::Directory(below)), None).unwrap();
+            }
+            below = builder.finish().unwrap();
+        }
+        below
+    });
+    let reader = repository.reader().unwrap();
+    let mut snapshot = crate::format::snapshot::tests::snapshot();
+    snapshot.total_nodes = 1000;
+    snapshot.tree = root;
+    let walked: Vec<_> = Walk::new(Tree::new(&reader), root, Budget::of(&snapshot)).collect();
+    let last = walked.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(last.kind(), ErrorKind::Damaged);
+    assert!(last.to_string().contains("SNAP-6"));
+    let entries = walked.iter().filter(|item| matches!(item, Ok(WalkItem::Entry(_)))).count();
+    assert_eq!(entries, 1000);
+    let entry = crate::repository::SnapshotEntry {
+        id: crate::base::SessionId([1; 16]),
+        stored_hash: crate::base::ContentName([1; 32]),
+        snapshot,
+    };
+    let listed = crate::ops::list::list(&repository, &entry, None, &Silent, &mut |_, _| Ok(()));
+    assert_eq!(listed.unwrap_err().kind(), ErrorKind::Damaged);
+}
+
+#[test]
+fn a_tree_deeper_than_the_limit_is_stopped() {
+    let repository = repository();
+    let root = committed(&repository, |session| {
+        let mut below = build(session, 0..1);
+        for _ in 0..2001 {
+            let mut builder = DirectoryBuilder::new(session);
+            builder.push(plain(b"d", NodeKind::Directory(below)), None).unwrap();
+            below = builder.finish().unwrap();
+        }
+        below
+    });
+    let reader = repository.reader().unwrap();
+    let mut snapshot = crate::format::snapshot::tests::snapshot();
+    snapshot.total_nodes = u64::MAX;
+    let last = Walk::new(Tree::new(&reader), root, Budget::of(&snapshot)).last().unwrap();
+    assert!(last.unwrap_err().to_string().contains("TREE-1"));
+}
+
+/// Stores a page as it is.
+fn store_page(session: &Session<'_>, page: &[u8]) -> ChunkId {
+    session.store(ChunkKind::Tree, page).unwrap().id
+}
+
+#[test]
+fn pages_that_do_not_fit_what_names_them_are_damage() {
+    use crate::format::page::{Child, encode_child, encode_inner, encode_leaf};
+    let repository = repository();
+    let leaf = |names: &[&[u8]]| {
+        let nodes: Vec<Vec<u8>> = names.iter().map(|name| plain(name, NodeKind::Fifo).encode()).collect();
+        encode_leaf(&nodes, &[])
+    };
+    let inner = |level, children: &[(&[u8], ChunkId)]| {
+        let encode =
+            |(name, id): &(&[u8], ChunkId)| encode_child(&Child { last_name: name.to_vec(), id: *id });
+        encode_inner(level, &children.iter().map(encode).collect::<Vec<_>>())
+    };
+    let (good, bad) = committed(&repository, |session| {
+        let [ab, cd, bc, none] = [leaf(&[b"a", b"b"]), leaf(&[b"c", b"d"]), leaf(&[b"b", b"c"]), leaf(&[])]
+            .map(|page| store_page(session, &page));
+        let good = store_page(session, &inner(1, &[(b"b", ab), (b"d", cd)]));
+        let bad = [
+            ("PAGE-7", inner(1, &[(b"b", ab), (b"e", cd)])),
+            ("PAGE-7", inner(1, &[(b"b", ab), (b"c", bc)])),
+            ("PAGE-7", inner(1, &[(b"b", none)])),
+            ("PAGE-6", inner(2, &[(b"b", ab)])),
+            ("PAGE-6", inner(1, &[(b"d", good)])),
+        ];
+        (good, bad.map(|(rule, page)| (rule, store_page(session, &page))))
+    });
+    let reader = repository.reader().unwrap();
+    let tree = Tree::new(&reader);
+    assert_eq!(read(tree, good).len(), 4);
+    for (rule, root) in bad {
+        let error = tree.directory(root).find_map(std::result::Result::err).expect("must be refused");
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.to_string().contains(rule), "{error}");
+    }
+}
+
+#[test]
+fn a_bundle_of_another_length_is_damage() {
+    let repository = repository();
+    let (root, _) = committed(&repository, |session| {
+        let bundle = session.store(ChunkKind::Data, b"0123456789").unwrap().id;
+        let node = |name: &[u8], size| regular(name, size, Content::Bundle(0)).encode();
+        let page = crate::format::page::encode_leaf(&[node(b"a", 4), node(b"b", 5)], &[bundle]);
+        (store_page(session, &page), bundle)
+    });
+    let reader = repository.reader().unwrap();
+    let tree = Tree::new(&reader);
+    let entry = tree.find_entry(&root, b"a").unwrap().unwrap();
+    let error = tree.bundled(&entry.bundle.unwrap(), 4).unwrap_err();
+    assert!(error.to_string().contains("CHUNK-2"), "{error}");
+}
+
+#[test]
+fn a_path_is_looked_up_and_its_missing_part_named() {
+    let repository = repository();
+    let root = committed(&repository, |session| {
+        let etc = build(session, 0..5);
+        let mut builder = DirectoryBuilder::new(session);
+        let file: Node = plain(b"file", NodeKind::Fifo);
+        builder.push(plain(b"etc", NodeKind::Directory(etc)), None).unwrap();
+        builder.push(file, None).unwrap();
+        builder.finish().unwrap()
+    });
+    let reader = repository.reader().unwrap();
+    let tree = Tree::new(&reader);
+    let found = tree.lookup(&root, &[b"etc", &name(3)]).unwrap();
+    assert_eq!(found.node.name, name(3));
+    for (path, part) in
+        [(vec![b"etc".as_slice(), b"x"], "/etc/x"), (vec![b"y", b"x"], "/y"), (vec![b"file", b"x"], "/file")]
+    {
+        let error = tree.lookup(&root, &path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().starts_with(&format!("{part} ")), "{error}");
+    }
+}

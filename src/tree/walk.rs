@@ -42,7 +42,8 @@ pub enum WalkItem {
     Leave,
 }
 
-/// A walk through a directory and everything below it.
+/// A walk through a directory and everything below it. After an error of one directory it goes on with the others;
+/// after an error of the whole it ends.
 #[derive(Debug)]
 pub struct Walk<'r> {
     tree: Tree<'r>,
@@ -77,10 +78,8 @@ impl Iterator for Walk<'_> {
         let next = self.open.last_mut()?.next();
         match next {
             Some(Ok(entry)) => Some(self.step(entry).inspect_err(|_| self.open.clear())),
-            Some(Err(error)) => {
-                self.open.clear();
-                Some(Err(error))
-            }
+            // The rest of this directory is lost, which is then left; its parents go on.
+            Some(Err(error)) => Some(Err(error)),
             None => {
                 self.open.pop();
                 (!self.open.is_empty()).then_some(Ok(WalkItem::Leave))

@@ -1,4 +1,10 @@
 //! The integration tests: one binary, one module for each behaviour that is proven from outside of the library.
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod support;

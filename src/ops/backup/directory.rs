@@ -16,7 +16,8 @@ use crate::format::node::{Metadata, Node, NodeKind, Xattr};
 use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::BigFile;
 use crate::ops::backup::file::{self, Taken};
-use crate::ops::backup::run::{PathLink, Run, SourceCounts};
+use crate::ops::backup::run::{Run, SourceCounts};
+use crate::ops::path::PathLink;
 use crate::source::{Directory, Listed, Names};
 use crate::tree::DirectoryBuilder;
 

@@ -15,7 +15,8 @@ use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::BigFile;
 use crate::ops::backup::directory::{self, Found, Goal};
 use crate::ops::backup::file::{self, Taken};
-use crate::ops::backup::run::{PathLink, Run, SourceCounts};
+use crate::ops::backup::run::{Run, SourceCounts};
+use crate::ops::path::PathLink;
 use crate::source::{Directory, Listed, Planned, PlannedDirectory};
 use crate::tree::DirectoryBuilder;
 

@@ -19,6 +19,7 @@ use crate::fsmeta::owners::Owners;
 use crate::ops::backup::big::BigFiles;
 use crate::ops::backup::roots::{self, Root};
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
+
 use crate::repository::Session;
 use crate::source::Planned;
 
@@ -88,29 +89,6 @@ impl SourceCounts {
             findings,
             duration_milliseconds: self.milliseconds.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// A path as a chain from the source's root, so that a million entries share their parents' names.
-#[derive(Debug)]
-pub(super) struct PathLink {
-    pub(super) parent: Option<Arc<PathLink>>,
-    pub(super) name: Vec<u8>,
-}
-
-impl PathLink {
-    /// The bytes of the path, with another name at its end if given.
-    pub(super) fn join(&self, name: Option<&[u8]>) -> Vec<u8> {
-        let mut parts: Vec<&[u8]> = name.into_iter().collect();
-        let mut link = Some(self);
-        while let Some(current) = link {
-            parts.push(&current.name);
-            link = current.parent.as_deref();
-        }
-        parts.reverse();
-        let joined = parts.join(&b'/');
-        // The root of everything has an empty name, so that its entries begin with one slash.
-        if joined.is_empty() { b"/".to_vec() } else { joined }
     }
 }
 

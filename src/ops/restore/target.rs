@@ -81,6 +81,11 @@ impl Target {
         Ok(Self { directories: Directories::new(path.to_owned(), root, directories_open_max)? })
     }
 
+    /// The path of an entry for a message; of a long one the end.
+    pub fn show(&self, directory: DirectoryNumber, name: &[u8]) -> String {
+        self.directories.show(directory, name)
+    }
+
     /// What has this name in a directory, if anything.
     pub fn existing(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Option<Existing>> {
         let directory = self.entry(parent, name)?;
