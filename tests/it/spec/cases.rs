@@ -37,7 +37,7 @@ impl Case {
     /// Bytes from hexadecimal digits.
     pub fn bytes(&self, key: &str) -> Vec<u8> {
         let text = self.text(key);
-        assert!(text.is_ascii() && text.len() % 2 == 0, "{}: {key}", self.place);
+        assert!(text.is_ascii() && text.len().is_multiple_of(2), "{}: {key}", self.place);
         let pairs = (0..text.len() / 2).map(|position| &text[2 * position..2 * position + 2]);
         pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal digits")).collect()
     }

@@ -55,7 +55,7 @@ pub fn files(folder: &str, ending: &str) -> Vec<File> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-/// Rust source with all but the wanted parts made blank; lines stay where they are.
+/// Rust source with all but the wanted parts made blank; every line and byte stays where it is.
 pub fn only(text: &str, wanted: &[Part]) -> String {
     let characters: Vec<char> = text.chars().collect();
     let mut result = String::with_capacity(text.len());
@@ -63,8 +63,10 @@ pub fn only(text: &str, wanted: &[Part]) -> String {
     while position < characters.len() {
         let (part, length) = token(&characters, position);
         for character in &characters[position..position + length] {
-            let stays = *character == '\n' || wanted.contains(&part);
-            result.push(if stays { *character } else { ' ' });
+            match *character == '\n' || wanted.contains(&part) {
+                true => result.push(*character),
+                false => result.extend(std::iter::repeat_n(' ', character.len_utf8())),
+            }
         }
         position += length;
     }
@@ -170,6 +172,7 @@ mod tests {
             "\"h // \\\" i\" 'k' r#\"o \" p\"# br\"r\\\" 't' '\\'' \"w x\""
         );
         assert_eq!(only(source, &[]).matches('\n').count(), 3);
+        assert_eq!(only("/* ß→ */ x", &[Part::Code]), "            x");
     }
 
     #[test]
