@@ -14,3 +14,11 @@ pub mod compress;
 pub mod crypto;
 
 pub mod fsmeta;
+pub mod storage;
+
+pub mod repository;
+
+pub mod source;
+pub mod tree;
+
+pub mod ops;

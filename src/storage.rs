@@ -12,13 +12,14 @@ pub mod contract;
 pub mod local;
 pub mod memory;
 mod name;
+mod refusal;
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 
 use crate::base::Result;
-pub use name::ObjectName;
+pub use name::{NAME_PART_BYTES_MAX, NAME_PARTS_MAX, ObjectName};
 
 /// The bytes of a new object: shared slices that are written one after the other and never joined in memory.
 pub type Body = [Bytes];
@@ -60,7 +61,8 @@ pub trait Storage: Send + Sync + Debug {
 
     /// Calls `visit` for each object whose name begins with `folder` and a slash, in ascending order of names, only
     /// those after `start_after` if given. A folder that is not there is empty. What is stored under a name that is no
-    /// `ObjectName` is passed over. An error of `visit` ends the listing and is returned.
+    /// `ObjectName` is passed over. An error of `visit` ends the listing and is returned. `visit` may itself use the
+    /// storage.
     fn list(
         &self,
         folder: &str,

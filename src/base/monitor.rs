@@ -106,6 +106,10 @@ pub trait Monitor: Send + Sync {
     fn cancelled(&self) -> bool {
         false
     }
+
+    /// Takes what is to be done at once when the user or the system asks to stop: it ends what would block the engine
+    /// from asking, as a silent command does.
+    fn on_cancel(&self, _action: Box<dyn Fn() + Send + Sync>) {}
 }
 
 /// Listens to nothing.

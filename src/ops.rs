@@ -1,0 +1,7 @@
+//! What users ask for, one module each.
+
+pub mod backup;
+pub mod dump;
+pub mod list;
+mod path;
+pub mod restore;

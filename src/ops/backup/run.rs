@@ -1,0 +1,239 @@
+//! One run over all paths: what its tasks share, and how they end.
+//!
+//! What must hold: the first failure to store stops the run; no task waits for another, so that any number of
+//! directories, as deep as they may be, needs no more threads than there are.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::base::clock::Stopwatch;
+use crate::base::{Error, ErrorKind, Finding, FindingKind, Monitor, Result};
+use crate::chunker::Cutter;
+use crate::crypto::ChunkKind;
+use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
+use crate::format::snapshot::{SourceOutcome, SourceStatus};
+use crate::fsmeta::capture::{CapturedXattrs, Stat};
+use crate::fsmeta::owners::Owners;
+use crate::ops::backup::big::BigFiles;
+use crate::ops::backup::roots::{self, Root};
+use crate::ops::backup::{BackupOptions, Taken, interrupted};
+
+use crate::repository::Session;
+use crate::source::Planned;
+
+/// What all tasks of a run share.
+pub(super) struct Run<'s> {
+    pub(super) session: &'s Session<'s>,
+    pub(super) cutter: Cutter,
+    pub(super) owners: Owners,
+    pub(super) monitor: &'s dyn Monitor,
+    pub(super) left_out: &'s [(u64, u64)],
+    pub(super) big_files: BigFiles<'s>,
+    pub(super) roots: Mutex<HashMap<PathBuf, Root>>,
+    filesystems: Mutex<HashMap<u64, u64>>,
+    failure: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
+    bytes_read: AtomicU64,
+}
+
+/// What one source gave.
+#[derive(Debug)]
+pub(super) struct SourceCounts {
+    pub(super) path: Vec<u8>,
+    nodes: AtomicU64,
+    bytes: AtomicU64,
+    findings: AtomicU64,
+    since: Stopwatch,
+    milliseconds: AtomicU64,
+}
+
+impl SourceCounts {
+    pub(super) fn new(path: Vec<u8>) -> Self {
+        Self {
+            path,
+            nodes: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            findings: AtomicU64::new(0),
+            since: Stopwatch::start(),
+            milliseconds: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a node that is part of the snapshot.
+    pub(super) fn add_node(&self, size: u64) {
+        self.nodes.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    /// Remembers how long the source took.
+    pub(super) fn ended(&self) {
+        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.milliseconds.store(milliseconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn status(&self) -> SourceStatus {
+        let nodes = self.nodes.load(Ordering::Relaxed);
+        let findings = self.findings.load(Ordering::Relaxed);
+        let outcome = match (findings, nodes) {
+            (0, _) => SourceOutcome::Complete,
+            (_, 0) => SourceOutcome::Failed,
+            _ => SourceOutcome::Partial,
+        };
+        SourceStatus {
+            path: self.path.clone(),
+            outcome,
+            nodes,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            findings,
+            duration_milliseconds: self.milliseconds.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl<'s> Run<'s> {
+    pub(super) fn new(
+        session: &'s Session<'s>,
+        options: &'s BackupOptions,
+        workers: usize,
+        monitor: &'s dyn Monitor,
+    ) -> Result<Self> {
+        Ok(Self {
+            session,
+            cutter: session.repository().cutter()?,
+            owners: Owners::new(),
+            monitor,
+            left_out: &options.left_out,
+            big_files: BigFiles::new(workers),
+            roots: Mutex::default(),
+            filesystems: Mutex::default(),
+            failure: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            bytes_read: AtomicU64::new(0),
+        })
+    }
+
+    /// Stops the run.
+    pub(super) fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    /// True once tasks should give up.
+    pub(super) fn is_over(&self) -> bool {
+        if !self.has_failed.load(Ordering::Relaxed) && self.monitor.cancelled() {
+            self.fail(interrupted());
+        }
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// The failure that stopped the run, if one did.
+    pub(super) fn take_failure(&self) -> Result<()> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// Counts and tells a problem.
+    pub(super) fn finding(&self, source: &SourceCounts, path: Vec<u8>, kind: FindingKind, message: String) {
+        source.findings.fetch_add(1, Ordering::Relaxed);
+        self.monitor.finding(&Finding { kind, path, message });
+    }
+
+    /// Counts and tells that something could not be read, or is gone.
+    pub(super) fn unreadable(&self, source: &SourceCounts, path: Vec<u8>, error: &Error) {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => FindingKind::Vanished,
+            _ => FindingKind::Unreadable,
+        };
+        self.finding(source, path, kind, error.chain().join(": "));
+    }
+
+    pub(super) fn add_bytes_read(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// The group of an object with several names.
+    pub(super) fn links(&self, stat: &Stat) -> Option<LinkGroup> {
+        if stat.links < 2 {
+            return None;
+        }
+        let mut filesystems = self.filesystems.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = filesystems.len() as u64;
+        let filesystem = *filesystems.entry(stat.device).or_insert(next);
+        Some(LinkGroup { filesystem, inode: stat.inode })
+    }
+
+    /// Extended attributes as a node has them: long values are stored, problems become findings.
+    pub(super) fn xattrs(
+        &self,
+        source: &SourceCounts,
+        path: impl Fn() -> Vec<u8>,
+        captured: CapturedXattrs,
+    ) -> Result<Vec<Xattr>> {
+        for problem in captured.problems {
+            self.finding(source, path(), FindingKind::Metadata, problem);
+        }
+        let stored = |value: Vec<u8>| -> Result<XattrValue> {
+            if value.len() <= crate::base::limits::XATTR_INLINE_BYTES_MAX {
+                return Ok(XattrValue::Inline(value));
+            }
+            let id = self.session.store(ChunkKind::Data, &value)?.id;
+            Ok(XattrValue::Chunk(ChunkRef { id, length: value.len() as u64 }))
+        };
+        captured
+            .attributes
+            .into_iter()
+            .map(|(name, value)| Ok(Xattr { name, value: stored(value)? }))
+            .collect()
+    }
+}
+
+/// Number of threads for an option.
+pub(super) fn worker_count(workers: usize) -> usize {
+    match workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        other => other,
+    }
+}
+
+/// Reads all planned paths and stores them; gives the root of the tree.
+pub(super) fn take_paths(
+    session: &Session<'_>,
+    plan: &Planned,
+    paths: &[PathBuf],
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Result<Taken> {
+    let since = Stopwatch::start();
+    let workers = worker_count(options.workers);
+    let run = Run::new(session, options, workers, monitor)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .thread_name(|number| format!("backup-{number}"))
+        .build()
+        .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
+    let sources: Vec<Arc<SourceCounts>> =
+        paths.iter().map(|path| Arc::new(SourceCounts::new(super::path_bytes(path.clone())))).collect();
+    pool.in_place_scope(|scope| {
+        for (path, source) in paths.iter().zip(&sources) {
+            roots::begin(&run, scope, path, source);
+        }
+    });
+    run.take_failure()?;
+    sources.iter().for_each(|source| source.ended());
+    let assembled = roots::assemble(&run, plan)?;
+    let statuses: Vec<SourceStatus> = sources.iter().map(|source| source.status()).collect();
+    Ok(Taken {
+        tree: assembled.tree,
+        nodes: assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>(),
+        bytes: statuses.iter().map(|status| status.bytes).sum(),
+        bytes_read: run.bytes_read(),
+        findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
+        sources: statuses,
+        since,
+    })
+}

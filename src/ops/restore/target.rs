@@ -1,0 +1,426 @@
+//! The tree that is written: every object is made relative to an open directory, by a single name.
+//!
+//! What must hold, also while somebody else changes the tree: nothing outside the directory that the user named is
+//! made, changed or removed; nothing that was there is overwritten; a symbolic link is never followed; a file that is
+//! opened again, linked or removed is the one that this run made. Files are unreadable for others until they are
+//! finished, directories until the caller finishes them, bottom-up, after everything in them.
+
+mod directories;
+
+use std::io::ErrorKind as IoErrorKind;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::base::monitor::show_path;
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::format::node::{NodeKind, check_name};
+use crate::fsmeta::apply::{ApplyOptions, Attributes, apply_to_fd, apply_to_path_fd};
+
+use directories::{Directories, open_directory, replaced};
+pub use directories::{DirectoryNumber, FileIdentity};
+
+/// Directories that are kept open at a time, beside the root and those in use; a quarter of the usual limit on open
+/// files of a process (1024).
+const DIRECTORIES_OPEN_MAX: usize = 256;
+
+const DIRECTORY_MODE: u16 = 0o700;
+const FILE_MODE: u16 = 0o600;
+
+/// A directory into which a snapshot is restored. Shared by all threads that restore.
+pub struct Target {
+    directories: Directories,
+}
+
+/// What has a name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Existing {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link, wherever it leads.
+    Symlink,
+    /// A named pipe, socket or device.
+    Special,
+}
+
+/// An object that was made and has got its attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Which it is, for hard links to it.
+    pub identity: FileIdentity,
+    /// One line for each attribute that could not be set or was not kept.
+    pub problems: Vec<String>,
+}
+
+impl Target {
+    /// Opens the directory that the user named, and makes it and its parents where missing, for the owner only.
+    ///
+    /// Symbolic links in this path are followed. `Exists` if a part of it is something other than a directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_bounded(path, DIRECTORIES_OPEN_MAX)
+    }
+
+    /// Keeps at most so many directories open.
+    fn open_bounded(path: &Path, directories_open_max: usize) -> Result<Self> {
+        let message = || format!("cannot open the target {}", show_path(path.as_os_str().as_encoded_bytes()));
+        let made = std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.into()).create(path);
+        made.map_err(|cause| {
+            let is_in_the_way = cause.kind() == IoErrorKind::NotADirectory;
+            let error = Error::system("cannot make it", cause);
+            if is_in_the_way { error.of_kind(ErrorKind::Exists) } else { error }
+        })
+        .wrap(message)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty()).wrap(message)?;
+        Ok(Self { directories: Directories::new(path.to_owned(), root, directories_open_max)? })
+    }
+
+    /// The path of an entry for a message; of a long one the end.
+    pub fn show(&self, directory: DirectoryNumber, name: &[u8]) -> String {
+        self.directories.show(directory, name)
+    }
+
+    /// What has this name in a directory, if anything.
+    pub fn existing(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Option<Existing>> {
+        let directory = self.entry(parent, name)?;
+        let stat = match rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.wrap(|| format!("cannot examine {}", self.directories.show(parent, name)))?,
+        };
+        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Existing::Directory,
+            FileType::RegularFile => Existing::File,
+            FileType::Symlink => Existing::Symlink,
+            _ => Existing::Special,
+        }))
+    }
+
+    /// Enters a directory that may exist; `None` if nothing has the name, `Exists` if it is something else.
+    ///
+    /// Each call gives a number of its own; `create_directory` need not be called for what was entered.
+    pub fn enter(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Option<DirectoryNumber>> {
+        let directory = self.entry(parent, name)?;
+        let opened = match open_directory(directory.as_fd(), name) {
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => Err(self.in_the_way(parent, name, errno)),
+            other => other.wrap(|| format!("cannot enter {}", self.directories.show(parent, name))),
+        }?;
+        let stat = rustix::fs::fstat(&opened)
+            .wrap(|| format!("cannot examine {}", self.directories.show(parent, name)))?;
+        Ok(Some(self.directories.register(parent, name, FileIdentity::of(&stat), opened)))
+    }
+
+    /// Makes a directory for the owner only, or enters the one that is there, which keeps its attributes until it is
+    /// finished. `Exists` if something else has the name.
+    pub fn create_directory(&self, parent: DirectoryNumber, name: &[u8]) -> Result<DirectoryNumber> {
+        let directory = self.entry(parent, name)?;
+        let message = || format!("cannot make the directory {}", self.directories.show(parent, name));
+        let mode = Mode::from_raw_mode(DIRECTORY_MODE.into());
+        let is_new = match rustix::fs::mkdirat(&*directory, name, mode) {
+            Err(Errno::EXIST) => false,
+            other => other.map(|()| true).wrap(message)?,
+        };
+        let opened = match open_directory(directory.as_fd(), name) {
+            Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => return Err(self.in_the_way(parent, name, errno)),
+            Err(Errno::ACCESS) if is_new => {
+                make_accessible(directory.as_fd(), name).wrap(message)?;
+                open_directory(directory.as_fd(), name)
+            }
+            other => other,
+        }
+        .wrap(message)?;
+        let stat = rustix::fs::fstat(&opened).wrap(message)?;
+        if is_new && !grants(&stat, DIRECTORY_MODE) {
+            rustix::fs::fchmod(&opened, mode).wrap(message)?;
+        }
+        Ok(self.directories.register(parent, name, FileIdentity::of(&stat), opened))
+    }
+
+    /// Makes a regular file of `size` bytes that is one hole. `Exists` if anything has the name.
+    pub fn create_file(&self, parent: DirectoryNumber, name: &[u8], size: u64) -> Result<TargetFile> {
+        let directory = self.entry(parent, name)?;
+        let message = || format!("cannot make the file {}", self.directories.show(parent, name));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(FILE_MODE.into());
+        let descriptor = rustix::fs::openat(&*directory, name, flags, mode).wrap(message)?;
+        let stat = rustix::fs::fstat(&descriptor).wrap(message)?;
+        let file = TargetFile { descriptor, identity: FileIdentity::of(&stat), size, name: name.into() };
+        let prepared = match grants(&stat, FILE_MODE) {
+            true => Ok(()),
+            false => rustix::fs::fchmod(&file.descriptor, mode),
+        };
+        let sized = match size {
+            0 => prepared,
+            size => prepared.and_then(|()| rustix::fs::ftruncate(&file.descriptor, size)),
+        };
+        if let Err(errno) = sized {
+            // The first failure is the one to tell.
+            self.remove_file(parent, name, file.identity).ok();
+            return Err(Error::system(message(), errno));
+        }
+        Ok(file)
+    }
+
+    /// Opens a file again that this run made, to write more of it.
+    ///
+    /// Fails if the name stands for anything else by now, or if the file has got further names.
+    pub fn reopen_file(
+        &self,
+        parent: DirectoryNumber,
+        name: &[u8],
+        identity: FileIdentity,
+    ) -> Result<TargetFile> {
+        let directory = self.entry(parent, name)?;
+        let message = || format!("cannot open {} again", self.directories.show(parent, name));
+        // Without blocking: a named pipe may have been put there, whose opening would wait for a reader.
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let descriptor = match rustix::fs::openat(&*directory, name, flags, Mode::empty()) {
+            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Err(replaced()),
+            other => other.wrap(|| "the system refuses"),
+        }
+        .wrap(message)?;
+        let stat = rustix::fs::fstat(&descriptor).wrap(message)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || FileIdentity::of(&stat) != identity || stat.st_nlink > 1 {
+            return Err(replaced()).wrap(message);
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        Ok(TargetFile { descriptor, identity, size, name: name.into() })
+    }
+
+    /// Takes a file back that this run made; fails if the name stands for anything else by now.
+    pub fn remove_file(&self, parent: DirectoryNumber, name: &[u8], identity: FileIdentity) -> Result<()> {
+        let directory = self.entry(parent, name)?;
+        let message = || format!("cannot remove {}", self.directories.show(parent, name));
+        let stat = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW).wrap(message)?;
+        if FileIdentity::of(&stat) != identity {
+            return Err(replaced()).wrap(message);
+        }
+        rustix::fs::unlinkat(&*directory, name, AtFlags::empty()).wrap(message)
+    }
+
+    /// Makes a symbolic link. `Exists` if anything has the name.
+    ///
+    /// To be called after all files are made, so that no link stands while names are still to be found.
+    pub fn create_symlink(
+        &self,
+        parent: DirectoryNumber,
+        name: &[u8],
+        target: &[u8],
+        attributes: &Attributes<'_>,
+        options: &ApplyOptions,
+    ) -> Result<Created> {
+        let directory = self.entry(parent, name)?;
+        let message = || format!("cannot make the symbolic link {}", self.directories.show(parent, name));
+        rustix::fs::symlinkat(target, &*directory, name).wrap(message)?;
+        let (pinned, stat) = pin(directory.as_fd(), name).wrap(message)?;
+        let is_ours = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+            && stat.st_nlink <= 1
+            && rustix::fs::readlinkat(&pinned, "", Vec::new()).wrap(message)?.as_bytes() == target;
+        if !is_ours {
+            return Err(replaced()).wrap(message);
+        }
+        let problems = apply_to_path_fd(pinned.as_fd(), attributes, options);
+        Ok(Created { identity: FileIdentity::of(&stat), problems })
+    }
+
+    /// Makes a named pipe, a socket or a device. `Exists` if anything has the name, `Denied` for a device without the
+    /// privilege, `Usage` for any other kind and for a device when `special` is off.
+    pub fn create_special(
+        &self,
+        parent: DirectoryNumber,
+        name: &[u8],
+        kind: &NodeKind,
+        attributes: &Attributes<'_>,
+        options: &ApplyOptions,
+    ) -> Result<Created> {
+        let message = || format!("cannot make the {} {}", kind.word(), self.directories.show(parent, name));
+        let (file_type, device) = match *kind {
+            NodeKind::Fifo => (FileType::Fifo, 0),
+            NodeKind::Socket => (FileType::Socket, 0),
+            NodeKind::CharacterDevice { major, minor } if options.special => {
+                (FileType::CharacterDevice, rustix::fs::makedev(major, minor))
+            }
+            NodeKind::BlockDevice { major, minor } if options.special => {
+                (FileType::BlockDevice, rustix::fs::makedev(major, minor))
+            }
+            _ => {
+                return Err(Error::new(ErrorKind::Usage, "it is no special object to be made")).wrap(message);
+            }
+        };
+        let directory = self.entry(parent, name)?;
+        let mode = Mode::from_raw_mode(FILE_MODE.into());
+        rustix::fs::mknodat(&*directory, name, file_type, mode, device).wrap(message)?;
+        let (pinned, stat) = pin(directory.as_fd(), name).wrap(message)?;
+        if FileType::from_raw_mode(stat.st_mode) != file_type || stat.st_nlink > 1 {
+            return Err(replaced()).wrap(message);
+        }
+        if stat.st_rdev != device {
+            // The system keeps fewer bits of a device number than a snapshot can hold; it would be another device.
+            self.remove_file(parent, name, FileIdentity::of(&stat))?;
+            let error = Error::new(ErrorKind::Unsupported, "the system cannot hold this device number");
+            return Err(error).wrap(message);
+        }
+        let problems = apply_to_path_fd(pinned.as_fd(), attributes, options);
+        Ok(Created { identity: FileIdentity::of(&stat), problems })
+    }
+
+    /// Gives an object that this run made a further name. `Exists` if anything has that name.
+    ///
+    /// Fails, and leaves no new name, if the first name does not stand for that object any more.
+    pub fn create_hard_link(
+        &self,
+        from: (DirectoryNumber, &[u8]),
+        identity: FileIdentity,
+        to: (DirectoryNumber, &[u8]),
+    ) -> Result<()> {
+        let from_directory = self.entry(from.0, from.1)?;
+        let to_directory = self.entry(to.0, to.1)?;
+        let message = || {
+            let (from, to) = (self.directories.show(from.0, from.1), self.directories.show(to.0, to.1));
+            format!("cannot link {to} to {from}")
+        };
+        rustix::fs::linkat(&*from_directory, from.1, &*to_directory, to.1, AtFlags::empty()).wrap(message)?;
+        let stat = rustix::fs::statat(&*to_directory, to.1, AtFlags::SYMLINK_NOFOLLOW).wrap(message)?;
+        if FileIdentity::of(&stat) != identity {
+            rustix::fs::unlinkat(&*to_directory, to.1, AtFlags::empty()).wrap(message)?;
+            return Err(replaced()).wrap(message);
+        }
+        Ok(())
+    }
+
+    /// Gives a directory its attributes. To be called once everything in it is finished, deepest directories first.
+    ///
+    /// Returns one line for each attribute that could not be set or was not kept.
+    pub fn finish_directory(
+        &self,
+        number: DirectoryNumber,
+        attributes: &Attributes<'_>,
+        options: &ApplyOptions,
+    ) -> Vec<String> {
+        match self.directories.descriptor(number) {
+            Ok(descriptor) => {
+                let problems = apply_to_fd(descriptor.as_fd(), attributes, options);
+                self.directories.close(number);
+                problems
+            }
+            Err(error) => vec![format!("nothing of the metadata was set: {}", error.chain().join(": "))],
+        }
+    }
+
+    /// Makes the system write out all file systems that the target reaches, and tells of bytes that could not be
+    /// written since the target was opened. To be called last, before success is told.
+    pub fn sync(&self) -> Result<()> {
+        for descriptor in self.directories.file_systems() {
+            rustix::fs::syncfs(&*descriptor).wrap(|| {
+                let root = self.directories.show(DirectoryNumber::ROOT, b"");
+                format!("not all bytes under {root} reached the disk")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The directory of an entry, once its name is known to be a single component.
+    fn entry(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Arc<OwnedFd>> {
+        check_name(name).map_err(|refused| refused.of_object("the name of an entry"))?;
+        self.directories.descriptor(parent)
+    }
+
+    fn in_the_way(&self, parent: DirectoryNumber, name: &[u8], errno: Errno) -> Error {
+        let shown = self.directories.show(parent, name);
+        let cause = std::io::Error::from(errno);
+        Error::caused(ErrorKind::Exists, format!("{shown} is in the way: it is no directory"), cause)
+    }
+}
+
+/// A regular file of the target, open for writing. Dropped without `finish`, it keeps what was written and lacks its
+/// attributes.
+#[derive(Debug)]
+pub struct TargetFile {
+    descriptor: OwnedFd,
+    identity: FileIdentity,
+    size: u64,
+    name: Box<[u8]>,
+}
+
+impl TargetFile {
+    /// Writes all the bytes at an offset; never beyond the size that the file was made with.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let message =
+            || format!("cannot write {} bytes at {offset} of {}", bytes.len(), show_path(&self.name));
+        let end = u64::try_from(bytes.len()).ok().and_then(|length| offset.checked_add(length));
+        if end.is_none_or(|end| end > self.size) {
+            let error = Error::new(ErrorKind::Failed, format!("the file has {} bytes", self.size));
+            return Err(error).wrap(message);
+        }
+        let mut rest = bytes;
+        let mut at = offset;
+        while !rest.is_empty() {
+            match rustix::io::pwrite(&self.descriptor, rest, at) {
+                Err(Errno::INTR) => {}
+                Ok(0) => return Err(Error::system(message(), std::io::Error::from(IoErrorKind::WriteZero))),
+                written => {
+                    let written = written.wrap(message)?;
+                    rest = rest.get(written..).unwrap_or_default();
+                    at = at.saturating_add(written as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which file it is, to open it again, link it or remove it.
+    pub const fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Size in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Gives the file its attributes, after all its bytes are written.
+    ///
+    /// Returns one line for each attribute that could not be set or was not kept.
+    pub fn finish(self, attributes: &Attributes<'_>, options: &ApplyOptions) -> Vec<String> {
+        apply_to_fd(self.descriptor.as_fd(), attributes, options)
+    }
+}
+
+impl AsFd for TargetFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Takes hold of what has a name, without following or opening it.
+fn pin(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<(OwnedFd, Stat)> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let pinned = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&pinned)?;
+    Ok((pinned, stat))
+}
+
+/// Gives the owner access to a directory that was just made under a umask that withholds it.
+fn make_accessible(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
+    let (pinned, stat) = pin(directory, name)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    let path = format!("/proc/self/fd/{}", pinned.as_raw_fd());
+    rustix::fs::chmod(path, Mode::from_raw_mode(DIRECTORY_MODE.into()))
+}
+
+fn grants(stat: &Stat, mode: u16) -> bool {
+    let mode = u32::from(mode);
+    stat.st_mode & mode == mode
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The heart: opens a repository, writes and reads chunks, commits snapshots. Every ordering rule is kept here.
+//!
+//! What must hold (format-spec chapter 14), and the code that relies on it cites these numbers:
+//! 1. A commit key names only chunks whose packs and index runs are durable.
+//! 2. An index run names only packs that are durable.
+//! 3. A session is visible in storage before it reads what others write: collections, snapshots, tombstones, then the
+//!    index.
+//! 4. No chunk is reused from a pack that a collection blocks.
+//! 5. A session ends by its commit key in every case that leaves the process alive.
+
+mod checkpoint;
+mod collections;
+mod index;
+mod init;
+mod object;
+mod open;
+mod pack;
+mod reader;
+mod segment;
+mod session;
+mod snapshots;
+
+pub use init::{InitOptions, NewSlot};
+pub use reader::{Placement, Reader, Segment, SegmentKey};
+pub use session::{Session, SessionOptions, Stored};
+pub use snapshots::{SnapshotEntry, SnapshotList};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::{RepositoryId, Result};
+use crate::chunker::Cutter;
+use crate::crypto::{Keys, seal};
+use crate::format::config::{Config, Parameters};
+use crate::format::sealing::ObjectKind;
+use crate::storage::Storage;
+
+/// An opened repository.
+#[derive(Debug)]
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    config: Config,
+    keys: Keys,
+    cache_folder: Option<PathBuf>,
+}
+
+impl Repository {
+    /// Its random name.
+    pub const fn id(&self) -> RepositoryId {
+        self.config.repository
+    }
+
+    /// How input becomes chunks.
+    pub const fn parameters(&self) -> &Parameters {
+        &self.config.parameters
+    }
+
+    /// Where it is, for messages.
+    pub fn location(&self) -> String {
+        self.storage.location()
+    }
+
+    /// The cutter for content.
+    pub fn cutter(&self) -> Result<Cutter> {
+        Cutter::new(&self.config.parameters, self.keys.gear_table())
+    }
+
+    /// The number by which a name at a level of tree pages decides where pages and bundles end.
+    pub fn name_number(&self, level: u8, name: &[u8]) -> u64 {
+        self.keys.name_number(level, name)
+    }
+
+    fn context<'a>(&self, kind: ObjectKind, generation: u32, name: Option<&'a str>) -> seal::Context<'a> {
+        seal::Context { kind, generation, repository: self.config.repository, name }
+    }
+}
+
+#[cfg(test)]
+mod tests;

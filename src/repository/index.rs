@@ -1,0 +1,138 @@
+//! The index of a repository as this machine sees it: the listed runs, merged into one table.
+//!
+//! What must hold: a run that is not listed does not count; a run that a listed run supersedes is passed over; a run
+//! that cannot be read is an error, never an empty run.
+
+pub(super) mod mapped;
+pub(super) mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::base::limits::INDEX_RUN_BYTES_MAX;
+use crate::base::{ContentName, ErrorKind, Result, Wrap};
+use crate::crypto::Secret;
+use crate::format::index::IndexRun;
+use crate::format::names;
+use crate::format::sealing::ObjectKind;
+use crate::repository::Repository;
+use crate::repository::object::object_name;
+use table::Table;
+
+/// Decoded runs that are merged in one step take at most about so many stored bytes.
+const MERGE_BYTES_MAX: u64 = 32 << 20;
+
+impl Repository {
+    /// The table of all listed runs; from the file of an earlier time where that fits, else made anew.
+    pub(super) fn load_index(&self) -> Result<Table> {
+        // A run may go between listing and reading, when a compaction replaced it: then the listing is old.
+        let mut attempts = 3;
+        loop {
+            match self.try_load_index() {
+                Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => attempts -= 1,
+                other => return other.wrap(|| "cannot read the index"),
+            }
+        }
+    }
+
+    fn try_load_index(&self) -> Result<Table> {
+        let mut listed: BTreeMap<ContentName, u64> = BTreeMap::new();
+        self.storage.list(names::INDEX, None, &mut |entry| {
+            if let Some(name) = names::parse_index(entry.name.as_str()) {
+                listed.insert(name, entry.size_bytes);
+            }
+            Ok(())
+        })?;
+        let path = self.index_path()?;
+        let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
+        let cached = path.as_deref().and_then(|path| Table::open(path, &key));
+        let cached = cached.filter(|table| table.runs().iter().all(|run| listed.contains_key(run)));
+        let known: BTreeSet<ContentName> =
+            cached.as_ref().map(Table::runs).unwrap_or_default().into_iter().collect();
+        let missing: Vec<(ContentName, u64)> = listed
+            .iter()
+            .filter(|(name, _)| !known.contains(name))
+            .map(|(name, size)| (*name, *size))
+            .collect();
+        if missing.is_empty()
+            && let Some(table) = cached
+        {
+            return Ok(table);
+        }
+        let total_bytes: u64 = missing.iter().map(|(_, size_bytes)| size_bytes).sum();
+        let mut superseded: BTreeSet<ContentName> = BTreeSet::new();
+        let mut decoded = Vec::new();
+        for (name, _) in &missing {
+            let run = self.read_run(name)?;
+            superseded.extend(run.superseded.iter().copied());
+            if total_bytes <= MERGE_BYTES_MAX {
+                decoded.push((*name, run));
+            }
+        }
+        if superseded.iter().any(|name| listed.contains_key(name)) {
+            return self.without_superseded(&listed, &superseded);
+        }
+        let table = cached.unwrap_or_else(Table::empty);
+        if total_bytes <= MERGE_BYTES_MAX {
+            return table.merged(&decoded, path.as_deref(), &key);
+        }
+        self.merged_in_steps(table, &missing, path.as_deref(), &key)
+    }
+
+    /// Merges more runs than should be decoded in memory at a time.
+    fn merged_in_steps(
+        &self,
+        mut table: Table,
+        missing: &[(ContentName, u64)],
+        path: Option<&Path>,
+        key: &Secret,
+    ) -> Result<Table> {
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        for (position, (name, size_bytes)) in missing.iter().enumerate() {
+            batch.push((*name, self.read_run(name)?));
+            batch_bytes += size_bytes;
+            if batch_bytes >= MERGE_BYTES_MAX || position + 1 == missing.len() {
+                table = table.merged(&batch, path, key)?;
+                batch.clear();
+                batch_bytes = 0;
+            }
+        }
+        Ok(table)
+    }
+
+    /// The rare case of a compaction that was cut off between writing its run and removing the old ones. Such a table
+    /// is not kept: once the old runs are gone, it could not be told from one that holds them.
+    fn without_superseded(
+        &self,
+        listed: &BTreeMap<ContentName, u64>,
+        superseded: &BTreeSet<ContentName>,
+    ) -> Result<Table> {
+        let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
+        let mut table = Table::empty();
+        for name in listed.keys().filter(|name| !superseded.contains(name)) {
+            table = table.merged(&[(*name, self.read_run(name)?)], None, &key)?;
+        }
+        Ok(table)
+    }
+
+    fn read_run(&self, name: &ContentName) -> Result<IndexRun> {
+        let object_name = object_name(&names::index(name))?;
+        let object = self.fetch_content(&object_name, name, INDEX_RUN_BYTES_MAX)?;
+        let what = format!("object {object_name}");
+        let (_, body) = self.open_sealed(ObjectKind::IndexRun, None, &object, &what)?;
+        IndexRun::decode(&body).map_err(|error| error.of_object(&what))
+    }
+
+    /// The file of the table; its folder is made, readable to its owner alone.
+    fn index_path(&self) -> Result<Option<PathBuf>> {
+        use std::os::unix::fs::DirBuilderExt;
+        let Some(folder) = &self.cache_folder else { return Ok(None) };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .wrap(|| format!("cannot create the cache folder {}", folder.display()))?;
+        Ok(Some(folder.join("index.table")))
+    }
+}

@@ -1,0 +1,104 @@
+//! Opening a repository with a password or a key file.
+//!
+//! What must hold: what is not a repository, what is damaged, what is too new and what has another key are told apart;
+//! nothing of the config is acted upon before its code is checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+
+use crate::base::limits::{CONFIG_BYTES_MAX, SLOT_BYTES_MAX, SLOTS_MAX};
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::crypto::Keys;
+use crate::crypto::slot::{Credential, open_slot, slot_name};
+use crate::format::config::Config;
+use crate::format::names;
+use crate::format::slot::Slot;
+use crate::repository::Repository;
+use crate::repository::object::object_name;
+use crate::storage::Storage;
+
+/// The highest number of a config; none: there is no repository.
+pub(super) fn newest_config(storage: &dyn Storage) -> Result<Option<u32>> {
+    let mut newest = None;
+    let listed = storage.list(names::CONFIG, None, &mut |listed| {
+        newest = newest.max(names::parse_config(listed.name.as_str()));
+        Ok(())
+    });
+    match listed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(()) => Ok(newest),
+    }
+}
+
+impl Repository {
+    /// Opens the repository in a storage.
+    ///
+    /// Errors: `NoRepository`; `WrongKey` if no slot opens; `Damaged`; `Unsupported` if it is too new.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        cache_folder: Option<PathBuf>,
+    ) -> Result<Self> {
+        let Some(number) = newest_config(&*storage)? else {
+            let message = format!("there is no repository at {}", storage.location());
+            return Err(Error::new(ErrorKind::NoRepository, message));
+        };
+        let name = names::config(number);
+        let object = storage.get(&object_name(&name)?, CONFIG_BYTES_MAX)?;
+        let damaged = |error: crate::format::DecodeError| error.of_object(&format!("object {name}"));
+        let (covered, code) = Config::split(&object).map_err(damaged)?;
+        let config = Config::decode(covered).map_err(damaged)?;
+        let keys = find_keys(&*storage, &config, credential)?;
+        let expected = keys.config_code(config.generation, &name, covered)?;
+        if !bool::from(expected.ct_eq(code)) {
+            let message =
+                format!("cannot use object {name}: its code does not fit its bytes (format rule CFG-2)");
+            return Err(Error::damaged(message));
+        }
+        let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
+        Ok(Self { storage, config, keys, cache_folder })
+    }
+}
+
+/// Tries the credential on each slot. One damaged slot never stands in the way of another.
+fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) -> Result<Keys> {
+    let mut slots = Vec::new();
+    storage.list(names::KEYS, None, &mut |listed| {
+        slots.push(listed.name);
+        Ok(())
+    })?;
+    let mut tried = 0;
+    let mut damaged = None;
+    for name in slots.iter().take(SLOTS_MAX) {
+        let opened =
+            read_slot(storage, name).and_then(|slot| open_slot(&slot, credential, &config.repository));
+        match opened.wrap(|| format!("cannot use key slot {name}")) {
+            Ok(Some(keys)) => return Ok(keys),
+            Ok(None) => tried += 1,
+            Err(error) if error.kind() == ErrorKind::Damaged => damaged = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match damaged {
+        Some(error) => Err(error),
+        None if slots.is_empty() => {
+            Err(Error::damaged(format!("the repository at {} has no key slot", storage.location())))
+        }
+        None => {
+            let message = format!("wrong password or key: it opens none of {tried} key slots");
+            Err(Error::new(ErrorKind::WrongKey, message))
+        }
+    }
+}
+
+fn read_slot(storage: &dyn Storage, name: &crate::storage::ObjectName) -> Result<Slot> {
+    let bytes = storage.get(name, SLOT_BYTES_MAX)?;
+    if names::parse_slot(name.as_str()) != Some(slot_name(&bytes)) {
+        let message = "its bytes are not those that it is named after (format rule SLOT-8)";
+        return Err(Error::damaged(message));
+    }
+    Slot::decode(&bytes).map_err(|error| error.of_object(&format!("object {name}")))
+}

@@ -1,0 +1,173 @@
+//! Making a pack from closed segments (format-spec chapter 6).
+//!
+//! What must hold: what is stored was opened, decompressed and hashed again before it is published, so that a flipped
+//! bit of memory or a fault of a library is met here and not at the restore; the body is never joined in memory.
+
+use bytes::Bytes;
+
+use crate::base::{Error, Result, Wrap};
+use crate::compress;
+use crate::crypto::{ChunkKind, Keys, Opener, Sealer, content_name, random};
+use crate::format::index::{Entry, IndexedPack, IndexedSegment};
+use crate::format::names;
+use crate::format::pack::{ChunkRow, Codec, Directory, SegmentRow};
+use crate::format::padding::padded;
+use crate::format::sealing::{HEADER_BYTES, MAGIC, Role};
+use crate::repository::Repository;
+use crate::repository::object::{create_unique, object_name};
+use crate::repository::segment::ClosedSegment;
+
+/// What the index learns of a published pack; the pack's number in entries is 0.
+#[derive(Debug)]
+pub(super) struct PublishedPack {
+    pub(super) pack: IndexedPack,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// How a pack is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PackOptions {
+    /// Open, decompress and hash again what is sealed.
+    pub(super) verify: bool,
+    /// Hide the length of the last pack of a session.
+    pub(super) pad: bool,
+}
+
+impl Repository {
+    /// Seals, verifies and publishes a pack.
+    pub(super) fn publish_pack(
+        &self,
+        session: crate::base::SessionId,
+        kind: ChunkKind,
+        segments: Vec<ClosedSegment>,
+        options: PackOptions,
+    ) -> Result<PublishedPack> {
+        let context = self.context(kind.pack_kind(), self.config.generation, None);
+        let mut sealer = Sealer::new(&self.keys, &context, session)?;
+        let salt = *sealer.salt();
+        let opener = Opener::from_index(&self.keys, &context, session, salt)?;
+        let mut directory = Directory::default();
+        let mut body = vec![Bytes::copy_from_slice(sealer.header())];
+        let mut offset = HEADER_BYTES as u64;
+        for (number, segment) in segments.into_iter().enumerate() {
+            let mut sealed = segment.stored;
+            sealer.seal_part(&mut sealed)?;
+            if options.verify {
+                verify(&self.keys, kind, &opener, number as u64, &sealed, segment.codec, &segment.chunks)
+                    .wrap(|| "a segment that was just sealed does not open to what it was made from")?;
+            }
+            let row = SegmentRow {
+                offset: narrow(offset)?,
+                stored_bytes: narrow(sealed.len() as u64)?,
+                raw_bytes: segment.raw_bytes,
+                codec: segment.codec,
+            };
+            offset += u64::from(row.stored_bytes);
+            directory.segments.push(row);
+            let segment_number = narrow(number as u64)?;
+            let rows = segment.chunks.iter();
+            let rows = rows.map(|(id, raw_bytes)| ChunkRow {
+                id: *id,
+                segment: segment_number,
+                raw_bytes: *raw_bytes,
+            });
+            directory.chunks.extend(rows);
+            body.push(Bytes::from(sealed));
+        }
+        if options.pad {
+            let unpadded = directory.pack_bytes();
+            directory.padding_bytes = narrow(padded(unpadded) - unpadded)?;
+            let mut padding = vec![0; directory.padding_bytes as usize];
+            random::fill(&mut padding)?;
+            body.push(Bytes::from(padding));
+        }
+        let size_bytes = directory.pack_bytes();
+        let encoded = directory.encode();
+        let reread =
+            Directory::decode(&encoded, size_bytes).map_err(|error| error.of_object("a new pack"))?;
+        if reread != directory {
+            return Err(Error::damaged("the directory of a new pack does not read back as it was"));
+        }
+        let (sealed_directory, trailer) = sealer.seal_tail(encoded)?;
+        body.extend([Bytes::from(sealed_directory), Bytes::from(trailer), Bytes::from_static(&MAGIC)]);
+        let name = content_name(body.iter().map(AsRef::as_ref));
+        create_unique(&*self.storage, &object_name(&names::pack(&name))?, &body)?;
+        let segments = directory.segments.iter().map(|row| IndexedSegment {
+            offset: row.offset,
+            stored_bytes: row.stored_bytes,
+            raw_bytes: row.raw_bytes,
+            codec: row.codec,
+        });
+        let pack = IndexedPack {
+            name,
+            size_bytes,
+            session,
+            salt,
+            generation: self.config.generation,
+            kind: kind.pack_kind(),
+            segments: segments.collect(),
+        };
+        Ok(PublishedPack { pack, entries: entries(&directory) })
+    }
+}
+
+fn narrow(value: u64) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::new(crate::base::ErrorKind::Failed, "a pack that is too large"))
+}
+
+fn entries(directory: &Directory) -> Vec<Entry> {
+    let mut offset = 0;
+    let mut segment = 0;
+    let place = |chunk: &ChunkRow| {
+        if chunk.segment != segment {
+            segment = chunk.segment;
+            offset = 0;
+        }
+        let entry = Entry { id: chunk.id, pack: 0, segment, offset, length: chunk.raw_bytes };
+        offset += chunk.raw_bytes;
+        entry
+    };
+    directory.chunks.iter().map(place).collect()
+}
+
+/// Opens a sealed segment as a reader will, and compares each chunk's hash.
+fn verify(
+    keys: &Keys,
+    kind: ChunkKind,
+    opener: &Opener,
+    part: u64,
+    sealed: &[u8],
+    codec: Codec,
+    chunks: &[(crate::base::ChunkId, u32)],
+) -> Result<()> {
+    let raw_bytes: u64 = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
+    let mut opened = sealed.to_vec();
+    opener.open(part, Role::Body, &mut opened)?;
+    let raw = decode_segment(opened, codec, usize::try_from(raw_bytes).unwrap_or(usize::MAX))?;
+    let mut rest = raw.as_slice();
+    for (id, length) in chunks {
+        let (chunk, after) = rest
+            .split_at_checked(*length as usize)
+            .ok_or_else(|| Error::damaged(format!("chunk {id} is beyond its segment")))?;
+        if keys.chunk_id(kind, chunk) != *id {
+            return Err(Error::damaged(format!("chunk {id} has other bytes than it is named after")));
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// The plaintext of an opened segment, which must have exactly `raw_bytes`.
+pub(super) fn decode_segment(opened: Vec<u8>, codec: Codec, raw_bytes: usize) -> Result<Vec<u8>> {
+    match codec {
+        Codec::Zstd => compress::decompress(&opened, raw_bytes),
+        Codec::Raw if opened.len() == raw_bytes => Ok(opened),
+        Codec::Raw => {
+            let message = format!(
+                "a segment of {} bytes where {raw_bytes} must stand (format rule PACK-7)",
+                opened.len()
+            );
+            Err(Error::damaged(message))
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Reading chunks: one at a time for trees, by whole segments for a restore.
+//!
+//! What must hold: every chunk that is given out has the hash that names it; if one of several places fails, the
+//! others are tried; a chunk without a place is looked for in a fresh index before it is called missing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::base::{ChunkId, Error, ErrorKind, Result, Wrap};
+use crate::crypto::{ChunkKind, Opener};
+use crate::format::names;
+use crate::format::sealing::Role;
+use crate::repository::Repository;
+use crate::repository::index::table::{Place, Table};
+use crate::repository::object::object_name;
+use crate::repository::pack::decode_segment;
+
+/// Segments that are kept for the next chunk of the same neighbourhood take at most so many bytes.
+const KEPT_BYTES_MAX: usize = 24 << 20;
+/// Neighbouring segments are fetched by one request up to so many bytes.
+const FETCH_BYTES_MAX: u64 = 8 << 20;
+
+/// A segment of a pack, by rows of the reader's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentKey {
+    pack: u32,
+    segment: u32,
+}
+
+/// Where a reader will take a chunk from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The segment.
+    pub segment: SegmentKey,
+    /// First byte within its plaintext.
+    pub offset: u32,
+    /// Bytes of plaintext.
+    pub length: u32,
+}
+
+/// An opened segment.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    kind: ChunkKind,
+    raw: Arc<Vec<u8>>,
+}
+
+/// Reads chunks.
+#[derive(Debug)]
+pub struct Reader<'r> {
+    repository: &'r Repository,
+    table: RwLock<Arc<Table>>,
+    kept: Mutex<Kept>,
+}
+
+impl Repository {
+    /// A reader with the index as it is listed now.
+    pub fn reader(&self) -> Result<Reader<'_>> {
+        let table = RwLock::new(Arc::new(self.load_index()?));
+        Ok(Reader { repository: self, table, kept: Mutex::default() })
+    }
+}
+
+impl<'r> Reader<'r> {
+    /// The repository that it reads.
+    pub const fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where a chunk lies. Placements of one reader stay good until a chunk is missing and the index is read anew, so
+    /// that `segment` takes only those of the same `generation`.
+    pub fn placement(&self, id: &ChunkId) -> Result<Placement> {
+        let first = |table: &Table| table.places(id).next();
+        let place = first(&self.table()).ok_or_else(|| missing(id))?;
+        Ok(Placement {
+            segment: SegmentKey { pack: place.pack, segment: place.segment },
+            offset: place.offset,
+            length: place.length,
+        })
+    }
+
+    /// A chunk's bytes.
+    pub fn chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
+        match self.chunk_from(&self.table(), kind, id) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A compaction or a prune may have moved it since the index was read.
+                let fresh = Arc::new(self.repository.load_index()?);
+                let found = self.chunk_from(&fresh, kind, id).map_err(|error| match error.kind() {
+                    ErrorKind::NotFound => error.of_kind(ErrorKind::Damaged),
+                    _ => error,
+                });
+                if found.is_ok() {
+                    self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    *self.table.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+                }
+                found
+            }
+            other => other,
+        }
+        .wrap(|| format!("cannot read chunk {id}"))
+    }
+
+    fn chunk_from(&self, table: &Table, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
+        let mut failed = missing(id);
+        for place in table.places(id) {
+            let key = SegmentKey { pack: place.pack, segment: place.segment };
+            match self.kept_segment(table, key).and_then(|segment| self.slice(&segment, kind, id, place)) {
+                Ok(content) => return Ok(content),
+                // What is damaged says more than what is merely gone.
+                Err(error) if failed.kind() == ErrorKind::NotFound => failed = error,
+                Err(_) => {}
+            }
+        }
+        Err(failed)
+    }
+
+    fn slice(&self, segment: &Segment, kind: ChunkKind, id: &ChunkId, place: Place) -> Result<Vec<u8>> {
+        if segment.kind != kind {
+            return Err(Error::damaged(format!(
+                "chunk {id} is in a pack of another kind (format rule INDEX-7)"
+            )));
+        }
+        let placement = Placement {
+            segment: SegmentKey { pack: place.pack, segment: place.segment },
+            offset: place.offset,
+            length: place.length,
+        };
+        self.chunk_of(segment, id, &placement).map(<[u8]>::to_vec)
+    }
+
+    /// The bytes of a chunk in a segment that was read for it; its hash is compared.
+    pub fn chunk_of<'s>(
+        &self,
+        segment: &'s Segment,
+        id: &ChunkId,
+        placement: &Placement,
+    ) -> Result<&'s [u8]> {
+        let start = placement.offset as usize;
+        let content = segment.raw.get(start..start.saturating_add(placement.length as usize));
+        match content {
+            Some(content) if self.repository.keys.chunk_id(segment.kind, content) == *id => Ok(content),
+            _ => Err(Error::damaged(format!("the bytes of chunk {id} are not those that it is named after"))),
+        }
+    }
+
+    fn kept_segment(&self, table: &Table, key: SegmentKey) -> Result<Segment> {
+        if let Some(segment) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            return Ok(segment);
+        }
+        let segment = self
+            .read_segments(table, key.pack, &[key.segment])?
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Failed, "no segment was read"))??;
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(key, segment.clone());
+        Ok(segment)
+    }
+
+    /// Reads data segments of one pack, ascending, neighbours by one request; gives one result for each.
+    pub fn segments(&self, keys: &[SegmentKey]) -> Result<Vec<Result<Segment>>> {
+        let table = self.table();
+        let mut results = Vec::with_capacity(keys.len());
+        for group in keys.chunk_by(|a, b| a.pack == b.pack) {
+            let numbers: Vec<u32> = group.iter().map(|key| key.segment).collect();
+            let Some(first) = group.first() else { continue };
+            results.extend(self.read_segments(&table, first.pack, &numbers)?);
+        }
+        Ok(results)
+    }
+
+    fn read_segments(
+        &self,
+        table: &Table,
+        pack_number: u32,
+        numbers: &[u32],
+    ) -> Result<Vec<Result<Segment>>> {
+        let not_indexed = || Error::damaged(format!("the local index has no pack {pack_number}"));
+        let pack = table.pack(pack_number).ok_or_else(not_indexed)?;
+        let name = object_name(&names::pack(&pack.name))?;
+        let context = self.repository.context(pack.kind.pack_kind(), pack.generation, None);
+        let opener = Opener::from_index(&self.repository.keys, &context, pack.session, pack.salt)?;
+        let rows: Vec<_> = numbers
+            .iter()
+            .map(|number| table.segment(&pack, *number).map(|row| (*number, row)).ok_or_else(not_indexed))
+            .collect::<Result<_>>()?;
+        let mut results = Vec::with_capacity(rows.len());
+        let mut rest = rows.as_slice();
+        while let Some((_, first)) = rest.first() {
+            let start = u64::from(first.offset);
+            let mut end = start;
+            let together = rest
+                .iter()
+                .take_while(|(_, row)| {
+                    let next = u64::from(row.offset) + u64::from(row.stored_bytes);
+                    let joins =
+                        u64::from(row.offset) == end && (end == start || next - start <= FETCH_BYTES_MAX);
+                    if joins {
+                        end = next;
+                    }
+                    joins
+                })
+                .count();
+            let (group, after) = rest.split_at(together.max(1));
+            rest = after;
+            let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+            let fetched = self.repository.storage.get_range(&name, start, length);
+            let fetched = fetched.wrap(|| format!("cannot read pack {}", pack.name))?;
+            let mut fetched = fetched.as_slice();
+            for (number, row) in group {
+                let (sealed, after) = fetched.split_at(fetched.len().min(row.stored_bytes as usize));
+                fetched = after;
+                let mut opened = sealed.to_vec();
+                let segment = opener
+                    .open(u64::from(*number), Role::Body, &mut opened)
+                    .and_then(|()| decode_segment(opened, row.codec, row.raw_bytes as usize))
+                    .map(|raw| Segment { kind: pack.kind, raw: Arc::new(raw) })
+                    .wrap(|| format!("cannot use segment {number} of pack {}", pack.name));
+                results.push(segment);
+            }
+        }
+        Ok(results)
+    }
+}
+
+fn missing(id: &ChunkId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no index run has a place for chunk {id}"))
+}
+
+/// Recently opened segments, the oldest of which go first.
+#[derive(Debug, Default)]
+struct Kept {
+    segments: HashMap<SegmentKey, Segment>,
+    order: VecDeque<SegmentKey>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(&self, key: SegmentKey) -> Option<Segment> {
+        self.segments.get(&key).cloned()
+    }
+
+    fn put(&mut self, key: SegmentKey, segment: Segment) {
+        let bytes = segment.raw.len();
+        if self.segments.insert(key, segment).is_none() {
+            self.order.push_back(key);
+            self.bytes += bytes;
+        }
+        while self.bytes > KEPT_BYTES_MAX && self.order.len() > 1 {
+            let oldest = self.order.pop_front().and_then(|key| self.segments.remove(&key));
+            self.bytes -= oldest.map_or(0, |segment| segment.raw.len());
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

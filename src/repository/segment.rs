@@ -1,0 +1,130 @@
+//! Segments that are being filled (format-spec chapter 6): new chunks wait here until enough of them compress together.
+//!
+//! What must hold: an open segment is checked out by one worker at a time and never held while that worker waits for
+//! others; what is checked out comes back or fails the session.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::base::{ChunkId, Result};
+use crate::compress;
+use crate::crypto::ChunkKind;
+use crate::format::pack::Codec;
+
+/// What kind of company a chunk keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Data that compresses.
+    Compressible,
+    /// Data that does not look as if it would.
+    Incompressible,
+    /// Tree and list pages.
+    Tree,
+}
+
+impl Class {
+    pub(super) const ALL: [Self; 3] = [Self::Compressible, Self::Incompressible, Self::Tree];
+
+    /// The class of a chunk.
+    pub(super) fn of(kind: ChunkKind, content: &[u8]) -> Self {
+        match kind {
+            ChunkKind::Tree => Self::Tree,
+            ChunkKind::Data if compress::looks_incompressible(content) => Self::Incompressible,
+            ChunkKind::Data => Self::Compressible,
+        }
+    }
+
+    /// What its chunks hold.
+    pub(super) const fn kind(self) -> ChunkKind {
+        match self {
+            Self::Tree => ChunkKind::Tree,
+            Self::Compressible | Self::Incompressible => ChunkKind::Data,
+        }
+    }
+}
+
+/// Whole chunks, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct OpenSegment {
+    /// Plaintext.
+    pub(super) raw: Vec<u8>,
+    /// Id and length of each chunk.
+    pub(super) chunks: Vec<(ChunkId, u32)>,
+}
+
+impl OpenSegment {
+    /// Appends a chunk.
+    pub(super) fn push(&mut self, id: ChunkId, content: &[u8]) {
+        self.raw.extend_from_slice(content);
+        self.chunks.push((id, u32::try_from(content.len()).unwrap_or(u32::MAX)));
+    }
+
+    /// Closes the segment: compressed where that gains.
+    pub(super) fn close(self, class: Class, level: i32) -> Result<ClosedSegment> {
+        let raw_bytes = u32::try_from(self.raw.len()).unwrap_or(u32::MAX);
+        let frame = match class {
+            Class::Incompressible => None,
+            Class::Compressible | Class::Tree => compress::compress(&self.raw, level)?,
+        };
+        let (stored, codec) = match frame {
+            Some(frame) => (frame, Codec::Zstd),
+            None => (self.raw, Codec::Raw),
+        };
+        Ok(ClosedSegment { stored, raw_bytes, codec, chunks: self.chunks })
+    }
+}
+
+/// A segment that waits for its pack.
+#[derive(Debug)]
+pub(super) struct ClosedSegment {
+    /// What will be sealed.
+    pub(super) stored: Vec<u8>,
+    /// Bytes of plaintext.
+    pub(super) raw_bytes: u32,
+    /// How it is stored.
+    pub(super) codec: Codec,
+    /// Id and length of each chunk.
+    pub(super) chunks: Vec<(ChunkId, u32)>,
+}
+
+/// Open segments that no worker has at the moment: at most as many as there are workers, for each class.
+#[derive(Debug, Default)]
+pub(super) struct SegmentPool {
+    open: [Mutex<Vec<OpenSegment>>; 3],
+}
+
+impl SegmentPool {
+    fn slot(&self, class: Class) -> &Mutex<Vec<OpenSegment>> {
+        let [compressible, incompressible, tree] = &self.open;
+        match class {
+            Class::Compressible => compressible,
+            Class::Incompressible => incompressible,
+            Class::Tree => tree,
+        }
+    }
+
+    /// Takes an open segment, or a new one.
+    pub(super) fn check_out(&self, class: Class) -> OpenSegment {
+        self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Gives it back.
+    pub(super) fn check_in(&self, class: Class, segment: OpenSegment) {
+        self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).push(segment);
+    }
+
+    /// Takes all that are left, joined so that as few as possible remain below the aim.
+    pub(super) fn drain(&self, class: Class, aim_bytes: usize) -> Vec<OpenSegment> {
+        let partial = std::mem::take(&mut *self.slot(class).lock().unwrap_or_else(PoisonError::into_inner));
+        let mut joined: Vec<OpenSegment> = Vec::new();
+        for mut segment in partial.into_iter().filter(|segment| !segment.chunks.is_empty()) {
+            match joined.last_mut().filter(|last| last.raw.len() + segment.raw.len() <= aim_bytes) {
+                Some(last) => {
+                    last.raw.append(&mut segment.raw);
+                    last.chunks.append(&mut segment.chunks);
+                }
+                None => joined.push(segment),
+            }
+        }
+        joined
+    }
+}

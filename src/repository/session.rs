@@ -1,0 +1,332 @@
+//! One writer's run: stores chunks that the repository does not hold, and commits a snapshot (format-spec chapter 14).
+//!
+//! What must hold: the ordering rules of `repository`. A chunk that `store` returned is in the repository or on its way
+//! into it, and `commit` fails unless all of them arrived. Dropping a session ends it.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rayon::prelude::*;
+
+use crate::base::host::Host;
+use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
+use crate::compress::DEFAULT_LEVEL;
+use crate::crypto::{ChunkKind, random};
+use crate::format::names;
+use crate::format::sealing::ObjectKind;
+use crate::format::session::SessionStart;
+use crate::format::snapshot::{Commit, End, EndReason, Snapshot, Statistic};
+use crate::repository::checkpoint::Checkpoints;
+use crate::repository::index::table::Table;
+use crate::repository::object::{Creation, create, object_name};
+use crate::repository::pack::PackOptions;
+use crate::repository::segment::{Class, ClosedSegment, SegmentPool};
+use crate::repository::{Repository, SnapshotList};
+
+/// Parts of the set of chunks that this session has met, so that workers seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// How a session works.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Level of zstd.
+    pub compression_level: i32,
+    /// Open, decompress and hash again each segment before it is published.
+    pub verify_packs: bool,
+    /// Publish an index run at least this often.
+    pub checkpoint_interval: Duration,
+    /// Name and version of the program, for the records.
+    pub program: String,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            compression_level: DEFAULT_LEVEL,
+            verify_packs: true,
+            checkpoint_interval: Duration::from_secs(600),
+            program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub id: ChunkId,
+    /// The repository did not hold it.
+    pub is_new: bool,
+}
+
+/// One writer's run.
+#[derive(Debug)]
+pub struct Session<'r> {
+    repository: &'r Repository,
+    id: SessionId,
+    host: Host,
+    options: SessionOptions,
+    snapshots: SnapshotList,
+    blocked: HashSet<ContentName>,
+    table: OnceLock<(Table, Vec<bool>)>,
+    loading: Mutex<()>,
+    met: [Mutex<HashSet<ChunkId>>; SHARDS],
+    segments: SegmentPool,
+    packs: [Mutex<Vec<ClosedSegment>>; 2],
+    checkpoints: Checkpoints,
+    counts: Counts,
+    is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes_added: AtomicU64,
+    bytes_stored: AtomicU64,
+    data_chunks: AtomicU64,
+    tree_chunks: AtomicU64,
+}
+
+impl Repository {
+    /// Begins a session: makes it visible, then reads what others write (ordering rule 3).
+    pub fn start_session(&self, host: &Host, options: SessionOptions) -> Result<Session<'_>> {
+        let id = SessionId(random::array()?);
+        self.put_start(id, host, &options).wrap(|| "cannot begin a session")?;
+        // From here on the session exists, and dropping it ends it.
+        let mut session = Session {
+            repository: self,
+            id,
+            host: host.clone(),
+            snapshots: SnapshotList::default(),
+            blocked: HashSet::new(),
+            table: OnceLock::new(),
+            loading: Mutex::new(()),
+            met: std::array::from_fn(|_| Mutex::default()),
+            segments: SegmentPool::default(),
+            packs: Default::default(),
+            checkpoints: Checkpoints::new(options.checkpoint_interval),
+            counts: Counts::default(),
+            is_over: false,
+            options,
+        };
+        session.blocked = self.blocked_packs().wrap(|| "cannot read the collections")?;
+        session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
+        Ok(session)
+    }
+
+    /// Creates the session's record twice. The second creation must fail: that is the proof of atomic creation. The
+    /// first says that it was proven, the second that it was not, so that a storage that overwrites ends with the truth.
+    fn put_start(&self, id: SessionId, host: &Host, options: &SessionOptions) -> Result<()> {
+        let name = names::session_start(&id);
+        let object_name = object_name(&name)?;
+        let record = |proven: bool| {
+            let start = SessionStart {
+                host: host.clone(),
+                atomic_create_proven: proven,
+                time: Timestamp::now(),
+                program: options.program.clone(),
+            };
+            self.seal_record(ObjectKind::SessionStart, id, Some(&name), start.encode())
+        };
+        if !self.storage.capabilities().atomic_create {
+            return self.storage.put_if_absent(&object_name, &[record(false)?]);
+        }
+        self.storage.put_if_absent(&object_name, &[record(true)?])?;
+        match self.storage.put_if_absent(&object_name, &[record(false)?]) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Its name, which the snapshot will have.
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The repository that it writes to.
+    pub const fn repository(&self) -> &Repository {
+        self.repository
+    }
+
+    /// The snapshots that were visible after the session began.
+    pub const fn snapshots(&self) -> &SnapshotList {
+        &self.snapshots
+    }
+
+    /// Stores a chunk unless the repository holds it. Many workers may call this at once.
+    pub fn store(&self, kind: ChunkKind, content: &[u8]) -> Result<Stored> {
+        let id = self.repository.keys.chunk_id(kind, content);
+        if !self.meet(id) || self.is_known(&id)? {
+            return Ok(Stored { id, is_new: false });
+        }
+        self.counts.bytes_added.fetch_add(content.len() as u64, Ordering::Relaxed);
+        let count = match kind {
+            ChunkKind::Data => &self.counts.data_chunks,
+            ChunkKind::Tree => &self.counts.tree_chunks,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let class = Class::of(kind, content);
+        let mut segment = self.segments.check_out(class);
+        segment.push(id, content);
+        if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
+            self.segments.check_in(class, segment);
+        } else {
+            self.add_to_pack(class.kind(), segment.close(class, self.options.compression_level)?)?;
+        }
+        Ok(Stored { id, is_new: true })
+    }
+
+    /// True for the first who asks for a chunk in this session.
+    fn meet(&self, id: ChunkId) -> bool {
+        let [first, ..] = *id.as_bytes();
+        let shard = self.met.get(usize::from(first) % SHARDS);
+        shard.is_some_and(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).insert(id))
+    }
+
+    /// True if the index has a place for the chunk in a pack that no collection blocks (ordering rule 4).
+    fn is_known(&self, id: &ChunkId) -> Result<bool> {
+        let (table, blocked) = self.table()?;
+        Ok(table.places(id).any(|place| blocked.get(place.pack as usize) == Some(&false)))
+    }
+
+    fn table(&self) -> Result<&(Table, Vec<bool>)> {
+        if let Some(loaded) = self.table.get() {
+            return Ok(loaded);
+        }
+        let _only_one_loads = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = self.table.get() {
+            return Ok(loaded);
+        }
+        let table = self.repository.load_index()?;
+        let numbers = 0..u32::try_from(table.pack_count()).unwrap_or(u32::MAX);
+        let blocked = numbers
+            .map(|number| table.pack(number).is_none_or(|pack| self.blocked.contains(&pack.name)))
+            .collect();
+        Ok(self.table.get_or_init(|| (table, blocked)))
+    }
+
+    fn waiting(&self, kind: ChunkKind) -> &Mutex<Vec<ClosedSegment>> {
+        let [data, tree] = &self.packs;
+        match kind {
+            ChunkKind::Data => data,
+            ChunkKind::Tree => tree,
+        }
+    }
+
+    /// Adds a closed segment to the pack of its kind; whoever fills the pack publishes it.
+    fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
+        let full = {
+            let mut waiting = self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push(segment);
+            let bytes: usize = waiting.iter().map(|segment| segment.stored.len()).sum();
+            let is_full = bytes >= self.repository.config.parameters.packing.pack_bytes as usize;
+            is_full.then(|| std::mem::take(&mut *waiting))
+        };
+        full.map_or(Ok(()), |segments| self.publish_pack(kind, segments, false))
+    }
+
+    fn publish_pack(&self, kind: ChunkKind, segments: Vec<ClosedSegment>, pad: bool) -> Result<()> {
+        let options = PackOptions { verify: self.options.verify_packs, pad };
+        let published = self.repository.publish_pack(self.id, kind, segments, options)?;
+        self.counts.bytes_stored.fetch_add(published.pack.size_bytes, Ordering::Relaxed);
+        self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs))
+    }
+
+    fn publish_run(&self, packs: Vec<crate::repository::pack::PublishedPack>) -> Result<()> {
+        let bytes = self.repository.publish_run(self.id, packs)?;
+        self.counts.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Publishes everything that waits. No worker may be storing.
+    fn flush(&self) -> Result<()> {
+        let aim_bytes = self.repository.config.parameters.packing.segment_bytes as usize;
+        for class in Class::ALL {
+            let closed: Result<Vec<ClosedSegment>> = self
+                .segments
+                .drain(class, aim_bytes)
+                .into_par_iter()
+                .map(|segment| segment.close(class, self.options.compression_level))
+                .collect();
+            closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
+        }
+        for kind in [ChunkKind::Data, ChunkKind::Tree] {
+            let rest =
+                std::mem::take(&mut *self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner));
+            if !rest.is_empty() {
+                self.publish_pack(kind, rest, true)?;
+            }
+        }
+        self.publish_run(self.checkpoints.rest())
+    }
+
+    /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot
+    /// with what is only known then; the session fills in its own numbers.
+    pub fn commit(mut self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.flush()?;
+        // Ordering rule 1.
+        self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
+        let mut snapshot = finish();
+        for (statistic, count) in [
+            (Statistic::BytesAdded, &self.counts.bytes_added),
+            (Statistic::BytesStored, &self.counts.bytes_stored),
+            (Statistic::DataChunksAdded, &self.counts.data_chunks),
+            (Statistic::TreeChunksAdded, &self.counts.tree_chunks),
+        ] {
+            snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
+        }
+        let before = self.snapshots.visible.iter().filter(|entry| entry.snapshot.host == snapshot.host);
+        let before = before.max_by_key(|entry| (entry.snapshot.sequence, entry.snapshot.time));
+        snapshot.sequence = before.map_or(1, |entry| entry.snapshot.sequence.saturating_add(1));
+        snapshot.previous = before.map(|entry| entry.stored_hash);
+        let commit = Commit::Snapshot(Box::new(snapshot));
+        self.put_commit(&commit)?;
+        self.is_over = true;
+        self.repository.storage.barrier().wrap(|| "cannot make the snapshot durable")?;
+        match commit {
+            Commit::Snapshot(snapshot) => Ok((self.id, *snapshot)),
+            Commit::End(_) => Err(Error::new(ErrorKind::Failed, "a session committed its own end")),
+        }
+    }
+
+    /// Ends the session without a snapshot, because there was nothing to commit.
+    pub fn close(mut self) -> Result<()> {
+        self.put_end(EndReason::Closed)
+    }
+
+    fn put_end(&mut self, reason: EndReason) -> Result<()> {
+        let end = End { reason, time: Timestamp::now(), host: self.host.name.clone() };
+        let outcome = self.put_commit(&Commit::End(end));
+        self.is_over = true;
+        outcome
+    }
+
+    fn put_commit(&self, commit: &Commit) -> Result<()> {
+        let name = names::commit(&self.id);
+        let object =
+            self.repository.seal_record(ObjectKind::Commit, self.id, Some(&name), commit.encode())?;
+        match create(&*self.repository.storage, &object_name(&name)?, &[object])? {
+            Creation::Ours => Ok(()),
+            Creation::Taken => {
+                let message = format!(
+                    "session {} was ended by another process; its snapshot is not committed",
+                    self.id
+                );
+                Err(Error::new(ErrorKind::Fenced, message))
+            }
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Ordering rule 5. If even this fails, the session is found dead later: by its process, boot or beats.
+            let _ = self.put_end(EndReason::Failed);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What can be backed up: directories and files of this machine, and streams that a command writes.
+//!
+//! What must hold: nothing here writes, and nothing changes a source beyond what reading cannot avoid; below an opened
+//! directory only handles and single names are used, so that nobody who moves things about leads the way elsewhere;
+//! no source file is ever mapped; everything may be used from many threads.
+
+pub mod directory;
+pub mod file;
+pub mod listing;
+pub mod plan;
+pub mod stream;
+
+pub use directory::Directory;
+pub use file::File;
+pub use listing::{Listed, Listing, Names};
+pub use plan::{Planned, PlannedDirectory, plan, stream_path};
+pub use stream::{CommandStop, CommandStream};

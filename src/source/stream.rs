@@ -1,0 +1,249 @@
+//! The output of a command as a source.
+//!
+//! What must hold: output counts as whole only if it was read to its end and the command then said that it succeeded;
+//! no error names the command's arguments, which can hold secrets; a command does not outlive its stream.
+//!
+//! The command runs in a process group of its own. An interruption typed at the terminal (Ctrl-C) so reaches the engine
+//! alone, which then ends the group. Were both struck at once, a command that takes an interruption for a good end
+//! could make half a dump look like a whole one. The price: a command that wants to read from the terminal is stopped
+//! by the system; passwords must reach it another way.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{ErrorKind as Io, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use crate::base::monitor::show_path;
+use crate::base::{Error, ErrorKind, Result, Wrap};
+
+/// Longest line of messages that is given in one piece.
+const LINE_BYTES_MAX: usize = 4 << 10;
+/// Most that is still read of the messages once the command has ended: as much as a pipe holds at most by default.
+const LATE_BYTES_MAX: usize = 1 << 20;
+
+/// A running command whose standard output is read.
+///
+/// Dropped before `finish`, it kills the command with all of its group and waits until it is gone.
+#[derive(Debug)]
+pub struct CommandStream {
+    /// For messages only.
+    program: String,
+    child: Child,
+    output: Option<ChildStdout>,
+    stop: CommandStop,
+    messages: Option<Messages>,
+    at_end: bool,
+}
+
+/// Ends a command from another thread: one that listens for interruptions, while this one waits for output.
+#[derive(Clone, Debug)]
+pub struct CommandStop(Arc<Mutex<Option<Pid>>>);
+
+impl CommandStop {
+    /// Kills the command and all of its group, if it still runs. Its stream then ends, and `finish` fails.
+    pub fn stop(&self) {
+        self.kill();
+    }
+
+    /// Whether the command could be killed; `None` if it is gone and was waited for.
+    fn kill(&self) -> Option<bool> {
+        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The number stays the command's own while the lock is held: it is cleared before the process is let go.
+        group.map(|group| kill_process_group(group, Signal::KILL).is_ok())
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl CommandStream {
+    /// Starts a program with arguments, without a shell and without input; its messages go where the engine's go.
+    pub fn spawn(program: &OsStr, arguments: &[OsString]) -> Result<Self> {
+        Self::start(program, arguments, None)
+    }
+
+    /// Like `spawn`, but gives each line of the command's messages (its standard error) to a listener.
+    ///
+    /// Lines come without their end, are not empty, and are cut after 4096 bytes. The listener runs in a thread of
+    /// its own, and no longer once `finish` has returned or the stream is dropped.
+    pub fn spawn_listening(
+        program: &OsStr,
+        arguments: &[OsString],
+        on_line: impl FnMut(&[u8]) + Send + 'static,
+    ) -> Result<Self> {
+        Self::start(program, arguments, Some(Messages::begin(on_line)?))
+    }
+
+    fn start(program: &OsStr, arguments: &[OsString], messages: Option<Messages>) -> Result<Self> {
+        let shown = show_path(program.as_bytes());
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Some(messages) = &messages {
+            command.stderr(messages.pipe.try_clone().wrap(|| "cannot prepare the messages of a command")?);
+        }
+        let mut child = command.spawn().wrap(|| format!("cannot start {shown}"))?;
+        let output = child.stdout.take();
+        let stop = CommandStop(Arc::new(Mutex::new(Some(Pid::from_child(&child)))));
+        Ok(Self { program: shown, child, output, stop, messages, at_end: false })
+    }
+
+    /// What ends the command from another thread.
+    pub fn stopper(&self) -> CommandStop {
+        self.stop.clone()
+    }
+
+    /// Waits until the command has ended. Anything but success, and output that was not read to its end, is an error
+    /// of kind `Failed`.
+    pub fn finish(mut self) -> Result<()> {
+        let mut more = [0];
+        if self.read(&mut more).wrap(|| format!("cannot read the output of {}", self.program))? > 0 {
+            let message = format!("the output of {} was not read to its end", self.program);
+            return Err(Error::new(ErrorKind::Failed, message));
+        }
+        self.output = None;
+        let status = self.reap().wrap(|| format!("cannot wait for {}", self.program))?;
+        if status.success() {
+            return Ok(());
+        }
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, None) => "ended in an unknown way".to_owned(),
+        };
+        Err(Error::new(ErrorKind::Failed, format!("{} {how}", self.program)))
+    }
+
+    fn reap(&mut self) -> std::io::Result<ExitStatus> {
+        let process = Pid::from_child(&self.child);
+        // Waited for in two steps, so that nobody kills by a number that the system has given to another process.
+        retry_on_intr(|| waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT))?;
+        self.stop.forget();
+        let status = self.child.wait()?;
+        drop(self.messages.take());
+        Ok(status)
+    }
+}
+
+impl Read for CommandStream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let Some(output) = self.output.as_mut().filter(|_| !self.at_end) else { return Ok(0) };
+        loop {
+            match output.read(buffer) {
+                Err(error) if error.kind() == Io::Interrupted => {}
+                Ok(0) if !buffer.is_empty() => {
+                    self.at_end = true;
+                    return Ok(0);
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Drop for CommandStream {
+    fn drop(&mut self) {
+        let killed = self.stop.kill();
+        self.output = None;
+        // One that runs as another user may refuse: it ends when it writes, and waiting for it could take for ever.
+        if killed == Some(true) {
+            drop(self.reap());
+        }
+    }
+}
+
+/// The messages of a command on their way to a listener.
+#[derive(Debug)]
+struct Messages {
+    /// Where the command writes; kept open, to wake the thread.
+    pipe: PipeWriter,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Messages {
+    fn begin(on_line: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
+        let (reader, pipe) = std::io::pipe().wrap(|| "cannot prepare the messages of a command")?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let has_ended = Arc::clone(&ended);
+        let thread = std::thread::Builder::new()
+            .name("messages".into())
+            .spawn(move || relay(reader, &has_ended, on_line))
+            .wrap(|| "cannot prepare the messages of a command")?;
+        Ok(Self { pipe, ended, thread: Some(thread) })
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        // Fails only if the thread has ended already.
+        drop(self.pipe.write_all(b"\n"));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Gives lines to the listener until the command has ended.
+///
+/// The end of the pipe cannot be waited for: something that the command left behind may hold it open for ever. So once
+/// the command has ended, what is there is read, and nothing is waited for.
+fn relay(mut pipe: PipeReader, ended: &AtomicBool, mut on_line: impl FnMut(&[u8])) {
+    let mut lines = Lines::default();
+    let mut buffer = [0; LINE_BYTES_MAX];
+    let mut late = None;
+    while late != Some(0) {
+        if late.is_none() && ended.load(Ordering::Acquire) {
+            late = Some(LATE_BYTES_MAX);
+            if fcntl_setfl(&pipe, OFlags::NONBLOCK).is_err() {
+                break;
+            }
+        }
+        match pipe.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                late = late.map(|left| left.saturating_sub(count));
+                lines.add(buffer.get(..count).unwrap_or_default(), &mut on_line);
+            }
+            Err(error) if error.kind() == Io::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    lines.add(b"\n", &mut on_line);
+}
+
+/// Cuts what comes in pieces into lines.
+#[derive(Default)]
+struct Lines {
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    fn add(&mut self, mut bytes: &[u8], on_line: &mut impl FnMut(&[u8])) {
+        while !bytes.is_empty() {
+            let room = LINE_BYTES_MAX - self.pending.len();
+            let end = bytes.iter().take(room).position(|byte| *byte == b'\n');
+            let (line, rest) = bytes.split_at(end.unwrap_or(room.min(bytes.len())));
+            self.pending.extend_from_slice(line);
+            bytes = rest.get(usize::from(end.is_some())..).unwrap_or_default();
+            if end.is_some() || self.pending.len() == LINE_BYTES_MAX {
+                if !self.pending.is_empty() {
+                    on_line(&self.pending);
+                }
+                self.pending.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

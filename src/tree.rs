@@ -1,0 +1,18 @@
+//! Stored trees: building the pages of a directory, reading them again, finding a path.
+//!
+//! What must hold: the same entries always give the same pages; a reader refuses pages that do not fit the entry that
+//! named them, and stops where a tree holds more than its snapshot says.
+
+mod build;
+mod list;
+mod read;
+mod walk;
+
+pub use build::DirectoryBuilder;
+pub use list::ListBuilder;
+pub(crate) use read::check_length;
+pub use read::{BundlePlace, DirectoryEntries, Entry, Tree};
+pub use walk::{Budget, Walk, WalkItem};
+
+#[cfg(test)]
+mod tests;

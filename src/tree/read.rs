@@ -1,0 +1,277 @@
+//! Reading stored directories and chunk lists.
+//!
+//! What must hold: a page fits the entry that named it, in level and in names; a bundle has the length that its
+//! members add up to; anything else is damage and names the chunk.
+
+use crate::base::{ChunkId, Error, ErrorKind, Result};
+use crate::crypto::ChunkKind;
+use crate::format::list::ListPage;
+use crate::format::node::{ChunkRef, Content, Node, NodeKind, Regular, XattrValue};
+use crate::format::page::{Child, Page, bundle_places};
+use crate::repository::Reader;
+
+/// Where a bundled file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundlePlace {
+    /// The bundle.
+    pub id: ChunkId,
+    /// First byte of the file.
+    pub offset: u64,
+    /// Bytes of the whole bundle.
+    pub bundle_bytes: u64,
+}
+
+/// An entry of a stored directory.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The node.
+    pub node: Node,
+    /// Of a bundled file: where its content lies.
+    pub bundle: Option<BundlePlace>,
+}
+
+/// Reads stored trees.
+#[derive(Clone, Copy, Debug)]
+pub struct Tree<'r> {
+    reader: &'r Reader<'r>,
+}
+
+impl<'r> Tree<'r> {
+    /// Reads through a reader.
+    pub const fn new(reader: &'r Reader<'r>) -> Self {
+        Self { reader }
+    }
+
+    /// The reader.
+    pub const fn reader(&self) -> &'r Reader<'r> {
+        self.reader
+    }
+
+    fn page(&self, id: &ChunkId) -> Result<Page> {
+        let bytes = self.reader.chunk(ChunkKind::Tree, id)?;
+        Page::decode(&bytes).map_err(|error| error.of_object(&format!("tree page {id}")))
+    }
+
+    /// The entries of a directory in order of names, page by page.
+    pub fn directory(&self, root: ChunkId) -> DirectoryEntries<'r> {
+        let root = Pending { id: root, level: None, last_name: None };
+        DirectoryEntries { tree: *self, pages: vec![root], leaf: Vec::new().into_iter(), last_name: None }
+    }
+
+    /// The entry of a directory with this name.
+    pub fn find_entry(&self, root: &ChunkId, name: &[u8]) -> Result<Option<Entry>> {
+        let mut id = *root;
+        let mut level = None;
+        loop {
+            match self.page(&id)? {
+                Page::Leaf { nodes, bundles } => {
+                    check_level(&id, level, 0)?;
+                    let entries = leaf_entries(&id, nodes, &bundles)?;
+                    return Ok(entries.into_iter().find(|entry| entry.node.name == name));
+                }
+                Page::Inner { level: found, children } => {
+                    check_level(&id, level, found)?;
+                    level = Some(found - 1);
+                    match children.into_iter().find(|child| child.last_name.as_slice() >= name) {
+                        Some(child) => id = child.id,
+                        None => return Ok(None),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The entry at a path of components; `NotFound` names the part that is missing.
+    pub fn lookup(&self, root: &ChunkId, path: &[&[u8]]) -> Result<Entry> {
+        let mut directory = *root;
+        let mut components = path.iter().enumerate().peekable();
+        while let Some((position, name)) = components.next() {
+            let shown = || {
+                let parts = path.get(..=position).unwrap_or_default();
+                let mut bytes = Vec::new();
+                parts.iter().for_each(|part| bytes.extend([b"/", *part].concat()));
+                crate::base::monitor::show_path(&bytes)
+            };
+            let not_found = |why: &str| Error::new(ErrorKind::NotFound, format!("{} {why}", shown()));
+            let entry =
+                self.find_entry(&directory, name)?.ok_or_else(|| not_found("is not in the snapshot"))?;
+            if components.peek().is_none() {
+                return Ok(entry);
+            }
+            match entry.node.kind {
+                NodeKind::Directory(tree) => directory = tree,
+                _ => return Err(not_found("is no directory in the snapshot")),
+            }
+        }
+        Err(Error::new(ErrorKind::Usage, "the root directory has no entry of its own"))
+    }
+
+    /// Calls `visit` with each chunk of a file's content in order. A bundled file has none of its own.
+    pub fn content(&self, regular: &Regular, visit: &mut dyn FnMut(ChunkRef) -> Result<()>) -> Result<()> {
+        match &regular.content {
+            Content::Empty | Content::Bundle(_) => Ok(()),
+            Content::Chunk(id) => visit(ChunkRef { id: *id, length: regular.content_bytes() }),
+            Content::Chunks(chunks) => chunks.iter().try_for_each(|chunk| visit(*chunk)),
+            Content::List { level, id } => {
+                self.list(*level, ChunkRef { id: *id, length: regular.content_bytes() }, visit)
+            }
+        }
+    }
+
+    fn list(&self, level: u8, page: ChunkRef, visit: &mut dyn FnMut(ChunkRef) -> Result<()>) -> Result<()> {
+        let bytes = self.reader.chunk(ChunkKind::Tree, &page.id)?;
+        let list = ListPage::decode(&bytes, level, page.length)
+            .map_err(|error| error.of_object(&format!("list page {}", page.id)))?;
+        for entry in list.entries {
+            match level.checked_sub(1) {
+                None => visit(entry)?,
+                // As deep as there are levels, of which a node says at most 16.
+                Some(below) => self.list(below, entry, visit)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// All extended attributes of a node with their values.
+    pub fn xattrs(&self, node: &Node) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let value = |value: &XattrValue| match value {
+            XattrValue::Inline(bytes) => Ok(bytes.clone()),
+            XattrValue::Chunk(chunk) => {
+                let bytes = self.reader.chunk(ChunkKind::Data, &chunk.id)?;
+                check_length(&chunk.id, bytes.len() as u64, chunk.length)?;
+                Ok(bytes)
+            }
+        };
+        node.xattrs.iter().map(|xattr| Ok((xattr.name.clone(), value(&xattr.value)?))).collect()
+    }
+
+    /// The content of a bundled file.
+    pub fn bundled(&self, place: &BundlePlace, size: u64) -> Result<Vec<u8>> {
+        let bytes = self.reader.chunk(ChunkKind::Data, &place.id)?;
+        slice_of_bundle(&bytes, place, size).map(<[u8]>::to_vec)
+    }
+}
+
+/// The part of a bundle that one file is.
+fn slice_of_bundle<'b>(bundle: &'b [u8], place: &BundlePlace, size: u64) -> Result<&'b [u8]> {
+    check_length(&place.id, bundle.len() as u64, place.bundle_bytes)?;
+    let range = usize::try_from(place.offset).ok().zip(usize::try_from(size).ok());
+    range
+        .and_then(|(offset, size)| bundle.get(offset..offset.checked_add(size)?))
+        .ok_or_else(|| Error::damaged(format!("bundle {} is too short for its members", place.id)))
+}
+
+/// A chunk must have the length that what names it says: rule CHUNK-2.
+pub(crate) fn check_length(id: &ChunkId, found: u64, expected: u64) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::damaged(format!(
+        "chunk {id} has {found} bytes where {expected} must stand (format rule CHUNK-2)"
+    )))
+}
+
+fn check_level(id: &ChunkId, expected: Option<u8>, found: u8) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => Err(Error::damaged(format!(
+            "tree page {id} has level {found} where {expected} must stand (format rule PAGE-6)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn leaf_entries(id: &ChunkId, nodes: Vec<Node>, bundles: &[ChunkId]) -> Result<Vec<Entry>> {
+    let places = bundle_places(&nodes);
+    let mut lengths = vec![0_u64; bundles.len()];
+    for (position, (index, _)) in &places {
+        let size = nodes.get(*position).map_or(0, Node::size);
+        if let Some(length) = lengths.get_mut(*index as usize) {
+            *length += size;
+        }
+    }
+    let mut entries = Vec::with_capacity(nodes.len());
+    for (position, node) in nodes.into_iter().enumerate() {
+        let bundle = match places.get(&position) {
+            None => None,
+            Some((index, offset)) => {
+                let index = *index as usize;
+                let missing = || Error::damaged(format!("tree page {id} has no bundle {index}"));
+                let bundle = *bundles.get(index).ok_or_else(missing)?;
+                let bundle_bytes = *lengths.get(index).ok_or_else(missing)?;
+                Some(BundlePlace { id: bundle, offset: *offset, bundle_bytes })
+            }
+        };
+        entries.push(Entry { node, bundle });
+    }
+    Ok(entries)
+}
+
+/// A page that is still to be read.
+#[derive(Debug)]
+struct Pending {
+    id: ChunkId,
+    level: Option<u8>,
+    last_name: Option<Vec<u8>>,
+}
+
+/// The entries of a directory in order.
+#[derive(Debug)]
+pub struct DirectoryEntries<'r> {
+    tree: Tree<'r>,
+    pages: Vec<Pending>,
+    leaf: std::vec::IntoIter<Entry>,
+    last_name: Option<Vec<u8>>,
+}
+
+impl DirectoryEntries<'_> {
+    /// Reads the next page; an inner one puts its children in front.
+    fn open_next(&mut self, pending: Pending) -> Result<()> {
+        let Pending { id, level, last_name } = pending;
+        let page = self.tree.page(&id)?;
+        let misnamed =
+            || Error::damaged(format!("tree page {id} ends with another name (format rule PAGE-7)"));
+        if last_name.is_some_and(|last_name| page.last_name() != Some(&last_name)) {
+            return Err(misnamed());
+        }
+        match page {
+            Page::Inner { level: found, children } => {
+                check_level(&id, level, found)?;
+                let below = |child: Child| Pending {
+                    id: child.id,
+                    level: Some(found - 1),
+                    last_name: Some(child.last_name),
+                };
+                self.pages.extend(children.into_iter().rev().map(below));
+            }
+            Page::Leaf { nodes, bundles } => {
+                check_level(&id, level, 0)?;
+                let first = nodes.first().map(|node| &node.name);
+                let overlaps = first.zip(self.last_name.as_ref()).is_some_and(|(first, last)| first <= last);
+                // Only the root of an empty directory is empty.
+                if overlaps || (nodes.is_empty() && level.is_some()) {
+                    return Err(misnamed());
+                }
+                self.last_name = nodes.last().map(|node| node.name.clone());
+                self.leaf = leaf_entries(&id, nodes, &bundles)?.into_iter();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for DirectoryEntries<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.leaf.next() {
+                return Some(Ok(entry));
+            }
+            let pending = self.pages.pop()?;
+            if let Err(error) = self.open_next(pending) {
+                self.pages.clear();
+                return Some(Err(error));
+            }
+        }
+    }
+}
