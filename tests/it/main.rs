@@ -9,4 +9,8 @@ mod faults;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
+mod spec;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tidy;
