@@ -117,7 +117,8 @@ mod tests {
             assert!(decompress(&frame[..end], content.len()).is_err(), "cut at {end}");
         }
         let two = [frame.as_slice(), &frame].concat();
-        assert!(decompress(&two, content.len()).is_err());
+        let error = decompress(&two, content.len()).expect_err("two frames");
+        assert!(error.to_string().contains("PACK-7"), "{error}");
     }
 
     #[test]

@@ -1,1 +1,57 @@
-fn main() {}
+//! The program `packstone`: arguments, prompts, progress, messages and exit codes around the engine.
+//!
+//! What must hold: everything that a user asks for is done by the library; what goes wrong is said on the standard
+//! error and told by the exit code, and a summary that cannot be printed does not make a good backup a bad one; a
+//! secret is never an argument, a message or a variable of a child process.
+//!
+//! The layers of this crate: `main` → `commands` → everything else here → the library.
+
+mod args;
+mod commands;
+mod context;
+mod create;
+mod credentials;
+mod default_repository;
+mod environment;
+mod folders;
+mod interruption;
+mod key_file;
+mod open;
+mod output;
+mod progress;
+mod report;
+mod show;
+mod snapshot_path;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::context::Context;
+use crate::environment::Environment;
+use crate::interruption::Interruption;
+
+fn main() -> ExitCode {
+    let arguments = match args::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refusal) => return report::refuse(&refusal),
+    };
+    raise_descriptor_limit();
+    let context = Context {
+        global: arguments.global,
+        environment: Environment::of_process(),
+        interruption: Interruption::listen(),
+    };
+    match commands::run(arguments.command, &context) {
+        Ok(done) => done.exit_code(),
+        Err(failure) => report::fail(failure, &context.interruption),
+    }
+}
+
+/// A directory is held open for each level of a tree that is being read, more than the usual soft limit allows.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Refused, it leaves the limit that there was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}

@@ -116,7 +116,8 @@ mod tests {
             assert_eq!(open_slot(&slot, &right, &RepositoryId([2; 16])).expect("tried"), None);
             let mut damaged = slot.clone();
             damaged.sealed[5] ^= 1;
-            assert!(open_slot(&damaged, &right, &repository).is_err());
+            let error = open_slot(&damaged, &right, &repository).expect_err("must be refused");
+            assert!(error.to_string().contains("SLOT-7"), "{error}");
         }
         assert_eq!(format!("{:?}", password(b"hidden")), "Password(…)");
     }

@@ -180,6 +180,9 @@ struct Later {
     node: Node,
 }
 
+/// The name of an object that was restored, and what has that name.
+type FirstName = (DirectoryNumber, Vec<u8>, FileIdentity);
+
 struct Restore<'r> {
     tree: Tree<'r>,
     target: &'r Target,
@@ -189,7 +192,7 @@ struct Restore<'r> {
     directories: Vec<OpenDirectory>,
     later: Vec<Later>,
     /// Of objects with several names: the one that was restored first; nothing if that failed.
-    firsts: HashMap<LinkGroup, Option<(DirectoryNumber, Vec<u8>, FileIdentity)>>,
+    firsts: HashMap<LinkGroup, Option<FirstName>>,
     summary: RestoreSummary,
     notes_special: bool,
 }
@@ -247,7 +250,7 @@ impl Restore<'_> {
                         open.push(self.make_directory(number, &path, entry.node)?)
                     }
                     (_, None) => {}
-                    (_, Some(number)) => self.take(wave, number, &path, entry)?,
+                    (_, Some(number)) => self.take(wave, number, &path, *entry)?,
                 },
                 // The rest of this directory is lost; the walk goes on with its parents.
                 Err(error) => self.find(FindingKind::NotRestored, path.join(None), &error),

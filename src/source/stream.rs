@@ -66,9 +66,10 @@ impl CommandStop {
 }
 
 impl CommandStream {
-    /// Starts a program with arguments, without a shell and without input; its messages go where the engine's go.
-    pub fn spawn(program: &OsStr, arguments: &[OsString]) -> Result<Self> {
-        Self::start(program, arguments, None)
+    /// Starts a program with arguments, without a shell and without input; its messages go where the engine's go. It
+    /// gets this process's environment but for the `hidden` variables: those that hold a secret of its own.
+    pub fn spawn(program: &OsStr, arguments: &[OsString], hidden: &[&str]) -> Result<Self> {
+        Self::start(program, arguments, hidden, None)
     }
 
     /// Like `spawn`, but gives each line of the command's messages (its standard error) to a listener.
@@ -78,15 +79,24 @@ impl CommandStream {
     pub fn spawn_listening(
         program: &OsStr,
         arguments: &[OsString],
+        hidden: &[&str],
         on_line: impl FnMut(&[u8]) + Send + 'static,
     ) -> Result<Self> {
-        Self::start(program, arguments, Some(Messages::begin(on_line)?))
+        Self::start(program, arguments, hidden, Some(Messages::begin(on_line)?))
     }
 
-    fn start(program: &OsStr, arguments: &[OsString], messages: Option<Messages>) -> Result<Self> {
+    fn start(
+        program: &OsStr,
+        arguments: &[OsString],
+        hidden: &[&str],
+        messages: Option<Messages>,
+    ) -> Result<Self> {
         let shown = show_path(program.as_bytes());
         let mut command = Command::new(program);
         command.args(arguments).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+        for name in hidden {
+            command.env_remove(name);
+        }
         if let Some(messages) = &messages {
             command.stderr(messages.pipe.try_clone().wrap(|| "cannot prepare the messages of a command")?);
         }

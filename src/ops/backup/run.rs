@@ -220,7 +220,8 @@ pub(super) fn take_paths(
         paths.iter().map(|path| Arc::new(SourceCounts::new(super::path_bytes(path.clone())))).collect();
     pool.in_place_scope(|scope| {
         for (path, source) in paths.iter().zip(&sources) {
-            roots::begin(&run, scope, path, source);
+            let run = &run;
+            scope.spawn(move |scope| roots::begin(run, scope, path, source));
         }
     });
     run.take_failure()?;

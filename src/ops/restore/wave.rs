@@ -14,9 +14,9 @@ use crate::crypto::ChunkKind;
 use crate::format::node::{LinkGroup, Node, NodeKind, Regular};
 use crate::fsmeta::apply::{ApplyOptions, Attributes};
 use crate::ops::path::PathLink;
-use crate::ops::restore::interrupted;
 use crate::ops::restore::places::write_content;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Target, TargetFile};
+use crate::ops::restore::{FirstName, interrupted};
 use crate::repository::{Placement, Segment, SegmentKey};
 use crate::tree::{BundlePlace, Tree, check_length};
 
@@ -92,7 +92,7 @@ pub(super) struct Outcome {
     pub(super) bytes: u64,
     pub(super) findings: u64,
     pub(super) damaged: u64,
-    pub(super) firsts: Vec<(LinkGroup, (DirectoryNumber, Vec<u8>, FileIdentity))>,
+    pub(super) firsts: Vec<(LinkGroup, FirstName)>,
 }
 
 impl Wave {

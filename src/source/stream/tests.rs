@@ -7,7 +7,7 @@ use rustix::process::{kill_process, test_kill_process};
 use super::*;
 
 fn shell(script: &str) -> CommandStream {
-    CommandStream::spawn(OsStr::new("sh"), &["-c".into(), script.into()]).expect("a shell")
+    CommandStream::spawn(OsStr::new("sh"), &["-c".into(), script.into()], &[]).expect("a shell")
 }
 
 fn read_all(stream: &mut CommandStream) -> Vec<u8> {
@@ -53,10 +53,22 @@ fn the_output_of_a_command_is_read_whole() {
 }
 
 #[test]
+fn a_hidden_variable_does_not_reach_the_program() {
+    let script = ["-c".into(), "printf %s \"${PATH-gone}\"".into()];
+    for (hidden, is_gone) in [(&["PATH"][..], true), (&[], false)] {
+        let mut stream = CommandStream::spawn(OsStr::new("/bin/sh"), &script, hidden).expect("a shell");
+        // A shell that misses PATH may set one of its own.
+        let own = std::env::vars().find(|(name, _)| name == "PATH").map(|(_, value)| value).expect("a path");
+        assert_eq!(read_all(&mut stream) != own.as_bytes(), is_gone);
+        stream.finish().expect("success");
+    }
+}
+
+#[test]
 fn arguments_reach_the_program_as_they_are() {
     let odd = std::os::unix::ffi::OsStringExt::from_vec(b"$HOME \xff*".to_vec());
     let mut stream =
-        CommandStream::spawn(OsStr::new("printf"), &["%s|".into(), odd, "b".into()]).expect("a program");
+        CommandStream::spawn(OsStr::new("printf"), &["%s|".into(), odd, "b".into()], &[]).expect("a program");
     assert_eq!(read_all(&mut stream), b"$HOME \xff*|b|");
     stream.finish().expect("success");
 }
@@ -65,12 +77,12 @@ fn arguments_reach_the_program_as_they_are() {
 fn anything_but_success_is_an_error_without_the_arguments() {
     assert_eq!(failure("echo secret; exit 3"), "sh exited with status 3");
     assert_eq!(failure("kill -9 $$"), "sh was ended by signal 9");
-    let absent =
-        CommandStream::spawn(OsStr::new("/no/such/program"), &["secret".into()]).expect_err("no program");
+    let absent = CommandStream::spawn(OsStr::new("/no/such/program"), &["secret".into()], &[])
+        .expect_err("no program");
     assert_eq!(absent.kind(), ErrorKind::NotFound);
     assert_eq!(absent.to_string(), "cannot start /no/such/program");
     assert!(!format!("{absent:?}").contains("secret"));
-    let denied = CommandStream::spawn(OsStr::new("/etc/passwd"), &[]).expect_err("not a program");
+    let denied = CommandStream::spawn(OsStr::new("/etc/passwd"), &[], &[]).expect_err("not a program");
     assert_eq!(denied.kind(), ErrorKind::Denied);
 }
 
@@ -123,7 +135,7 @@ fn messages_come_line_by_line() {
     let script =
         "echo one >&2; echo out; printf 'two\\n\\nthree' >&2; head -c 5000 /dev/zero | tr '\\0' x >&2";
     let mut stream =
-        CommandStream::spawn_listening(OsStr::new("sh"), &["-c".into(), script.into()], move |line| {
+        CommandStream::spawn_listening(OsStr::new("sh"), &["-c".into(), script.into()], &[], move |line| {
             sender.send(String::from_utf8_lossy(line).into_owned()).expect("a listener");
         })
         .expect("a shell");
@@ -141,7 +153,7 @@ fn what_a_command_leaves_behind_is_not_waited_for() {
     // It keeps the pipe of the messages open.
     let script = "sleep 100 >/dev/null & echo $!; echo last >&2";
     let mut stream =
-        CommandStream::spawn_listening(OsStr::new("sh"), &["-c".into(), script.into()], move |line| {
+        CommandStream::spawn_listening(OsStr::new("sh"), &["-c".into(), script.into()], &[], move |line| {
             sender.send(line.to_vec()).expect("a listener");
         })
         .expect("a shell");
@@ -154,7 +166,7 @@ fn what_a_command_leaves_behind_is_not_waited_for() {
 #[test]
 fn a_program_that_cannot_start_ends_its_listener() {
     let (sender, receiver) = mpsc::channel::<Vec<u8>>();
-    let started = CommandStream::spawn_listening(OsStr::new("/no/such/program"), &[], move |line| {
+    let started = CommandStream::spawn_listening(OsStr::new("/no/such/program"), &[], &[], move |line| {
         sender.send(line.to_vec()).expect("a listener");
     });
     assert_eq!(started.expect_err("no program").kind(), ErrorKind::NotFound);

@@ -1,0 +1,161 @@
+//! The arguments that all commands have, and the list of commands; each command's own stand beside its code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{backup, cat, ls, repo, restore, snapshots};
+
+const AFTER_HELP: &str = "\
+Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
+data directory, with a key file in the config directory; the other commands use it too.
+
+Environment (a flag goes before its variable):
+  PACKSTONE_REPOSITORY        as --repository
+  PACKSTONE_PASSWORD          the password itself
+  PACKSTONE_PASSWORD_FILE     as --password-file
+  PACKSTONE_PASSWORD_COMMAND  as --password-command
+  PACKSTONE_KEY_FILE          as --key-file
+  PACKSTONE_CACHE_DIR         as --cache-dir
+
+Exit codes:
+    0  done
+    1  failed
+    2  wrong usage
+    3  done, but some items could not be read or restored; each was told
+   10  there is no repository
+   11  another process ended the session, or stands in the way
+   12  wrong password or key
+   13  something in the repository is damaged
+  130  interrupted by SIGINT, SIGTERM or SIGHUP
+  141  whoever read the output stopped reading
+
+Examples:
+  packstone backup ~/documents
+  packstone snapshots
+  packstone restore latest -t /tmp/restored
+  packstone -r /srv/backup --key-file /etc/packstone.key repo init";
+
+/// Encrypted, deduplicated, compressed backups
+#[derive(Parser, Debug)]
+#[command(name = "packstone", version, about, after_help = AFTER_HELP)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// Flags that all commands have.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that all commands have.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where the repository is: a directory
+    #[arg(short, long, alias = "repo", global = true, value_name = "LOCATION")]
+    pub repository: Option<OsString>,
+    /// Take the password from the first line of a file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Take the password from the first line that a shell command prints
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub password_command: Option<OsString>,
+    /// Open the repository by a key file: 32 bytes, or 64 hexadecimal digits
+    #[arg(long, global = true, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Print warnings and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print what is being worked on
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Keep what speeds up later commands below this directory
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "no_cache")]
+    pub cache_dir: Option<PathBuf>,
+    /// Keep nothing outside the repository
+    #[arg(long, global = true)]
+    pub no_cache: bool,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make and look after repositories
+    #[command(subcommand)]
+    Repo(repo::Command),
+    /// Make a repository
+    #[command(hide = true)]
+    Init(repo::init::Arguments),
+    /// Back up files, directories, or a stream
+    Backup(backup::Arguments),
+    /// List the snapshots
+    Snapshots(snapshots::Arguments),
+    /// List what a snapshot holds
+    Ls(ls::Arguments),
+    /// Print a file of a snapshot
+    Cat(cat::Arguments),
+    /// Give back what a snapshot holds
+    Restore(restore::Arguments),
+}
+
+/// Reads a duration as `90s`, `10m`, `1h30m` or `2d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{text:?} is no duration such as 30s, 10m, 1h30m or 2d");
+    let mut seconds = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let (unit, seconds_each) = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)]
+            .into_iter()
+            .find(|(unit, _)| after.starts_with(*unit))
+            .ok_or_else(refused)?;
+        let number: u64 = number.parse().map_err(|_| refused())?;
+        let more = number.checked_mul(seconds_each).and_then(|more| seconds.checked_add(more));
+        seconds = more.ok_or_else(refused)?;
+        rest = after.strip_prefix(unit).unwrap_or_default();
+    }
+    if text.is_empty() { Err(refused()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        let seconds = |text| parse_duration(text).ok().map(|duration| duration.as_secs());
+        assert_eq!(seconds("0s"), Some(0));
+        assert_eq!(seconds("30s"), Some(30));
+        assert_eq!(seconds("10m"), Some(600));
+        assert_eq!(seconds("1h30m"), Some(5400));
+        assert_eq!(seconds("2d"), Some(172_800));
+        for bad in
+            ["", "10", "m", "10x", "1.5h", "-1s", "10 m", "99999999999999999999s", "99999999999999999d"]
+        {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for line in ["packstone -r x -q snapshots", "packstone snapshots --repo x -q"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).expect("arguments");
+            assert_eq!(arguments.global.repository.as_deref(), Some("x".as_ref()), "{line}");
+            assert!(arguments.global.quiet, "{line}");
+        }
+    }
+}

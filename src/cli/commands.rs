@@ -1,0 +1,42 @@
+//! The commands, one module each: its arguments, and what it asks of the library.
+
+pub mod backup;
+pub mod cat;
+pub mod ls;
+pub mod repo;
+pub mod restore;
+pub mod snapshots;
+
+use std::ffi::OsStr;
+
+use packstone::base::ErrorKind;
+use packstone::repository::SnapshotEntry;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::open::Opened;
+use crate::report::{Done, Hint, Outcome};
+use crate::snapshot_path::SnapshotPath;
+
+/// Runs a command.
+pub fn run(command: Command, context: &Context) -> Outcome<Done> {
+    match command {
+        Command::Repo(repo::Command::Init(arguments)) | Command::Init(arguments) => {
+            repo::init::run(&arguments, context)
+        }
+        Command::Backup(arguments) => backup::run(&arguments, context),
+        Command::Snapshots(arguments) => snapshots::run(&arguments, context),
+        Command::Ls(arguments) => ls::run(&arguments, context),
+        Command::Cat(arguments) => cat::run(&arguments, context),
+        Command::Restore(arguments) => restore::run(&arguments, context),
+    }
+}
+
+/// The snapshot that an argument `SNAP[:PATH]` names, and its path.
+fn find_snapshot<'a>(opened: &Opened, argument: &'a OsStr) -> Outcome<(SnapshotEntry, Option<&'a [u8]>)> {
+    let wanted = SnapshotPath::parse(argument)?;
+    let snapshots = opened.repository.snapshots()?;
+    let hint = || "\"packstone snapshots\" lists them".to_owned();
+    let found = snapshots.find(wanted.snapshot).hint(ErrorKind::NotFound, hint)?;
+    Ok((found.clone(), wanted.path))
+}

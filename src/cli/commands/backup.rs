@@ -1,0 +1,173 @@
+//! `packstone backup PATH…`: backs up files and directories, or a stream.
+
+mod stream;
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use packstone::base::host::Host;
+use packstone::base::monitor::show_path;
+use packstone::base::{Error, ErrorKind, Monitor, Result, size};
+use packstone::format::snapshot::Statistic;
+use packstone::fsmeta::owners::Owners;
+use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths, scan};
+
+use crate::args::parse_duration;
+use crate::context::Context;
+use crate::open::{self, Opened, Place};
+use crate::progress::Progress;
+use crate::report::{Done, Outcome, sum_up};
+use crate::{default_repository, show};
+
+const AFTER_HELP: &str = "\
+What cannot be read is told, counted in the snapshot, and makes the exit code 3. The repository itself and the cache \
+folder are left out. No snapshot is made of a command that fails.
+
+Examples:
+  packstone backup ~/documents ~/photos
+  packstone backup --tag nightly,etc --description 'before the upgrade' /etc
+  mysqldump shop | packstone backup --stdin --stdin-filename dumps/shop.sql
+  packstone backup --stdin-filename dumps/shop.sql --stdin-from-command -- pg_dump --format=custom shop";
+
+/// Arguments of `backup`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP, group = ArgGroup::new("stream").args(["stdin", "stdin_from_command"]))]
+pub struct Arguments {
+    /// Files and directories; after --stdin-from-command: a command and its arguments
+    #[arg(value_name = "PATH", required_unless_present = "stdin")]
+    operands: Vec<OsString>,
+    /// Back up the standard input as one file
+    #[arg(long, conflicts_with = "operands")]
+    stdin: bool,
+    /// Back up what a command prints as one file; it must succeed
+    #[arg(long)]
+    stdin_from_command: bool,
+    /// The path of that file in the snapshot
+    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stream")]
+    stdin_filename: String,
+    /// Words by which to find the snapshot later; may be given more than once
+    #[arg(long = "tag", value_name = "TAG[,TAG...]", value_delimiter = ',')]
+    tags: Vec<String>,
+    /// A remark
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// After a crash, lose no more than the work of so long, as 30s, 10m or 1h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
+    checkpoint_interval: Duration,
+}
+
+/// Backs up.
+pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
+    let opened = match open::place(context)? {
+        Place::Named(directory) => open::open_named(context, directory)?,
+        Place::Default(places) => default_repository::open_or_create(context, &places)?,
+    };
+    let options = options(arguments, &opened);
+    let progress = Arc::new(Progress::new(&context.global, &context.interruption));
+    let shown = progress.begin();
+    let summary = context.interruption.gently(|| match arguments {
+        Arguments { stdin: true, .. } => stream::of_stdin(&opened, arguments, &options, &progress),
+        Arguments { stdin_from_command: true, .. } => {
+            stream::of_command(&opened, arguments, &options, &progress)
+        }
+        _ => of_paths(&opened, arguments, &options, &progress),
+    });
+    drop(shown);
+    let summary = summary?;
+    if !context.global.quiet {
+        told(&summary, &progress).iter().for_each(|line| sum_up(line));
+    }
+    Ok(if summary.snapshot.findings > 0 { Done::WithFindings } else { Done::Fully })
+}
+
+fn options(arguments: &Arguments, opened: &Opened) -> BackupOptions {
+    let mut options = BackupOptions::new(Host::current());
+    options.session.checkpoint_interval = arguments.checkpoint_interval;
+    options.user = Owners::new().user(rustix::process::getuid().as_raw());
+    options.tags = arguments.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect();
+    options.description.clone_from(&arguments.description);
+    options.left_out = opened.own_directories();
+    options
+}
+
+fn of_paths(
+    opened: &Opened,
+    arguments: &Arguments,
+    options: &BackupOptions,
+    progress: &Progress,
+) -> Result<BackupSummary> {
+    let paths: Vec<PathBuf> = arguments.operands.iter().map(PathBuf::from).collect();
+    // Where it is unknown, only absolute paths can be backed up, and the library says so.
+    let current = std::env::current_dir().unwrap_or_default();
+    let (_, absolute) = packstone::source::plan(&paths, &current)?;
+    refuse_own_directories(&absolute, &options.left_out)?;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        if progress.is_shown() {
+            let scanning = Scanning { progress, is_over: &is_over };
+            let (absolute, left_out) = (&absolute, &options.left_out);
+            scope.spawn(move || scan(absolute, left_out, &scanning));
+        }
+        let summary = backup_paths(&opened.repository, &paths, &current, options, progress);
+        is_over.store(true, Ordering::Relaxed);
+        summary
+    })
+}
+
+/// A source that is the repository would be left out, and the snapshot empty.
+fn refuse_own_directories(paths: &[PathBuf], own: &[(u64, u64)]) -> Result<()> {
+    let is_own = |path: &&PathBuf| {
+        let metadata = path.symlink_metadata();
+        metadata.is_ok_and(|metadata| own.contains(&(metadata.dev(), metadata.ino())))
+    };
+    match paths.iter().find(is_own) {
+        None => Ok(()),
+        Some(path) => {
+            let shown = show_path(path.as_os_str().as_encoded_bytes());
+            let message = format!("{shown} is the repository or the cache folder itself");
+            Err(Error::new(ErrorKind::Usage, message))
+        }
+    }
+}
+
+/// Passes on what is expected, until the backup that it counts for is over.
+struct Scanning<'p> {
+    progress: &'p Progress,
+    is_over: &'p AtomicBool,
+}
+
+impl Monitor for Scanning<'_> {
+    fn expect(&self, files: u64, bytes: u64) {
+        self.progress.expect(files, bytes);
+    }
+
+    fn expected_all(&self) {
+        self.progress.expected_all();
+    }
+
+    fn cancelled(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed) || self.progress.cancelled()
+    }
+}
+
+fn told(summary: &BackupSummary, progress: &Progress) -> Vec<String> {
+    let snapshot = &summary.snapshot;
+    let number = |statistic| snapshot.statistics.0.get(&statistic).copied().unwrap_or_default();
+    let [added, stored] = [Statistic::BytesAdded, Statistic::BytesStored].map(number).map(size::show);
+    let (files, size) = (show::count(progress.files(), "file"), size::show(snapshot.total_bytes));
+    let duration = show::duration(progress.elapsed().as_secs());
+    let mut lines = vec![
+        format!("Added to the repository: {added} ({stored} stored)"),
+        format!("processed {files}, {size} in {duration}"),
+        format!("snapshot {} saved", summary.id.short()),
+    ];
+    if snapshot.findings > 0 {
+        lines.push(format!("{} (see the warnings above)", show::count(snapshot.findings, "finding")));
+    }
+    lines
+}

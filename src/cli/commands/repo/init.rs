@@ -1,0 +1,57 @@
+//! `packstone repo init`: makes a repository.
+
+use std::os::unix::ffi::OsStrExt;
+
+use clap::Args;
+use packstone::base::monitor::show_path;
+use packstone::base::{Error, ErrorKind};
+
+use crate::context::Context;
+use crate::create;
+use crate::credentials::{self, Purpose, Source};
+use crate::open::{self, Place};
+use crate::report::{Done, Hint, Outcome, sum_up};
+
+const AFTER_HELP: &str = "\
+The repository opens with the password or the key file that is given here; without one, a password is asked for on \
+the terminal. Whoever loses it loses the backups.
+
+Examples:
+  packstone -r /srv/backup repo init
+  (umask 077; head -c 32 /dev/urandom > ~/backup.key)
+  packstone -r /srv/backup --key-file ~/backup.key repo init";
+
+/// Arguments of `repo init`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub struct Arguments {}
+
+/// Makes a repository.
+pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
+    let Place::Named(directory) = open::place(context)? else {
+        let message = "no place for the repository was named: use --repository or PACKSTONE_REPOSITORY";
+        return Err(Error::new(ErrorKind::Usage, message).into());
+    };
+    if directory.exists() {
+        // Before anybody types a password for nothing. It writes nothing where there is a directory.
+        create::prepare(&directory)?;
+    }
+    let obtained =
+        credentials::obtain(context, Purpose::Create).hint(
+            ErrorKind::NotFound,
+            || match credentials::choose(&context.global, &context.environment) {
+                Ok(Some(Source::KeyFile(path))) => {
+                    let shown = show_path(path.as_os_str().as_bytes());
+                    format!("(umask 077; head -c 32 /dev/urandom > {shown}) makes a key file")
+                }
+                _ => "the file must hold the password in its first line".to_owned(),
+            },
+        )?;
+    let repository = create::create(&directory, &obtained)?;
+    if !context.global.quiet {
+        sum_up(&format!("repository {} made at {}", repository.id(), repository.location()));
+        sum_up(&format!("It opens with {}.", obtained.name));
+        sum_up("Without that nobody can read it: keep a copy in another place.");
+    }
+    Ok(Done::Fully)
+}

@@ -1,0 +1,15 @@
+//! What every command is given.
+
+use crate::args::Global;
+use crate::environment::Environment;
+use crate::interruption::Interruption;
+
+/// What every command is given.
+pub struct Context {
+    /// Flags that all commands have.
+    pub global: Global,
+    /// Variables of the environment.
+    pub environment: Environment,
+    /// Whether the user or the system asked to stop.
+    pub interruption: Interruption,
+}

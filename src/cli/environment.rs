@@ -1,0 +1,84 @@
+//! The variables of the environment that this program reads, taken once.
+//!
+//! What must hold: this is the only place that reads them; the password among them is wiped when it is dropped.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+
+use zeroize::Zeroizing;
+
+/// Where the repository is.
+pub const REPOSITORY: &str = "PACKSTONE_REPOSITORY";
+/// The password itself.
+pub const PASSWORD: &str = "PACKSTONE_PASSWORD";
+/// A file that holds the password.
+pub const PASSWORD_FILE: &str = "PACKSTONE_PASSWORD_FILE";
+/// A command that prints the password.
+pub const PASSWORD_COMMAND: &str = "PACKSTONE_PASSWORD_COMMAND";
+/// A key file.
+pub const KEY_FILE: &str = "PACKSTONE_KEY_FILE";
+/// The folder for what speeds up later commands.
+pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
+
+/// What no child process is given.
+pub const SECRETS: [&str; 1] = [PASSWORD];
+
+/// Variables that are set and not empty.
+#[derive(Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    password: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Environment {
+    /// Those of this process.
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value of a variable other than the password; an empty one counts as absent.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// The value of `PACKSTONE_PASSWORD`.
+    pub const fn password(&self) -> Option<&Zeroizing<Vec<u8>>> {
+        self.password.as_ref()
+    }
+}
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            if value.is_empty() {
+                continue;
+            }
+            if name == PASSWORD {
+                environment.password = Some(Zeroizing::new(value.into_vec()));
+            } else {
+                environment.variables.insert(name, value);
+            }
+        }
+        environment
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// An environment of these variables alone.
+    pub fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_absent() {
+        let environment = environment(&[("HOME", ""), (PASSWORD, ""), (REPOSITORY, "x")]);
+        assert_eq!(environment.get("HOME"), None);
+        assert_eq!(environment.password(), None);
+        assert_eq!(environment.get(REPOSITORY), Some("x".as_ref()));
+    }
+}

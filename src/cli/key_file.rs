@@ -1,0 +1,136 @@
+//! Key files: 32 random bytes, raw or as 64 hexadecimal digits.
+//!
+//! What must hold: a new key file appears with all its bytes, readable to its owner alone, and never in the place of
+//! another; the key lies only in memory that is wiped.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use packstone::base::monitor::show_path;
+use packstone::base::{Error, ErrorKind, Result, Wrap};
+use packstone::crypto::{Secret, random, slot::Credential};
+use zeroize::Zeroizing;
+
+use crate::credentials::Obtained;
+use crate::report;
+
+const KEY_BYTES: usize = 32;
+/// A key in digits, the end of a line, and one byte that shows that there is more.
+const BUFFER_BYTES: usize = 2 * KEY_BYTES + 3;
+
+/// Reads a key file. Warns if others than its owner may.
+pub fn obtain(path: &Path) -> Result<Obtained> {
+    let shown = show_path(path.as_os_str().as_bytes());
+    let failed = || format!("cannot read the key file {shown}");
+    let mut file = File::open(path).wrap(failed)?;
+    let metadata = file.metadata().wrap(failed)?;
+    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+        let mode = metadata.mode() & 0o777;
+        report::warn(&format!(
+            "others than its owner may use the key file {shown}: its mode is {mode:04o}, not 0600"
+        ));
+    }
+    let mut buffer = Zeroizing::new([0; BUFFER_BYTES]);
+    let mut length = 0;
+    while let Some(room) = buffer.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read(room) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::system(failed(), error)),
+        }
+    }
+    let key = parse(buffer.get(..length).unwrap_or_default()).ok_or_else(|| {
+        let message = format!("{shown} is no key file: it must hold 32 bytes, or 64 hexadecimal digits");
+        Error::new(ErrorKind::Usage, message)
+    })?;
+    Ok(Obtained { credential: Credential::KeyFile(key), name: format!("the key file {shown}") })
+}
+
+fn parse(bytes: &[u8]) -> Option<Secret> {
+    if let Ok(raw) = <[u8; KEY_BYTES]>::try_from(bytes) {
+        let raw = Zeroizing::new(raw);
+        return Some(Secret::new(*raw));
+    }
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let digits = line.strip_suffix(b"\r").unwrap_or(line);
+    if digits.len() != 2 * KEY_BYTES {
+        return None;
+    }
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let value = char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())?;
+            *byte = *byte << 4 | value;
+        }
+    }
+    Some(Secret::new(*key))
+}
+
+/// Makes a key file of random bytes, and its directory where that is missing. `Exists` if there is one.
+pub fn create(path: &Path) -> Result<()> {
+    let failed = || format!("cannot make the key file {}", show_path(path.as_os_str().as_bytes()));
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).wrap(failed)?;
+    // Written whole under another name first, because a second program that finds it will use it.
+    let suffix: [u8; 8] = random::array()?;
+    let unfinished = folder.join(format!(".key-{}", packstone::base::id::to_hex(&suffix)));
+    let key = Zeroizing::new(random::array::<KEY_BYTES>()?);
+    let made = write_new(&unfinished, &*key).and_then(|()| std::fs::hard_link(&unfinished, path));
+    drop(std::fs::remove_file(&unfinished));
+    made.and_then(|()| File::open(folder)?.sync_all()).wrap(failed)
+}
+
+fn write_new(path: &Path, key: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(key)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &Path) -> Secret {
+        match obtain(path).expect("a key file").credential {
+            Credential::KeyFile(secret) => secret,
+            Credential::Password(_) => panic!("a key file gives a key"),
+        }
+    }
+
+    #[test]
+    fn keys_are_read_raw_and_as_digits() {
+        let expected = Some(Secret::new([0xab; 32]));
+        assert_eq!(parse(&[0xab; 32]), expected);
+        for digits in ["ab".repeat(32), "aB".repeat(32) + "\n", "AB".repeat(32) + "\r\n"] {
+            assert_eq!(parse(digits.as_bytes()), expected, "{digits:?}");
+        }
+        let (short, long) = (vec![0xab; 31], vec![0xab; 33]);
+        for bad in
+            [short, long, b"ab".repeat(33), b"ag".repeat(32), [b"ab".repeat(32), b"\n\n".to_vec()].concat()]
+        {
+            assert_eq!(parse(&bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_key_file_is_private_and_replaces_nothing() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("config/packstone/key");
+        create(&path).expect("a key file");
+        let metadata = path.metadata().expect("it is there");
+        assert_eq!((metadata.mode() & 0o7777, metadata.len()), (0o600, 32));
+        assert_eq!(path.parent().expect("a folder").metadata().expect("it is there").mode() & 0o7777, 0o700);
+        let first = key(&path);
+        assert_eq!(create(&path).expect_err("it is there").kind(), ErrorKind::Exists);
+        assert_eq!(key(&path), first);
+        let left: Vec<_> = path.parent().expect("a folder").read_dir().expect("a folder").collect();
+        assert_eq!(left.len(), 1, "nothing unfinished is left: {left:?}");
+        let other = folder.path().join("other");
+        create(&other).expect("a key file");
+        assert_ne!(key(&other), first);
+    }
+}

@@ -1,0 +1,53 @@
+//! Times and durations for people.
+
+use jiff::Timestamp as Instant;
+use jiff::tz::TimeZone;
+use packstone::base::Timestamp;
+
+/// A point in time in a time zone, to the second, as `2026-01-31 23:59:59`.
+pub fn time(time: Timestamp, zone: &TimeZone) -> String {
+    match Instant::from_second(time.seconds) {
+        Ok(instant) => instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        // Beyond the year 9999, which file systems can say.
+        Err(_) => format!("@{}", time.seconds),
+    }
+}
+
+/// A duration in seconds as `0:12` or `1:02:03`.
+pub fn duration(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// A number with its noun, which takes an `s` unless the number is 1.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_far_from_now_are_shown() {
+        let at = |seconds, nanoseconds| time(Timestamp { seconds, nanoseconds }, &TimeZone::UTC);
+        assert_eq!(at(0, 5), "1970-01-01 00:00:00");
+        assert_eq!(at(-1, 999_999_999), "1969-12-31 23:59:59");
+        assert_eq!(at(4_102_444_800, 0), "2100-01-01 00:00:00");
+        assert_eq!(at(i64::MAX, 0), "@9223372036854775807");
+        let east = TimeZone::fixed(jiff::tz::offset(5));
+        assert_eq!(time(Timestamp::default(), &east), "1970-01-01 05:00:00");
+    }
+
+    #[test]
+    fn durations_and_counts_are_shown() {
+        assert_eq!(duration(0), "0:00");
+        assert_eq!(duration(72), "1:12");
+        assert_eq!(duration(3723), "1:02:03");
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(count(0, "file"), "0 files");
+    }
+}
