@@ -6,9 +6,9 @@
 use std::io::Write;
 
 use crate::base::{Error, ErrorKind, Monitor, Result, Wrap};
-use crate::crypto::ChunkKind;
 use crate::format::node::{Extent, NodeKind, Regular};
 use crate::ops::list::path_components;
+use crate::repository::ChunkKind;
 use crate::repository::{Repository, SnapshotEntry};
 use crate::tree::{Tree, check_length};
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::*;
 use crate::base::host::Host;
 use crate::base::{ChunkId, ErrorKind, Silent};
+use crate::crypto::Secret;
 use crate::crypto::slot::Credential;
-use crate::crypto::{ChunkKind, Secret};
 use crate::format::config::Parameters;
 use crate::format::node::tests::{plain, regular};
 use crate::format::node::{ChunkRef, Content, Node, NodeKind, Regular};
 use crate::format::slot::PasswordCost;
+use crate::repository::ChunkKind;
 use crate::repository::{InitOptions, NewSlot, Repository, Session, SessionOptions};
 use crate::storage::memory::Memory;
 
