@@ -14,3 +14,7 @@ pub use clock::Timestamp;
 pub use error::{Error, ErrorKind, Result, Wrap};
 pub use id::{ChunkId, ContentName, RepositoryId, SessionId, SlotName};
 pub use monitor::{Finding, FindingKind, Monitor, Silent};
+
+#[cfg(test)]
+#[path = "../tests/it/support/skip.rs"]
+pub(crate) mod skip;

@@ -32,7 +32,7 @@ pub(crate) fn is_root() -> bool {
 #[track_caller]
 fn skip(need: &str) {
     let place = std::panic::Location::caller();
-    crate::skip::skip(need, &format!("the rest of the test at {}:{}", place.file(), place.line()));
+    crate::base::skip::skip(need, &format!("the rest of the test at {}:{}", place.file(), place.line()));
 }
 
 /// Runs something on a thread without any privilege.

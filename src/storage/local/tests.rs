@@ -333,7 +333,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_is_said_to_be_full_and_nothing_is_left() {
     let Some(disk) = SmallDisk::mount() else {
-        crate::skip::skip("mount", "that a full disk is said to be full");
+        crate::base::skip::skip("mount", "that a full disk is said to be full");
         return;
     };
     let root = disk.0.path();
