@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one module for each behaviour that is proven from outside of the library.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod faults;
