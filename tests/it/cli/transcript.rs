@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `# …` | remark |
 //! | `needs unprivileged` | skipped, loudly, where no command can be run as somebody without privileges |
+//! | `needs mounts` | skipped, loudly, where `unshare -rm` gives no file systems of one's own |
 //! | `% …` | a shell command that prepares something, and must succeed |
 //! | `@set FILE OFFSET BYTE` | overwrites a byte, from the end if the offset is negative; it must not be that byte already |
 //! | `@require FEATURE CONFIG` | adds a required feature to a config |
@@ -70,6 +71,15 @@ impl Place {
         shell
     }
 
+    /// Whether what a transcript needs can be had here.
+    fn has(&self, needed: &str) -> bool {
+        match needed {
+            "unprivileged" => self.allow_unprivileged(),
+            "mounts" => self.shell("unshare -rm true").status().is_ok_and(|status| status.success()),
+            _ => panic!("nothing is known of {needed}"),
+        }
+    }
+
     /// Makes the command `unprivileged`; false if nothing here can run one without privileges.
     fn allow_unprivileged(&self) -> bool {
         let is_root = rustix::process::geteuid().is_root();
@@ -124,15 +134,8 @@ pub fn run(name: &str) {
                     "%" => prepare(&place, number, rest),
                     "@set" => set_byte(&place, number, rest),
                     "@require" => require_feature(&place, rest),
-                    "needs" if rest == "unprivileged" => {
-                        if !place.allow_unprivileged() {
-                            use std::io::Write;
-                            let skipped = format!("SKIPPED, cannot run without privileges: {file}");
-                            writeln!(std::io::stderr(), "{skipped}")
-                                .expect("the standard error takes a line");
-                            return;
-                        }
-                    }
+                    "needs" if place.has(rest) => {}
+                    "needs" => return skip(&format!("SKIPPED, needs {rest}: {file}")),
                     _ => panic!("{file}:{number}: no line of a transcript: {line}"),
                 }
             }
@@ -140,6 +143,11 @@ pub fn run(name: &str) {
     }
     wrong += &check(&place, &step);
     assert!(wrong.is_empty(), "{file}\n{wrong}");
+}
+
+fn skip(message: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{message}").expect("the standard error takes a line");
 }
 
 fn prepare(place: &Place, number: usize, script: &str) {
