@@ -17,6 +17,9 @@ const GAIN_DIVISOR: usize = 33;
 /// Bytes that are looked at to guess whether content compresses.
 const SAMPLE_BYTES: usize = 4096;
 
+/// How a zstd frame begins; RFC 8878, section 3.1.1.
+const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 thread_local! {
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
@@ -40,28 +43,42 @@ pub fn compress(content: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
 pub fn decompress(frame: &[u8], length: usize) -> Result<Vec<u8>> {
     let failed =
         |cause| Error::caused(ErrorKind::Damaged, "a frame does not decompress (format rule PACK-7)", cause);
+    let refused = |what: String| Error::damaged(format!("{what} (format rule PACK-7)"));
     let declared = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
     if declared != Some(length as u64) {
-        let message = format!("a frame of {declared:?} bytes where {length} must stand (format rule PACK-7)");
-        return Err(Error::damaged(message));
+        return Err(refused(format!("a frame of {declared:?} bytes where {length} must stand")));
+    }
+    if !frame.starts_with(&FRAME_MAGIC)
+        || zstd::zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len())
+    {
+        return Err(refused("what should be one zstd frame is not".into()));
+    }
+    if window_bytes(frame).is_none_or(|window| window > 1 << ZSTD_WINDOW_LOG_MAX) {
+        return Err(refused("a frame with too large a window".into()));
     }
     let content = DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(decompressor) => decompressor,
-            None => {
-                let mut decompressor = Decompressor::new().map_err(failed)?;
-                decompressor.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
-                kept.insert(decompressor)
-            }
+            None => kept.insert(Decompressor::new().map_err(failed)?),
         };
         decompressor.decompress(frame, length).map_err(failed)
     })?;
     if content.len() != length {
-        let message =
-            format!("a frame of {} bytes where {length} must stand (format rule PACK-7)", content.len());
-        return Err(Error::damaged(message));
+        return Err(refused(format!("a frame of {} bytes where {length} must stand", content.len())));
     }
     Ok(content)
+}
+
+/// The window that a frame asks for; RFC 8878, section 3.1.1.1. A frame of a single segment has none of its own: its
+/// content is the window.
+fn window_bytes(frame: &[u8]) -> Option<u64> {
+    let descriptor = frame.get(4)?;
+    if descriptor & 0x20 != 0 {
+        return Some(0);
+    }
+    let window = u64::from(*frame.get(5)?);
+    let base = 1_u64 << (10 + (window >> 3));
+    Some(base + base / 8 * (window & 7))
 }
 
 /// Guesses from a sample in the middle whether content is not worth compressing: photographs, archives, ciphertext.
@@ -117,7 +134,8 @@ mod tests {
             assert!(decompress(&frame[..end], content.len()).is_err(), "cut at {end}");
         }
         let two = [frame.as_slice(), &frame].concat();
-        assert!(decompress(&two, content.len()).is_err());
+        let error = decompress(&two, content.len()).expect_err("two frames");
+        assert!(error.to_string().contains("PACK-7"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Stored bytes ↔ types: the normative text is `format-spec/`, and each file here mirrors one chapter of it.
 //!
 //! Pure: no input or output, no clock, no randomness. Every decoder refuses what its chapter says must be refused,
-//! names the rule, checks lengths before it takes memory, and accepts only bytes that encoding would give again.
+//! names the rule, and checks lengths before it takes memory; of what it knows, each value has one encoding.
 
 pub mod cbor;
 pub mod collection;
@@ -36,13 +36,24 @@ impl DecodeError {
         Self { rule, reason: reason.into() }
     }
 
-    /// The error of an object: damaged, or beyond this program where the rule says so.
+    /// The error of an object whose bytes anybody may have changed: damaged, or beyond this program where the rule
+    /// says so.
     pub fn of_object(self, object: &str) -> Error {
         let kind = match self.rule {
             "HEAD-2" | "CFG-3" | "CFG-4" => ErrorKind::Unsupported,
             _ => ErrorKind::Damaged,
         };
         Error::caused(kind, format!("cannot use {object}"), self)
+    }
+
+    /// The error of content that was sealed with our keys: what is unknown there was written by a newer program.
+    pub fn of_opened(self, object: &str) -> Error {
+        match self.rule {
+            "CBOR-12" | "SLOT-4" | "SNAP-1" => {
+                Error::caused(ErrorKind::Unsupported, format!("cannot use {object}"), self)
+            }
+            _ => self.of_object(object),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod segment;
 mod session;
 mod snapshots;
 
+pub use crate::crypto::ChunkKind;
 pub use init::{InitOptions, NewSlot};
 pub use reader::{Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};

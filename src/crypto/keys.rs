@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
+use crate::base::{ChunkId, Error, Result, Timestamp};
 use crate::crypto::{Secret, random};
 use crate::format::Decoded;
 use crate::format::config::CODE_BYTES;
@@ -98,7 +98,9 @@ impl Keys {
             ObjectKind::Condemned | ObjectKind::Verdict => "packstone v1 collection",
         };
         let master = self.masters.get(&generation).ok_or_else(|| {
-            Error::new(ErrorKind::WrongKey, format!("the key does not hold generation {generation}"))
+            Error::damaged(format!(
+                "it names key generation {generation}, which was never made (format rule SEAL-3)"
+            ))
         })?;
         Ok(Secret::new(blake3::derive_key(context, master.expose())))
     }

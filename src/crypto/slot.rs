@@ -74,7 +74,13 @@ pub fn make_slot(
     cipher(&key)
         .encrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *sealed)
         .map_err(|_| cannot_seal())?;
-    Ok(Slot { way, salt, commitment, sealed: std::mem::take(&mut *sealed) }.encode())
+    let bytes = Slot { way, salt, commitment, sealed: std::mem::take(&mut *sealed) }.encode();
+    // What cannot be opened again must not be written.
+    let reread = Slot::decode(&bytes).map_err(|error| error.of_object("a new key slot"))?;
+    match open_with(&reread, &key, repository)? {
+        reread if reread == *keys => Ok(bytes),
+        _ => Err(cannot_seal()),
+    }
 }
 
 fn cannot_seal() -> Error {
@@ -88,11 +94,15 @@ pub fn open_slot(slot: &Slot, credential: &Credential, repository: &RepositoryId
     if !bool::from(commitment.ct_eq(&slot.commitment)) {
         return Ok(None);
     }
+    open_with(slot, &key, repository).map(Some)
+}
+
+fn open_with(slot: &Slot, key: &Secret, repository: &RepositoryId) -> Result<Keys> {
     let mut plaintext = Zeroizing::new(slot.sealed.clone());
-    cipher(&key)
+    cipher(key)
         .decrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *plaintext)
         .map_err(|_| Error::damaged("the sealed keys do not open (format rule SLOT-7)"))?;
-    Keys::from_bundle(&plaintext).map(Some).map_err(|error| error.of_object("the keys of a key slot"))
+    Keys::from_bundle(&plaintext).map_err(|error| error.of_opened("the keys of a key slot"))
 }
 
 #[cfg(test)]
@@ -116,7 +126,8 @@ mod tests {
             assert_eq!(open_slot(&slot, &right, &RepositoryId([2; 16])).expect("tried"), None);
             let mut damaged = slot.clone();
             damaged.sealed[5] ^= 1;
-            assert!(open_slot(&damaged, &right, &repository).is_err());
+            let error = open_slot(&damaged, &right, &repository).expect_err("must be refused");
+            assert!(error.to_string().contains("SLOT-7"), "{error}");
         }
         assert_eq!(format!("{:?}", password(b"hidden")), "Password(…)");
     }

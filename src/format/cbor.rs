@@ -33,6 +33,11 @@ impl Writer {
         Self::default()
     }
 
+    /// An empty buffer that need not grow up to this length.
+    pub fn with_capacity(length: usize) -> Self {
+        Self { buffer: Vec::with_capacity(length) }
+    }
+
     /// The bytes written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.buffer

@@ -5,7 +5,7 @@
 
 use crate::base::limits::{CHUNK_BYTES_MAX, PAGE_BYTES_MAX, SEGMENT_RAW_BYTES_MAX};
 use crate::base::{ContentName, RepositoryId, Timestamp};
-use crate::format::cbor::{KeptPair, MapWriter, Reader, keep_unknown, needed};
+use crate::format::cbor::{FIRST_IGNORABLE_KEY, KeptPair, MapWriter, Reader, keep_unknown, needed};
 use crate::format::sealing::ObjectKind;
 use crate::format::{DecodeError, Decoded, require};
 
@@ -138,7 +138,8 @@ impl Parameters {
         let paging = &self.paging;
         // Two entries more than the maximum, of the longest that a node may be, still make a page within its limit.
         let page_bound = u32::try_from(PAGE_BYTES_MAX / 4).unwrap_or(u32::MAX);
-        let paging = ascending(&[2, paging.min_bytes, paging.average_bytes, paging.max_bytes, page_bound]);
+        // An inner page must hold two children, of which the longest entry takes 292 bytes.
+        let paging = ascending(&[512, paging.min_bytes, paging.average_bytes, paging.max_bytes, page_bound]);
         let packing = ascending(&[2, self.packing.segment_bytes, SEGMENT_RAW_BYTES_MAX / 2])
             && ascending(&[2, self.packing.pack_bytes, 128 << 20]);
         require(chunking && bundling && paging && packing, "CFG-5", || format!("parameters {self:?}"))
@@ -191,7 +192,7 @@ impl Config {
         }
         let Bundling { file_bytes_max, average_bytes, min_bytes, max_bytes } = self.parameters.bundling;
         let value = map.key(4).array(4).unsigned(file_bytes_max);
-        value.unsigned(average_bytes).unsigned(min_bytes).unsigned(max_bytes);
+        value.unsigned(min_bytes).unsigned(average_bytes).unsigned(max_bytes);
         let Paging { min_bytes, average_bytes, max_bytes } = self.parameters.paging;
         map.key(5).array(3).unsigned(min_bytes).unsigned(average_bytes).unsigned(max_bytes);
         let Packing { segment_bytes, pack_bytes } = self.parameters.packing;
@@ -221,6 +222,7 @@ impl Config {
         let (mut chunking, mut bundling, mut paging, mut packing) = (None, None, None, None);
         let mut features = Features::default();
         let mut kept = Vec::new();
+        let mut unknown = None;
         let mut map = reader.map()?;
         while let Some(key) = map.next(&mut reader)? {
             match key {
@@ -239,7 +241,12 @@ impl Config {
                 9 => features.optional = reader.texts()?,
                 10 => created = Some(reader.time()?),
                 11 => previous = Some(ContentName(reader.fixed()?)),
-                _ => keep_unknown(key, &mut reader, &mut kept)?,
+                FIRST_IGNORABLE_KEY.. => keep_unknown(key, &mut reader, &mut kept)?,
+                // A required feature may stand behind it, and says more.
+                _ => {
+                    reader.item()?;
+                    unknown.get_or_insert(key);
+                }
             }
         }
         reader.end()?;
@@ -251,6 +258,7 @@ impl Config {
                 format!("the required feature {feature:?} is unknown to this program"),
             ));
         }
+        require(unknown.is_none(), "CBOR-12", || format!("unknown critical key {unknown:?}"))?;
         let parameters = Parameters {
             chunking: needed(chunking, "the chunker")?,
             bundling: needed(bundling, "the bundles")?,
@@ -288,8 +296,8 @@ fn decode_bundling(reader: &mut Reader<'_>) -> Decoded<Bundling> {
     reader.array_of(4)?;
     Ok(Bundling {
         file_bytes_max: reader.narrow()?,
-        average_bytes: reader.narrow()?,
         min_bytes: reader.narrow()?,
+        average_bytes: reader.narrow()?,
         max_bytes: reader.narrow()?,
     })
 }

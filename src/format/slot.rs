@@ -5,7 +5,7 @@
 
 use crate::base::Timestamp;
 use crate::base::limits::{ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, ARGON2_PASSES_MAX, SLOT_BYTES_MAX};
-use crate::format::cbor::{KeptPair, MapWriter, Reader, keep_unknown, needed};
+use crate::format::cbor::{KeptPair, MapWriter, Reader, Writer, keep_unknown, needed};
 use crate::format::sealing::ObjectKind;
 use crate::format::{DecodeError, Decoded, require};
 
@@ -153,19 +153,23 @@ impl std::fmt::Debug for Bundle<'_> {
 impl<'a> Bundle<'a> {
     /// The plaintext.
     pub fn encode(&self) -> Vec<u8> {
-        let mut map = MapWriter::new();
-        map.key(0).unsigned(ROLE_FULL);
-        let value = map.key(1).array(2 * self.masters.len());
+        // One buffer that never grows, so that the caller can wipe all there is.
+        let kept: usize = self.kept.iter().map(|(_, value)| 9 + value.len()).sum();
+        let mut map = Writer::with_capacity(512 + 64 * self.masters.len() + self.label.len() + kept);
+        map.map(8 + self.kept.len());
+        map.unsigned(0_u64).unsigned(ROLE_FULL);
+        map.unsigned(1_u64).array(2 * self.masters.len());
         for (generation, master) in &self.masters {
-            value.unsigned(*generation).bytes(*master);
+            map.unsigned(*generation).bytes(*master);
         }
-        map.key(2).bytes(self.data_id);
-        map.key(3).bytes(self.tree_id);
-        map.key(4).bytes(self.names);
-        map.key(5).bytes(self.chunker);
-        map.key(6).text(self.label);
-        map.key(7).time(self.created);
-        map.kept(&self.kept);
+        for (key, secret) in [(2_u64, self.data_id), (3, self.tree_id), (4, self.names), (5, self.chunker)] {
+            map.unsigned(key).bytes(secret);
+        }
+        map.unsigned(6_u64).text(self.label);
+        map.unsigned(7_u64).time(self.created);
+        for (key, value) in &self.kept {
+            map.unsigned(*key).raw(value);
+        }
         map.into_bytes()
     }
 

@@ -79,6 +79,8 @@ pub struct SourceStatus {
     pub findings: u64,
     /// Time it took.
     pub duration_milliseconds: u64,
+    /// Ignorable pairs, kept on rewrite.
+    pub kept: Vec<KeptPair>,
 }
 
 /// Where a snapshot that was made from another comes from.
@@ -310,25 +312,47 @@ impl Snapshot {
 }
 
 fn encode_source(writer: &mut Writer, source: &SourceStatus) {
-    writer.array(6).bytes(&source.path).unsigned(source.outcome.number());
-    writer.unsigned(source.nodes).unsigned(source.bytes).unsigned(source.findings);
-    writer.unsigned(source.duration_milliseconds);
+    let mut map = MapWriter::new();
+    map.key(0).bytes(&source.path);
+    map.key(1).unsigned(source.outcome.number());
+    map.key(2).unsigned(source.nodes);
+    map.key(3).unsigned(source.bytes);
+    map.key(4).unsigned(source.findings);
+    map.key(5).unsigned(source.duration_milliseconds);
+    map.kept(&source.kept);
+    writer.raw(&map.into_bytes());
 }
 
 fn decode_source(reader: &mut Reader<'_>) -> Decoded<SourceStatus> {
-    reader.array_of(6)?;
+    let (mut path, mut outcome, mut nodes) = (None, None, None);
+    let (mut bytes, mut findings, mut duration, mut kept) = (None, None, None, Vec::new());
+    let mut map = reader.map()?;
+    while let Some(key) = map.next(reader)? {
+        match key {
+            0 => path = Some(reader.bytes()?.to_vec()),
+            1 => {
+                outcome = Some(match reader.unsigned()? {
+                    1 => SourceOutcome::Complete,
+                    2 => SourceOutcome::Partial,
+                    3 => SourceOutcome::Failed,
+                    other => return Err(DecodeError::new("SNAP-3", format!("outcome {other} of a source"))),
+                });
+            }
+            2 => nodes = Some(reader.unsigned()?),
+            3 => bytes = Some(reader.unsigned()?),
+            4 => findings = Some(reader.unsigned()?),
+            5 => duration = Some(reader.unsigned()?),
+            _ => keep_unknown(key, reader, &mut kept)?,
+        }
+    }
     Ok(SourceStatus {
-        path: reader.bytes()?.to_vec(),
-        outcome: match reader.unsigned()? {
-            1 => SourceOutcome::Complete,
-            2 => SourceOutcome::Partial,
-            3 => SourceOutcome::Failed,
-            other => return Err(DecodeError::new("SNAP-3", format!("outcome {other} of a source"))),
-        },
-        nodes: reader.unsigned()?,
-        bytes: reader.unsigned()?,
-        findings: reader.unsigned()?,
-        duration_milliseconds: reader.unsigned()?,
+        path: needed(path, "the path of a source")?,
+        outcome: needed(outcome, "the outcome of a source")?,
+        nodes: needed(nodes, "the nodes of a source")?,
+        bytes: needed(bytes, "the bytes of a source")?,
+        findings: needed(findings, "the findings of a source")?,
+        duration_milliseconds: needed(duration, "the duration of a source")?,
+        kept,
     })
 }
 

@@ -6,14 +6,14 @@
 use std::io::Write;
 
 use crate::base::{Error, ErrorKind, Monitor, Result, Wrap};
-use crate::crypto::ChunkKind;
 use crate::format::node::{Extent, NodeKind, Regular};
 use crate::ops::list::path_components;
+use crate::repository::ChunkKind;
 use crate::repository::{Repository, SnapshotEntry};
 use crate::tree::{Tree, check_length};
 
 /// Zeros of holes are written in pieces of so many bytes.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Writes a file's bytes. `NotFound` if the snapshot does not hold it, `Usage` if it is no regular file.
 pub fn dump_file(

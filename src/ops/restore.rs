@@ -180,6 +180,17 @@ struct Later {
     node: Node,
 }
 
+/// Of an object with several names: the one that came first.
+struct First {
+    /// What it is. An entry that says something else is another object, whatever its group says.
+    kind: NodeKind,
+    /// Where it was restored; nothing while that is to be done, or if it failed.
+    name: Option<FirstName>,
+}
+
+/// The name of an object that was restored, and what has that name.
+type FirstName = (DirectoryNumber, Vec<u8>, FileIdentity);
+
 struct Restore<'r> {
     tree: Tree<'r>,
     target: &'r Target,
@@ -188,8 +199,7 @@ struct Restore<'r> {
     pool: rayon::ThreadPool,
     directories: Vec<OpenDirectory>,
     later: Vec<Later>,
-    /// Of objects with several names: the one that was restored first; nothing if that failed.
-    firsts: HashMap<LinkGroup, Option<(DirectoryNumber, Vec<u8>, FileIdentity)>>,
+    firsts: HashMap<LinkGroup, First>,
     summary: RestoreSummary,
     notes_special: bool,
 }
@@ -247,7 +257,7 @@ impl Restore<'_> {
                         open.push(self.make_directory(number, &path, entry.node)?)
                     }
                     (_, None) => {}
-                    (_, Some(number)) => self.take(wave, number, &path, entry)?,
+                    (_, Some(number)) => self.take(wave, number, &path, *entry)?,
                 },
                 // The rest of this directory is lost; the walk goes on with its parents.
                 Err(error) => self.find(FindingKind::NotRestored, path.join(None), &error),
@@ -292,11 +302,13 @@ impl Restore<'_> {
         entry: Entry,
     ) -> Result<()> {
         let is_further_name = match entry.node.metadata.links {
-            Some(group) if self.firsts.contains_key(&group) => true,
-            Some(group) => {
-                self.firsts.insert(group, None);
-                false
-            }
+            Some(group) => match self.firsts.get(&group) {
+                Some(first) => first.kind == entry.node.kind,
+                None => {
+                    self.firsts.insert(group, First { kind: entry.node.kind.clone(), name: None });
+                    false
+                }
+            },
             None => false,
         };
         let path = Arc::clone(path);
@@ -322,8 +334,10 @@ impl Restore<'_> {
         self.summary.bytes += outcome.bytes;
         self.summary.findings += outcome.findings;
         self.summary.damaged += outcome.damaged;
-        for (group, first) in outcome.firsts {
-            self.firsts.insert(group, Some(first));
+        for (group, kind, name) in outcome.firsts {
+            if let Some(first) = self.firsts.get_mut(&group).filter(|first| first.kind == kind) {
+                first.name.get_or_insert(name);
+            }
         }
         Ok(())
     }
@@ -362,7 +376,9 @@ impl Restore<'_> {
     fn try_make(&mut self, later: &Later) -> Result<Vec<String>> {
         let Later { directory, node, .. } = later;
         if let Some(group) = node.metadata.links
-            && let Some(Some((first_directory, first_name, identity))) = self.firsts.get(&group)
+            && let Some(First { kind, name: Some((first_directory, first_name, identity)) }) =
+                self.firsts.get(&group)
+            && *kind == node.kind
         {
             let from = (*first_directory, first_name.as_slice());
             self.target.create_hard_link(from, *identity, (*directory, &node.name))?;
@@ -380,8 +396,10 @@ impl Restore<'_> {
             }
             kind => self.target.create_special(*directory, &node.name, kind, &attributes, apply)?,
         };
-        if let Some(group) = node.metadata.links {
-            self.firsts.insert(group, Some((*directory, node.name.clone(), created.identity)));
+        if let Some(group) = node.metadata.links
+            && let Some(first) = self.firsts.get_mut(&group).filter(|first| first.kind == node.kind)
+        {
+            first.name.get_or_insert((*directory, node.name.clone(), created.identity));
         }
         Ok(created.problems)
     }

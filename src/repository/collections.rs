@@ -38,7 +38,7 @@ impl Repository {
                 Phase::Condemned => Condemned::decode(&content).map(|condemned| condemned.packs),
                 Phase::Verdict => Verdict::decode(&content).map(|verdict| verdict.packs),
             };
-            blocked.extend(packs.map_err(|error| error.of_object(&format!("object {name}")))?);
+            blocked.extend(packs.map_err(|error| error.of_opened(&format!("object {name}")))?);
         }
         Ok(blocked)
     }

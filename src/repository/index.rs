@@ -121,7 +121,7 @@ impl Repository {
         let object = self.fetch_content(&object_name, name, INDEX_RUN_BYTES_MAX)?;
         let what = format!("object {object_name}");
         let (_, body) = self.open_sealed(ObjectKind::IndexRun, None, &object, &what)?;
-        IndexRun::decode(&body).map_err(|error| error.of_object(&what))
+        IndexRun::decode(&body).map_err(|error| error.of_opened(&what))
     }
 
     /// The file of the table; its folder is made, readable to its owner alone.

@@ -86,7 +86,8 @@ impl Repository {
             return Err(exists(&*storage, FIRST_CONFIG));
         }
         storage.barrier()?;
-        Ok(Self { storage, config, keys, cache_folder: options.cache_folder })
+        let cache_folder = options.cache_folder.map(|folder| folder.join(config.repository.hex()));
+        Ok(Self { storage, config, keys, cache_folder })
     }
 }
 

@@ -20,9 +20,10 @@ const KEPT_BYTES_MAX: usize = 24 << 20;
 /// Neighbouring segments are fetched by one request up to so many bytes.
 const FETCH_BYTES_MAX: u64 = 8 << 20;
 
-/// A segment of a pack, by rows of the reader's index.
+/// A segment of a pack, by rows of one of the reader's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentKey {
+    table: u32,
     pack: u32,
     segment: u32,
 }
@@ -49,15 +50,16 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Reader<'r> {
     repository: &'r Repository,
-    table: RwLock<Arc<Table>>,
+    /// The index as it was read first, and each time that a chunk was missing; rows belong to their table.
+    tables: RwLock<Vec<Arc<Table>>>,
     kept: Mutex<Kept>,
 }
 
 impl Repository {
     /// A reader with the index as it is listed now.
     pub fn reader(&self) -> Result<Reader<'_>> {
-        let table = RwLock::new(Arc::new(self.load_index()?));
-        Ok(Reader { repository: self, table, kept: Mutex::default() })
+        let tables = RwLock::new(vec![Arc::new(self.load_index()?)]);
+        Ok(Reader { repository: self, tables, kept: Mutex::default() })
     }
 }
 
@@ -67,48 +69,57 @@ impl<'r> Reader<'r> {
         self.repository
     }
 
-    fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    /// The newest table and its number.
+    fn newest(&self) -> Result<(u32, Arc<Table>)> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let number = u32::try_from(tables.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        tables.last().map(|table| (number, Arc::clone(table))).ok_or_else(no_table)
     }
 
-    /// Where a chunk lies. Placements of one reader stay good until a chunk is missing and the index is read anew, so
-    /// that `segment` takes only those of the same `generation`.
+    fn table(&self, number: u32) -> Result<Arc<Table>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.get(number as usize).cloned().ok_or_else(no_table)
+    }
+
+    /// Looks in the newest table, and in a fresh one before anything is called missing: a compaction or a prune may
+    /// have moved it since the index was read.
+    fn look<T>(&self, look: impl Fn(u32, &Table) -> Result<T>) -> Result<T> {
+        let (number, table) = self.newest()?;
+        match look(number, &table) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let fresh = Arc::new(self.repository.load_index()?);
+        let number = {
+            let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+            tables.push(Arc::clone(&fresh));
+            u32::try_from(tables.len() - 1).unwrap_or(u32::MAX)
+        };
+        look(number, &fresh).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.of_kind(ErrorKind::Damaged),
+            _ => error,
+        })
+    }
+
+    /// Where a chunk lies.
     pub fn placement(&self, id: &ChunkId) -> Result<Placement> {
-        let first = |table: &Table| table.places(id).next();
-        let place = first(&self.table()).ok_or_else(|| missing(id))?;
-        Ok(Placement {
-            segment: SegmentKey { pack: place.pack, segment: place.segment },
-            offset: place.offset,
-            length: place.length,
+        self.look(|number, table| {
+            table.places(id).next().map(|place| placement(number, place)).ok_or_else(|| missing(id))
         })
     }
 
     /// A chunk's bytes.
     pub fn chunk(&self, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
-        match self.chunk_from(&self.table(), kind, id) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // A compaction or a prune may have moved it since the index was read.
-                let fresh = Arc::new(self.repository.load_index()?);
-                let found = self.chunk_from(&fresh, kind, id).map_err(|error| match error.kind() {
-                    ErrorKind::NotFound => error.of_kind(ErrorKind::Damaged),
-                    _ => error,
-                });
-                if found.is_ok() {
-                    self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    *self.table.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-                }
-                found
-            }
-            other => other,
-        }
-        .wrap(|| format!("cannot read chunk {id}"))
+        self.look(|number, table| self.chunk_from(number, table, kind, id))
+            .wrap(|| format!("cannot read chunk {id}"))
     }
 
-    fn chunk_from(&self, table: &Table, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
+    fn chunk_from(&self, number: u32, table: &Table, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
         let mut failed = missing(id);
         for place in table.places(id) {
-            let key = SegmentKey { pack: place.pack, segment: place.segment };
-            match self.kept_segment(table, key).and_then(|segment| self.slice(&segment, kind, id, place)) {
+            let placement = placement(number, place);
+            let segment = self.kept_segment(table, placement.segment);
+            match segment.and_then(|segment| self.slice(&segment, kind, id, &placement)) {
                 Ok(content) => return Ok(content),
                 // What is damaged says more than what is merely gone.
                 Err(error) if failed.kind() == ErrorKind::NotFound => failed = error,
@@ -118,18 +129,19 @@ impl<'r> Reader<'r> {
         Err(failed)
     }
 
-    fn slice(&self, segment: &Segment, kind: ChunkKind, id: &ChunkId, place: Place) -> Result<Vec<u8>> {
+    fn slice(
+        &self,
+        segment: &Segment,
+        kind: ChunkKind,
+        id: &ChunkId,
+        placement: &Placement,
+    ) -> Result<Vec<u8>> {
         if segment.kind != kind {
             return Err(Error::damaged(format!(
                 "chunk {id} is in a pack of another kind (format rule INDEX-7)"
             )));
         }
-        let placement = Placement {
-            segment: SegmentKey { pack: place.pack, segment: place.segment },
-            offset: place.offset,
-            length: place.length,
-        };
-        self.chunk_of(segment, id, &placement).map(<[u8]>::to_vec)
+        self.chunk_of(segment, id, placement).map(<[u8]>::to_vec)
     }
 
     /// The bytes of a chunk in a segment that was read for it; its hash is compared.
@@ -161,12 +173,11 @@ impl<'r> Reader<'r> {
 
     /// Reads data segments of one pack, ascending, neighbours by one request; gives one result for each.
     pub fn segments(&self, keys: &[SegmentKey]) -> Result<Vec<Result<Segment>>> {
-        let table = self.table();
         let mut results = Vec::with_capacity(keys.len());
-        for group in keys.chunk_by(|a, b| a.pack == b.pack) {
+        for group in keys.chunk_by(|a, b| (a.table, a.pack) == (b.table, b.pack)) {
             let numbers: Vec<u32> = group.iter().map(|key| key.segment).collect();
             let Some(first) = group.first() else { continue };
-            results.extend(self.read_segments(&table, first.pack, &numbers)?);
+            results.extend(self.read_segments(&*self.table(first.table)?, first.pack, &numbers)?);
         }
         Ok(results)
     }
@@ -225,6 +236,15 @@ impl<'r> Reader<'r> {
     }
 }
 
+fn placement(table: u32, place: Place) -> Placement {
+    let segment = SegmentKey { table, pack: place.pack, segment: place.segment };
+    Placement { segment, offset: place.offset, length: place.length }
+}
+
+fn no_table() -> Error {
+    Error::new(ErrorKind::Failed, "the reader has no such table")
+}
+
 fn missing(id: &ChunkId) -> Error {
     Error::new(ErrorKind::NotFound, format!("no index run has a place for chunk {id}"))
 }
@@ -252,9 +272,5 @@ impl Kept {
             let oldest = self.order.pop_front().and_then(|key| self.segments.remove(&key));
             self.bytes -= oldest.map_or(0, |segment| segment.raw.len());
         }
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
     }
 }

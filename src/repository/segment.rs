@@ -86,6 +86,14 @@ pub(super) struct ClosedSegment {
     pub(super) chunks: Vec<(ChunkId, u32)>,
 }
 
+impl ClosedSegment {
+    /// What it adds to a pack: its bytes, and as much again for the directory and the index as its chunks need, so that
+    /// very many small chunks cannot make either too large.
+    pub(super) const fn pack_bytes(&self) -> usize {
+        self.stored.len() + 40 * self.chunks.len()
+    }
+}
+
 /// Open segments that no worker has at the moment: at most as many as there are workers, for each class.
 #[derive(Debug, Default)]
 pub(super) struct SegmentPool {

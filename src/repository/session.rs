@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rayon::prelude::*;
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use crate::base::host::Host;
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
@@ -91,6 +91,11 @@ struct Counts {
 impl Repository {
     /// Begins a session: makes it visible, then reads what others write (ordering rule 3).
     pub fn start_session(&self, host: &Host, options: SessionOptions) -> Result<Session<'_>> {
+        if let Some(feature) = self.config.features.for_writers.first() {
+            let message =
+                format!("the feature {feature:?} is unknown to this program, which can only read here");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         let id = SessionId(random::array()?);
         self.put_start(id, host, &options).wrap(|| "cannot begin a session")?;
         // From here on the session exists, and dropping it ends it.
@@ -222,7 +227,7 @@ impl Session<'_> {
         let full = {
             let mut waiting = self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner);
             waiting.push(segment);
-            let bytes: usize = waiting.iter().map(|segment| segment.stored.len()).sum();
+            let bytes: usize = waiting.iter().map(ClosedSegment::pack_bytes).sum();
             let is_full = bytes >= self.repository.config.parameters.packing.pack_bytes as usize;
             is_full.then(|| std::mem::take(&mut *waiting))
         };

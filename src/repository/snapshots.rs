@@ -69,7 +69,7 @@ impl Repository {
         let name = names::commit(&session);
         let object = self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX)?;
         let (header, content) = self.open_record(ObjectKind::Commit, &name, &object)?;
-        let commit = Commit::decode(&content).map_err(|error| error.of_object(&format!("object {name}")))?;
+        let commit = Commit::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))?;
         if matches!(commit, Commit::Snapshot(_)) && header.session != session {
             let message = format!("cannot use object {name}: another session made it (format rule SNAP-5)");
             return Err(Error::damaged(message));

@@ -182,7 +182,7 @@ fn sample(seed: u32, length: u32) -> Vec<u8> {
     (0..length)
         .map(|position| {
             let mixed = (position ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
-            let [_, _, _, byte] = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35).to_le_bytes();
+            let [byte, ..] = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35).to_be_bytes();
             byte
         })
         .collect()

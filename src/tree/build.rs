@@ -4,10 +4,10 @@
 //! memory holds one page of each level.
 
 use crate::base::{ChunkId, Error, ErrorKind, Result};
-use crate::crypto::ChunkKind;
 use crate::format::config::{Bundling, Paging};
 use crate::format::node::{Content, Node, NodeKind};
 use crate::format::page::{Child, encode_child, encode_inner, encode_leaf};
+use crate::repository::ChunkKind;
 use crate::repository::Session;
 
 /// Takes the entries of one directory and stores its pages.

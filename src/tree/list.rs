@@ -4,9 +4,9 @@
 
 use crate::base::limits::NODE_CHUNKS_MAX;
 use crate::base::{Error, ErrorKind, Result};
-use crate::crypto::ChunkKind;
 use crate::format::list::{ListPage, cuts_after};
 use crate::format::node::{ChunkRef, Content};
+use crate::repository::ChunkKind;
 use crate::repository::Session;
 
 /// Takes the chunks of one file.

@@ -4,10 +4,10 @@
 //! members add up to; anything else is damage and names the chunk.
 
 use crate::base::{ChunkId, Error, ErrorKind, Result};
-use crate::crypto::ChunkKind;
 use crate::format::list::ListPage;
 use crate::format::node::{ChunkRef, Content, Node, NodeKind, Regular, XattrValue};
 use crate::format::page::{Child, Page, bundle_places};
+use crate::repository::ChunkKind;
 use crate::repository::Reader;
 
 /// Where a bundled file lies.
@@ -49,7 +49,7 @@ impl<'r> Tree<'r> {
 
     fn page(&self, id: &ChunkId) -> Result<Page> {
         let bytes = self.reader.chunk(ChunkKind::Tree, id)?;
-        Page::decode(&bytes).map_err(|error| error.of_object(&format!("tree page {id}")))
+        Page::decode(&bytes).map_err(|error| error.of_opened(&format!("tree page {id}")))
     }
 
     /// The entries of a directory in order of names, page by page.
@@ -121,7 +121,7 @@ impl<'r> Tree<'r> {
     fn list(&self, level: u8, page: ChunkRef, visit: &mut dyn FnMut(ChunkRef) -> Result<()>) -> Result<()> {
         let bytes = self.reader.chunk(ChunkKind::Tree, &page.id)?;
         let list = ListPage::decode(&bytes, level, page.length)
-            .map_err(|error| error.of_object(&format!("list page {}", page.id)))?;
+            .map_err(|error| error.of_opened(&format!("list page {}", page.id)))?;
         for entry in list.entries {
             match level.checked_sub(1) {
                 None => visit(entry)?,

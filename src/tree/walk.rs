@@ -37,7 +37,7 @@ impl Budget {
 #[derive(Debug)]
 pub enum WalkItem {
     /// An entry; a directory's own entries follow.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// All entries of the directory that was entered last, and not left since, are done.
     Leave,
 }
@@ -67,7 +67,7 @@ impl<'r> Walk<'r> {
             }
             self.open.push(self.tree.directory(tree));
         }
-        Ok(WalkItem::Entry(entry))
+        Ok(WalkItem::Entry(Box::new(entry)))
     }
 }
 

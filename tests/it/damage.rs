@@ -101,7 +101,7 @@ fn a_flipped_bit_anywhere_is_met_or_harmless() {
         let whole = bytes(&sample.memory, &name);
         // Readers need no pack's header, directory or trailer, and no session record.
         let is_needed = |position: usize| match name.folder() {
-            "packs" => position >= 96 && position < 96 + 200,
+            "packs" => (96..96 + 200).contains(&position),
             "sessions" => false,
             _ => true,
         };

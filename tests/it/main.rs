@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one module for each behaviour that is proven from outside of the library.
 
+#![allow(clippy::print_stdout, reason = "tests print their counts")]
+
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
@@ -9,4 +11,8 @@ mod faults;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
+mod spec;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tidy;

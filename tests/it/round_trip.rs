@@ -58,15 +58,18 @@ fn a_tree_comes_back_and_its_second_snapshot_adds_next_to_nothing() {
         let repository = repository(parameters);
         let findings = Findings::default();
         let options = BackupOptions { workers: 2, ..BackupOptions::new(Host::current()) };
-        let back_up =
-            || backup_paths(&repository, &[source.clone()], scratch.path(), &options, &findings).unwrap();
+        let back_up = || {
+            backup_paths(&repository, std::slice::from_ref(&source), scratch.path(), &options, &findings)
+                .unwrap()
+        };
         let first = back_up();
         findings.assert_none();
         assert_eq!(first.snapshot.findings, 0);
         let second = back_up();
-        assert_eq!(second.snapshot.tree, first.snapshot.tree);
         assert_eq!(second.snapshot.statistics.0[&Statistic::DataChunksAdded], 0);
-        assert_eq!(second.snapshot.statistics.0[&Statistic::TreeChunksAdded], 0);
+        // The folder for temporary files, above the source, changes with every test beside this one.
+        let parents = source.components().count() as u64;
+        assert!(second.snapshot.statistics.0[&Statistic::TreeChunksAdded] < parents);
         assert_eq!(second.snapshot.generation, 2);
         let snapshots = repository.snapshots().unwrap();
         assert_eq!(snapshots.visible.len(), 2);

@@ -1,8 +1,10 @@
-//! What the integration tests share: trees to back up, and a judge of whether two trees are equal.
+//! What the integration tests share: trees to back up, a judge of whether two trees are equal, and the project's own
+//! files as text.
 //!
 //! Nothing here may use the library under test: a mistake in it must never be able to hide itself by being made
 //! twice. A system call that fails where it cannot be expected to is a failed test, so these modules panic.
 
+pub mod code;
 pub mod dump;
 pub mod generate;
 pub mod mutate;

@@ -31,6 +31,7 @@ pub(crate) fn snapshot() -> Snapshot {
             bytes: 8,
             findings: 1,
             duration_milliseconds: 7,
+            kept: vec![(65, vec![0x04])],
         }],
         findings: 1,
         expected_next_seconds: Some(86_400),
@@ -70,8 +71,8 @@ fn every_rule_of_the_chapter_is_enforced() {
     assert_eq!(rejected(&[0xa4, 0, 2, 1, 0x82, 0, 0, 3, 0x60, 23, 4]), "SNAP-2");
     let mut bad = snapshot().encode();
     let position =
-        bad.windows(5).position(|window| window == b"/etc\x02").expect("the outcome behind the path");
-    bad[position + 4] = 4;
+        bad.windows(6).position(|window| window == b"/etc\x01\x02").expect("the outcome behind the path");
+    bad[position + 5] = 4;
     assert_eq!(rejected(&bad), "SNAP-3");
     let rejected = |snapshot: Snapshot| {
         Commit::decode(&Commit::Snapshot(Box::new(snapshot)).encode()).expect_err("must be refused").rule

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::Scope;
 
 use crate::base::{FindingKind, Result};
-use crate::crypto::ChunkKind;
 use crate::format::node::{ChunkRef, Extent, NodeKind, Regular};
 use crate::ops::backup::directory::Goal;
 use crate::ops::backup::file::{self, OpenFile};
 use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
+use crate::repository::ChunkKind;
 use crate::tree::ListBuilder;
 
 /// Content bytes of a batch.

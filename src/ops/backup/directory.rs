@@ -90,9 +90,9 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
         Ok((directory, stat, xattrs, names))
     });
     let (directory, stat, xattrs, names) = match read {
-        Ok(read) if depth <= DEPTH_MAX => read,
+        Ok(read) if depth < DEPTH_MAX => read,
         Ok(_) => {
-            let message = format!("deeper than {DEPTH_MAX} directories");
+            let message = format!("{DEPTH_MAX} directories deep or deeper");
             run.finding(&source, path.join(None), FindingKind::LeftOut, message);
             return complete(run, scope, goal, None);
         }

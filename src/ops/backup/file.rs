@@ -4,10 +4,10 @@
 //! again once, and then marked.
 
 use crate::base::{Error, ErrorKind, FindingKind, Result};
-use crate::crypto::ChunkKind;
 use crate::format::node::{ChunkRef, Content, Extent, Node, NodeKind, Regular};
 use crate::fsmeta::capture::{CapturedXattrs, Stat, StatKind, metadata};
 use crate::ops::backup::run::{Run, SourceCounts};
+use crate::repository::ChunkKind;
 use crate::source::{Directory, File, Listed};
 use crate::tree::ListBuilder;
 

@@ -81,7 +81,8 @@ pub(super) fn begin<'s: 'scope, 'scope>(
             let parent_link = Arc::new(link_of(parent));
             let link = Arc::new(PathLink { parent: Some(parent_link), name: name.clone() });
             let opened = directory.open_child(&name);
-            let depth = path.components().count();
+            // As deep as it stands in the snapshot; the root, which is the first component, is at depth 0.
+            let depth = path.components().count() - 1;
             let (source, goal) = (Arc::clone(source), Goal::Root(path.to_owned()));
             directory::begin(run, scope, Found { opened, path: link, depth, source, goal });
         }

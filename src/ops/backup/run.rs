@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, ErrorKind, Finding, FindingKind, Monitor, Result};
 use crate::chunker::Cutter;
-use crate::crypto::ChunkKind;
 use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
@@ -19,6 +18,7 @@ use crate::fsmeta::owners::Owners;
 use crate::ops::backup::big::BigFiles;
 use crate::ops::backup::roots::{self, Root};
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
+use crate::repository::ChunkKind;
 
 use crate::repository::Session;
 use crate::source::Planned;
@@ -88,6 +88,7 @@ impl SourceCounts {
             bytes: self.bytes.load(Ordering::Relaxed),
             findings,
             duration_milliseconds: self.milliseconds.load(Ordering::Relaxed),
+            kept: Vec::new(),
         }
     }
 }
@@ -156,15 +157,27 @@ impl<'s> Run<'s> {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
+    /// Counts the file systems of the sources themselves first and in order, so that the numbers of the usual ones do
+    /// not depend on which thread meets which first.
+    pub(super) fn count_file_systems(&self, paths: &[PathBuf]) {
+        use std::os::unix::fs::MetadataExt;
+        for device in paths.iter().filter_map(|path| Some(std::fs::symlink_metadata(path).ok()?.dev())) {
+            self.file_system(device);
+        }
+    }
+
+    fn file_system(&self, device: u64) -> u64 {
+        let mut filesystems = self.filesystems.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = filesystems.len() as u64;
+        *filesystems.entry(device).or_insert(next)
+    }
+
     /// The group of an object with several names.
     pub(super) fn links(&self, stat: &Stat) -> Option<LinkGroup> {
         if stat.links < 2 {
             return None;
         }
-        let mut filesystems = self.filesystems.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = filesystems.len() as u64;
-        let filesystem = *filesystems.entry(stat.device).or_insert(next);
-        Some(LinkGroup { filesystem, inode: stat.inode })
+        Some(LinkGroup { filesystem: self.file_system(stat.device), inode: stat.inode })
     }
 
     /// Extended attributes as a node has them: long values are stored, problems become findings.
@@ -211,6 +224,7 @@ pub(super) fn take_paths(
     let since = Stopwatch::start();
     let workers = worker_count(options.workers);
     let run = Run::new(session, options, workers, monitor)?;
+    run.count_file_systems(paths);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
         .thread_name(|number| format!("backup-{number}"))
@@ -220,7 +234,8 @@ pub(super) fn take_paths(
         paths.iter().map(|path| Arc::new(SourceCounts::new(super::path_bytes(path.clone())))).collect();
     pool.in_place_scope(|scope| {
         for (path, source) in paths.iter().zip(&sources) {
-            roots::begin(&run, scope, path, source);
+            let run = &run;
+            scope.spawn(move |scope| roots::begin(run, scope, path, source));
         }
     });
     run.take_failure()?;

@@ -5,16 +5,16 @@
 
 use std::io::Read;
 
-use rayon::prelude::*;
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Monitor, Result, Timestamp, Wrap};
-use crate::crypto::ChunkKind;
 use crate::format::node::{ChunkRef, Content, Metadata, Node, NodeKind, Regular};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::ops::backup::big::BATCH_BYTES;
 use crate::ops::backup::roots::bare_directory;
 use crate::ops::backup::{BackupOptions, Taken, interrupted, run};
+use crate::repository::ChunkKind;
 use crate::repository::Session;
 use crate::tree::{DirectoryBuilder, ListBuilder};
 
@@ -99,6 +99,7 @@ pub(super) fn take_stream(
         bytes: size,
         findings: 0,
         duration_milliseconds: milliseconds,
+        kept: Vec::new(),
     };
     let nodes = components.len() as u64;
     Ok(Taken { tree, nodes, bytes: size, bytes_read: size, findings: 0, sources: vec![source], since })

@@ -7,16 +7,16 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator, ParallelSlice};
 
 use crate::base::{ChunkId, Error, ErrorKind, Finding, FindingKind, Monitor, Result};
-use crate::crypto::ChunkKind;
 use crate::format::node::{LinkGroup, Node, NodeKind, Regular};
 use crate::fsmeta::apply::{ApplyOptions, Attributes};
 use crate::ops::path::PathLink;
-use crate::ops::restore::interrupted;
 use crate::ops::restore::places::write_content;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Target, TargetFile};
+use crate::ops::restore::{FirstName, interrupted};
+use crate::repository::ChunkKind;
 use crate::repository::{Placement, Segment, SegmentKey};
 use crate::tree::{BundlePlace, Tree, check_length};
 
@@ -92,7 +92,7 @@ pub(super) struct Outcome {
     pub(super) bytes: u64,
     pub(super) findings: u64,
     pub(super) damaged: u64,
-    pub(super) firsts: Vec<(LinkGroup, (DirectoryNumber, Vec<u8>, FileIdentity))>,
+    pub(super) firsts: Vec<(LinkGroup, NodeKind, FirstName)>,
 }
 
 impl Wave {
@@ -343,7 +343,8 @@ impl Writer<'_> {
         outcome.files += 1;
         outcome.findings += problems.len() as u64;
         if let Some(group) = plan.node.metadata.links {
-            outcome.firsts.push((group, (plan.directory, plan.node.name.clone(), identity)));
+            let name = (plan.directory, plan.node.name.clone(), identity);
+            outcome.firsts.push((group, plan.node.kind.clone(), name));
         }
         drop(outcome);
         for message in problems {

@@ -313,7 +313,7 @@ fn merge_packs(table: &Table, runs: &[(ContentName, IndexRun)]) -> Result<(Vec<I
         let packs = run.packs.iter().enumerate().map(|(number, pack)| (source + 1, number, pack.clone()));
         tagged.extend(packs);
     }
-    tagged.sort_by(|a, b| a.2.name.cmp(&b.2.name));
+    tagged.sort_by_key(|(_, _, pack)| pack.name);
     let mut numbers: Vec<Vec<u32>> = vec![vec![0; table.packs]];
     numbers.extend(runs.iter().map(|(_, run)| vec![0; run.packs.len()]));
     let mut packs: Vec<IndexedPack> = Vec::new();

@@ -20,7 +20,7 @@ fn run(first: u32) -> (ContentName, IndexRun) {
             name: name(first + part),
             size_bytes: 5000,
             session: SessionId([1; 16]),
-            salt: [part as u8; 32],
+            salt: [u8::try_from(part).expect("small"); 32],
             generation: 1,
             kind: if part == 0 { ObjectKind::DataPack } else { ObjectKind::TreePack },
             segments: vec![IndexedSegment {
