@@ -22,3 +22,7 @@ pub mod source;
 pub mod tree;
 
 pub mod ops;
+
+#[cfg(test)]
+#[path = "../tests/it/support/skip.rs"]
+mod skip;

@@ -78,8 +78,6 @@ pub struct Stat {
     pub inode: u64,
     /// Number of names.
     pub links: u64,
-    /// Space on the device, in units of 512 bytes whatever the file system's own unit is.
-    pub blocks_512: u64,
 }
 
 impl Stat {
@@ -133,7 +131,6 @@ fn stat_of(found: &Statx) -> Result<Stat> {
         device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
         inode: found.stx_ino,
         links: found.stx_nlink.into(),
-        blocks_512: found.stx_blocks,
     })
 }
 

@@ -76,11 +76,18 @@ impl File {
     /// Where the data of a sparse file lies, as a node holds it: ascending, apart, within `stat.size`, at most
     /// `EXTENTS_MAX`. `Some` of nothing: all of it is a hole. `None`: no hole, or the file system does not tell.
     ///
-    /// The system is only asked if the file takes less space than its size. Where there are more extents than a node
-    /// holds, those with the shortest holes between them are given as one; a hole within reads as zeros.
+    /// A file without holes costs one question. The space that a file takes cannot stand in for it: extended
+    /// attributes and what is reserved behind the end count as space too, and so hide holes. Where there are more
+    /// extents than a node holds, those with the shortest holes between them are given as one; a hole within reads as
+    /// zeros.
     pub fn data_extents(&self, stat: &Stat) -> Result<Option<Vec<Extent>>> {
-        if stat.blocks_512.saturating_mul(512) >= stat.size {
+        if stat.size == 0 {
             return Ok(None);
+        }
+        match self.next(SeekFrom::Hole(0)) {
+            Ok(hole) if hole >= stat.size => return Ok(None),
+            Ok(_) => {}
+            Err(errno) => return unknown(errno),
         }
         let mut extents = Extents::new(EXTENTS_MAX);
         let mut position = 0;

@@ -15,7 +15,7 @@ use packstone::repository::{InitOptions, NewSlot, Repository};
 use packstone::storage::memory::Memory;
 use packstone::storage::{ObjectName, Storage};
 
-use crate::round_trip::key;
+use crate::engine::key;
 use crate::support::scratch::Scratch;
 
 type Content = BTreeMap<Vec<u8>, Option<Vec<u8>>>;

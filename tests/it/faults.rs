@@ -12,7 +12,7 @@ use packstone::repository::{InitOptions, NewSlot, Repository, SessionOptions};
 use packstone::storage::memory::Memory;
 use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
 
-use crate::round_trip::key;
+use crate::engine::key;
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::scratch::Scratch;

@@ -7,7 +7,15 @@ mod cli;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod real_tree;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]

@@ -8,8 +8,10 @@ pub mod code;
 pub mod dump;
 pub mod generate;
 pub mod mutate;
+pub mod need;
 pub mod random;
 pub mod scratch;
+pub mod skip;
 pub mod walk;
 
 /// The capabilities (bits of `linux/capability.h`) that complete trees need: to set owners, to go everywhere, to set
@@ -18,10 +20,9 @@ pub mod walk;
 const NEEDED_CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 21 | 1 << 27 | 1 << 31;
 
 /// Whether this process has all the powers of root, which a container or a user namespace takes away in part. If not,
-/// it says on the standard error that `skipped` is not tested here.
+/// it says that `skipped` is not tested here.
 pub fn is_root(skipped: &str) -> bool {
     use std::fs::read_to_string;
-    use std::io::Write;
 
     let status = read_to_string("/proc/self/status").expect("Linux tells the status of a process");
     let capabilities =
@@ -31,8 +32,7 @@ pub fn is_root(skipped: &str) -> bool {
     let all_users = users.split_whitespace().eq(["0", "0", "4294967295"]);
     let is_root = all_users && capabilities & NEEDED_CAPABILITIES == NEEDED_CAPABILITIES;
     if !is_root {
-        writeln!(std::io::stderr(), "SKIPPED, needs root: {skipped}")
-            .expect("the standard error takes a line");
+        skip::skip("root", skipped);
     }
     is_root
 }

@@ -20,17 +20,19 @@ const BEFORE_1970: Timestamp = Timestamp { seconds: -86_401, nanoseconds: 123_45
 const ALL: ApplyOptions = ApplyOptions { ownership: true, special: true };
 
 /// True for root; else says that the test is skipped.
+#[track_caller]
 pub(crate) fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        say_skipped("needs root");
+        skip("root");
     }
     is_root
 }
 
-#[expect(clippy::print_stdout, reason = "a test that proves nothing here must say so")]
-fn say_skipped(reason: &str) {
-    println!("skipped: {reason}");
+#[track_caller]
+fn skip(need: &str) {
+    let place = std::panic::Location::caller();
+    crate::skip::skip(need, &format!("the rest of the test at {}:{}", place.file(), place.line()));
 }
 
 /// Runs something on a thread without any privilege.
@@ -92,7 +94,7 @@ pub(crate) fn set_default_acl(directory: &Path) -> bool {
     let value = acl_for_somebody(5, 7);
     let set = rustix::fs::setxattr(directory, DEFAULT_ACL, &value, XattrFlags::empty());
     if set.is_err() {
-        say_skipped("needs a file system with ACLs");
+        skip("a file system with access control lists");
     }
     set.is_ok()
 }

@@ -18,8 +18,9 @@ fn directory() -> (TempDir, File) {
     (directory, handle)
 }
 
+#[track_caller]
 fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    crate::fsmeta::apply::tests::is_root()
 }
 
 fn set(path: &Path, name: &str, value: &[u8]) {

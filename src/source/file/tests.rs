@@ -1,9 +1,10 @@
 //! Reading by position, and maps of holes against real files and against plain reasoning.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use rustix::fs::{FallocateFlags, XattrFlags};
 use tempfile::TempDir;
 
 use super::*;
@@ -95,10 +96,10 @@ fn holes_are_found_wherever_they_are() {
 #[test]
 fn data_ends_with_the_size_that_was_seen() {
     let (temporary, file) = sparse(2 * MIB, &[0, MIB]);
-    let seen = Stat { size: MIB + 1000, blocks_512: 0, ..*file.stat_when_opened() };
+    let seen = Stat { size: MIB + 1000, ..*file.stat_when_opened() };
     let extents = file.data_extents(&seen).expect("a map").expect("a hole");
     assert_eq!(extents.last(), Some(&Extent { offset: MIB, length: 1000 }));
-    let seen = Stat { size: MIB, blocks_512: 0, ..seen };
+    let seen = Stat { size: MIB, ..seen };
     assert_eq!(file.data_extents(&seen).expect("a map").expect("a hole").len(), 1);
     // The file shrank: what is not there any more reads as nothing, which its reader sees.
     OpenOptions::new()
@@ -111,10 +112,16 @@ fn data_ends_with_the_size_that_was_seen() {
 }
 
 #[test]
-fn a_file_that_takes_all_its_space_is_not_asked_about() {
-    let (_temporary, file) = sparse(4 * MIB, &[MIB]);
-    let stat = Stat { blocks_512: 8192, ..*file.stat_when_opened() };
-    assert_eq!(file.data_extents(&stat).expect("a map"), None);
+fn what_else_takes_space_does_not_hide_a_hole() {
+    let (temporary, file) = sparse(1000, &[]);
+    let path = temporary.path().join("file");
+    // On ext4 such a value takes a block of its own, more than the whole file would.
+    rustix::fs::lsetxattr(&path, "user.large", &[7; 3000], XattrFlags::empty()).expect("an attribute");
+    // Space behind the end.
+    let more = OpenOptions::new().write(true).open(&path).expect("the file");
+    rustix::fs::fallocate(&more, FallocateFlags::KEEP_SIZE, 1 << 16, 1 << 16).expect("more space");
+    assert!(more.metadata().expect("a status").blocks() > 2);
+    assert_eq!(extents_of(&file), Some(vec![]));
 }
 
 #[test]

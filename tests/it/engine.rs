@@ -1,0 +1,130 @@
+//! The engine as the tests drive it: repositories, backups and restores in which every finding is a failure.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use packstone::base::host::Host;
+use packstone::base::monitor::{Finding, Monitor};
+use packstone::base::{ChunkId, SessionId};
+use packstone::crypto::Secret;
+use packstone::crypto::slot::Credential;
+use packstone::format::config::Parameters;
+use packstone::format::node::NodeKind;
+use packstone::format::slot::PasswordCost;
+use packstone::format::snapshot::{Snapshot, Statistic};
+use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths};
+use packstone::ops::list::path_components;
+use packstone::ops::restore::{RestoreOptions, RestoreSummary, restore};
+use packstone::repository::{InitOptions, NewSlot, Repository, SnapshotEntry};
+use packstone::storage::Storage;
+use packstone::storage::memory::Memory;
+use packstone::tree::Tree;
+
+/// Remembers findings, to show them when a test fails.
+#[derive(Default)]
+pub struct Findings(Mutex<Vec<String>>);
+
+impl Monitor for Findings {
+    fn finding(&self, finding: &Finding) {
+        self.0.lock().unwrap().push(finding.to_string());
+    }
+}
+
+impl Findings {
+    /// Ends the test if there was a finding.
+    #[track_caller]
+    pub fn assert_none(&self) {
+        assert_eq!(*self.0.lock().unwrap(), Vec::<String>::new());
+    }
+}
+
+/// The key file of every repository of the tests.
+pub const KEY: [u8; 32] = [7; 32];
+
+/// What opens every repository of the tests.
+pub fn key() -> Credential {
+    Credential::KeyFile(Secret::new(KEY))
+}
+
+/// A new repository.
+pub fn init(storage: Arc<dyn Storage>, parameters: Parameters, cache_folder: Option<&Path>) -> Repository {
+    let options = InitOptions {
+        parameters,
+        slots: vec![NewSlot { credential: key(), label: String::new() }],
+        password_cost: PasswordCost::RECOMMENDED,
+        cache_folder: cache_folder.map(Path::to_owned),
+    };
+    Repository::init(storage, options).unwrap()
+}
+
+/// A new repository in memory, which nobody else can open.
+pub fn in_memory(parameters: Parameters) -> Repository {
+    init(Arc::new(Memory::new()), parameters, None)
+}
+
+/// A repository that is there.
+#[track_caller]
+pub fn open(storage: Arc<dyn Storage>, cache_folder: Option<&Path>) -> Repository {
+    Repository::open(storage, &key(), cache_folder.map(Path::to_owned)).unwrap()
+}
+
+/// As many workers as CI has cores, so that every machine runs the same.
+pub fn options() -> BackupOptions {
+    BackupOptions { workers: 2, ..BackupOptions::new(Host::current()) }
+}
+
+/// Backs up a directory. Anything that could not be read ends the test.
+#[track_caller]
+pub fn back_up(repository: &Repository, source: &Path) -> BackupSummary {
+    let findings = Findings::default();
+    let summary =
+        backup_paths(repository, &[source.to_owned()], Path::new("/"), &options(), &findings).unwrap();
+    findings.assert_none();
+    assert_eq!(summary.snapshot.findings, 0);
+    summary
+}
+
+/// The snapshot of this name, read from the repository.
+#[track_caller]
+pub fn snapshot(repository: &Repository, id: SessionId) -> SnapshotEntry {
+    let snapshots = repository.snapshots().unwrap();
+    assert_eq!(snapshots.damaged.len(), 0, "{:?}", snapshots.damaged);
+    snapshots.find(&id.hex()).unwrap().clone()
+}
+
+/// Restores a snapshot, or what is at and below `path` in it. Anything that could not be restored as it was ends the
+/// test.
+#[track_caller]
+pub fn give_back(
+    repository: &Repository,
+    id: SessionId,
+    path: Option<&Path>,
+    target: &Path,
+) -> RestoreSummary {
+    let findings = Findings::default();
+    let entry = snapshot(repository, id);
+    let path = path.map(|path| path.as_os_str().as_encoded_bytes());
+    let options = RestoreOptions { workers: 2, ..RestoreOptions::default() };
+    let summary = restore(repository, &entry, path, target, &options, &findings).unwrap();
+    findings.assert_none();
+    assert_eq!(summary.findings, 0);
+    summary
+}
+
+/// The tree of a directory in a snapshot. Unlike the snapshot's own tree it does not change with the directories above,
+/// of which the one for temporary files is never at rest.
+#[track_caller]
+pub fn tree_of(repository: &Repository, snapshot: &Snapshot, path: &Path) -> ChunkId {
+    let reader = repository.reader().unwrap();
+    let components = path_components(path.as_os_str().as_encoded_bytes()).unwrap();
+    match Tree::new(&reader).lookup(&snapshot.tree, &components).unwrap().node.kind {
+        NodeKind::Directory(tree) => tree,
+        other => panic!("no directory: {other:?}"),
+    }
+}
+
+/// A number that a snapshot gives of itself.
+#[track_caller]
+pub fn statistic(snapshot: &Snapshot, statistic: Statistic) -> u64 {
+    snapshot.statistics.0[&statistic]
+}

@@ -1,0 +1,212 @@
+//! Real files of the machine: sources of crates, documentation, headers, libraries. They go into a repository on disk,
+//! change, go in again, and both states come back, as told by our own judge and by programs that others wrote.
+//!
+//! What must hold: the files are copied first, so that nothing else changes them; `cp`, `rsync` and `tar` judge where
+//! they are installed, and where they are not that is said.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use packstone::format::config::Parameters;
+use packstone::format::snapshot::Statistic;
+use packstone::storage::local::Local;
+
+use crate::engine::{back_up, give_back, init, open, statistic};
+use crate::support::dump::{Options, assert_same, dump, dump_with};
+use crate::support::generate::{Size, generate};
+use crate::support::mutate::mutate;
+use crate::support::need::{cargo_home, has_program, is_full};
+use crate::support::scratch::{Scratch, remove_tree};
+
+/// How much is taken.
+#[derive(Clone, Copy, Debug)]
+struct Amount {
+    files: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    /// Of each folder in every run: a few minutes must be enough for all tests.
+    const SMALL: Self = Self { files: 1000, bytes: 12 << 20 };
+    /// Of each folder if larger sizes are wanted: everything.
+    const FULL: Self = Self { files: u64::MAX, bytes: u64::MAX };
+
+    fn of(path: &Path) -> Self {
+        let stat = path.symlink_metadata().expect("a status");
+        if !stat.is_dir() {
+            return Self { files: 1, bytes: stat.len() };
+        }
+        entries(path).iter().map(|entry| Self::of(entry)).fold(Self { files: 1, bytes: 0 }, |sum, entry| {
+            Self { files: sum.files + entry.files, bytes: sum.bytes + entry.bytes }
+        })
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder that can be read");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Folders of real files, as far as this machine has them.
+fn folders() -> Vec<PathBuf> {
+    let sources = cargo_home().map(|home| home.join("registry/src")).filter(|folder| folder.is_dir());
+    let mut folders: Vec<PathBuf> = sources.iter().flat_map(|folder| entries(folder)).collect();
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("the compiler");
+    let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout).expect("UTF-8").trim());
+    folders.extend([sysroot.join("lib/rustlib"), sysroot.join("share/doc")]);
+    let of_system = ["/usr/share", "/usr/share/doc", "/usr/include", "/usr/lib", "/usr/bin", "/var/lib/dpkg"];
+    folders.extend(of_system.map(PathBuf::from));
+    folders.retain(|folder| folder.is_dir());
+    folders
+}
+
+/// Copies real files; gives how much they are.
+fn gather(source: &Path, limit: Amount) -> Amount {
+    std::fs::create_dir(source).expect("a new folder");
+    let mut total = Amount { files: 0, bytes: 0 };
+    for (number, folder) in folders().iter().enumerate() {
+        let mut left = limit;
+        let mut chosen = Vec::new();
+        for entry in entries(folder) {
+            let amount = Amount::of(&entry);
+            if amount.files <= left.files && amount.bytes <= left.bytes {
+                left = Amount { files: left.files - amount.files, bytes: left.bytes - amount.bytes };
+                total = Amount { files: total.files + amount.files, bytes: total.bytes + amount.bytes };
+                chosen.push(entry);
+            }
+        }
+        let into = source.join(number.to_string());
+        std::fs::create_dir(&into).expect("a new folder");
+        for some in chosen.chunks(500) {
+            run(Command::new("cp").arg("--archive").args(some).arg(&into));
+        }
+    }
+    total
+}
+
+/// Runs a program that must succeed; gives what it prints.
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|cause| panic!("{command:?}: {cause}"));
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?} failed: {messages}", command.get_program());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").args(["--archive", "--no-target-directory"]).arg(from).arg(to));
+}
+
+/// What happens to files between two backups: folders that are copied, renamed and removed, and whatever `mutate` does.
+fn change(source: &Path) {
+    let below = entries(&entries(source)[0]);
+    copy(&below[0], &source.join("a copy"));
+    std::fs::rename(&below[1], source.join("renamed")).expect("renamed");
+    remove_tree(&below[2]);
+    assert!((0..10).map(|seed| mutate(seed, source)).sum::<usize>() > 20);
+}
+
+/// What others say to two trees that should be the same.
+#[track_caller]
+fn assert_same_to_others(one: &Path, other: &Path, scratch: &Scratch) {
+    let copied = scratch.join("copied");
+    copy(other, &copied);
+    // It makes holes of its own.
+    let options = Options { holes: false, ..Options::EVERYTHING };
+    assert_same(&dump_with(one, options), &dump_with(&copied, options));
+    remove_tree(&copied);
+    if has_program("rsync", "that rsync sees no difference") {
+        let options = ["-aHAXn", "--numeric-ids", "--checksum", "--delete", "--itemize-changes"];
+        let seen = run(Command::new("rsync").args(options).args([one.join(""), other.join("")]));
+        assert_eq!(seen, "", "rsync sees differences");
+    }
+    if has_program("tar", "that tar sees no difference") {
+        assert_eq!(tar(one), tar(other), "tar sees differences");
+    }
+}
+
+/// The hash of everything that tar writes of a tree, but for when it was read and where tar itself runs.
+fn tar(root: &Path) -> blake3::Hash {
+    let mut child = Command::new("tar")
+        .args(["--create", "--format=posix", "--sort=name", "--numeric-owner", "--acls", "--xattrs"])
+        .args(["--xattrs-include=*", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"])
+        .arg("--directory")
+        .arg(root)
+        .arg(".")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("tar can be started");
+    let mut output = child.stdout.take().expect("a pipe");
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; 1 << 20]);
+    loop {
+        match output.read(&mut buffer).expect("tar writes") {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        };
+    }
+    assert!(child.wait().expect("tar ends").success());
+    hasher.finalize()
+}
+
+/// Sizes of all files below some folders of a repository.
+fn stored_bytes(repository: &Path) -> u64 {
+    ["packs", "index"].iter().map(|folder| Amount::of(&repository.join(folder)).bytes).sum()
+}
+
+#[test]
+fn real_files_come_back_from_both_of_two_snapshots() {
+    let scratch = Scratch::new();
+    let (source, before) = (scratch.join("source"), scratch.join("before"));
+    let limit = if is_full() { Amount::FULL } else { Amount::SMALL };
+    let amount = gather(&source, limit);
+    let enough = if is_full() { 80_000 } else { 3000 };
+    assert!(amount.files >= enough, "{amount:?} is not enough; {:?}", folders());
+    copy(&source, &before);
+
+    let folder = scratch.join("repository");
+    let repository = init(Arc::new(Local::create(&folder).expect("a folder")), Parameters::default(), None);
+    let dump_before = dump(&source);
+    let first = back_up(&repository, &source);
+    let stored_first = statistic(&first.snapshot, Statistic::BytesStored);
+    assert_eq!(stored_bytes(&folder), stored_first);
+    drop(repository);
+
+    change(&source);
+    let dump_after = dump(&source);
+    let cache_folder = scratch.join("cache");
+    let reopen = || open(Arc::new(Local::open(&folder).expect("a folder")), Some(&cache_folder));
+    let second = back_up(&reopen(), &source);
+    let stored_second = statistic(&second.snapshot, Statistic::BytesStored);
+    assert_eq!(stored_bytes(&folder), stored_first + stored_second);
+    assert!(stored_second < stored_first / 5, "{stored_second} bytes of changes, {stored_first} at first");
+
+    let repository = reopen();
+    for (id, dumped, original) in [(first.id, dump_before, &before), (second.id, dump_after, &source)] {
+        let target = scratch.join("target");
+        let summary = give_back(&repository, id, Some(&source), &target);
+        assert!(summary.files + summary.directories + summary.others >= enough, "{summary:?}");
+        assert_same(&dumped, &dump(&target));
+        assert_same_to_others(original, &target, &scratch);
+        remove_tree(&target);
+    }
+    eprintln!("{amount:?}, stored: {stored_first} bytes, then {stored_second}");
+}
+
+#[test]
+fn others_too_see_odd_trees_come_back() {
+    let scratch = Scratch::new();
+    let source = scratch.join("source");
+    generate(7, &source, Size::Medium);
+    let folder = scratch.join("repository");
+    let repository = init(Arc::new(Local::create(&folder).expect("a folder")), Parameters::tiny(), None);
+    let summary = back_up(&repository, &source);
+    let target = scratch.join("target");
+    give_back(&repository, summary.id, Some(&source), &target);
+    assert_same(&dump(&source), &dump(&target));
+    assert_same_to_others(&source, &target, &scratch);
+}

@@ -1,0 +1,51 @@
+//! What tests may need beside the machine itself, and where they find it.
+//!
+//! What must hold: the answer depends on the environment alone, so that a test either runs whole or says that it is
+//! skipped; nothing is installed or started here (`scripts/test` does that).
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::skip::skip;
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where they are")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether the larger sizes are wanted (`scripts/test --full`).
+pub fn is_full() -> bool {
+    variable("PACKSTONE_TEST_FULL").is_some()
+}
+
+/// Where cargo keeps the sources of this program's dependencies: real files on every machine that can build it.
+pub fn cargo_home() -> Option<PathBuf> {
+    variable("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cargo")))
+}
+
+/// The folder with the socket of a PostgreSQL server that tests may use as they like, as user `postgres`. Without one,
+/// says that `skipped` is not tested here.
+pub fn postgres(skipped: &str) -> Option<String> {
+    let host = variable("PACKSTONE_TEST_PGHOST");
+    if host.is_none() {
+        skip("PostgreSQL", skipped);
+    }
+    host
+}
+
+/// Whether a program is installed. If not, says that `skipped` is not tested here.
+pub fn has_program(name: &str, skipped: &str) -> bool {
+    let mut command = Command::new(name);
+    let found = command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
+    if !found {
+        skip(name, skipped);
+    }
+    found
+}
