@@ -88,7 +88,7 @@ pub struct Global {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Make and look after repositories
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  packstone -r /srv/backup repo init")]
     Repo(repo::Command),
     /// Make a repository
     #[command(hide = true)]

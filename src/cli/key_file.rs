@@ -12,6 +12,8 @@ use std::path::Path;
 use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind, Result, Wrap};
 use packstone::crypto::{Secret, random, slot::Credential};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::credentials::Obtained;
@@ -79,9 +81,18 @@ pub fn create(path: &Path) -> Result<()> {
     let suffix: [u8; 8] = random::array()?;
     let unfinished = folder.join(format!(".key-{}", packstone::base::id::to_hex(&suffix)));
     let key = Zeroizing::new(random::array::<KEY_BYTES>()?);
-    let made = write_new(&unfinished, &*key).and_then(|()| std::fs::hard_link(&unfinished, path));
+    let made = write_new(&unfinished, &*key).and_then(|()| publish(&unfinished, path));
     drop(std::fs::remove_file(&unfinished));
     made.and_then(|()| File::open(folder)?.sync_all()).wrap(failed)
+}
+
+/// Gives a file its final name, unless that is taken.
+fn publish(unfinished: &Path, path: &Path) -> std::io::Result<()> {
+    match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
+        // Not every file system knows how.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => std::fs::hard_link(unfinished, path),
+        renamed => Ok(renamed?),
+    }
 }
 
 fn write_new(path: &Path, key: &[u8]) -> std::io::Result<()> {

@@ -21,6 +21,7 @@ use crate::default_repository::{self, DefaultPlaces};
 use crate::environment;
 use crate::folders::Folder;
 use crate::report::{self, Hint, Outcome};
+use crate::show;
 
 /// Which repository is meant.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ pub fn open(context: &Context) -> Outcome<Opened> {
 /// Opens the repository in a directory that the user named.
 pub fn open_named(context: &Context, directory: PathBuf) -> Outcome<Opened> {
     let storage = find(&directory).hint(ErrorKind::NoRepository, || {
-        format!("\"packstone -r {} repo init\" makes one", show_path(directory.as_os_str().as_bytes()))
+        format!("\"packstone -r {} repo init\" makes one", show::argument(&directory, "LOCATION"))
     })?;
     let obtained = credentials::obtain(context, Purpose::Open)?;
     Ok(open_with(context, storage, directory, &obtained)?)

@@ -164,8 +164,8 @@ impl Progress {
 
 fn draw(bar: &ProgressBar, reading: &Reading) {
     let template = match reading.fraction() {
-        Some(_) => "{bar:20} {wide_msg}",
-        None => "{spinner} {wide_msg}",
+        Some(_) => "{bar:24} {prefix}\n{wide_msg}",
+        None => "{spinner} {prefix}\n{wide_msg}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -173,7 +173,8 @@ fn draw(bar: &ProgressBar, reading: &Reading) {
     if let Some(fraction) = reading.fraction() {
         bar.set_position(fraction.of(BAR_STEPS));
     }
-    bar.set_message(reading.line());
+    bar.set_prefix(reading.pace());
+    bar.set_message(reading.amount());
     bar.tick();
 }
 

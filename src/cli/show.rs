@@ -1,8 +1,11 @@
-//! Times and durations for people.
+//! Times, durations, numbers and paths for people.
+
+use std::path::Path;
 
 use jiff::Timestamp as Instant;
 use jiff::tz::TimeZone;
 use packstone::base::Timestamp;
+use packstone::base::monitor::show_path;
 
 /// A point in time in a time zone, to the second, as `2026-01-31 23:59:59`.
 pub fn time(time: Timestamp, zone: &TimeZone) -> String {
@@ -19,6 +22,16 @@ pub fn duration(seconds: u64) -> String {
     match hours {
         0 => format!("{minutes}:{seconds:02}"),
         _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// A path as the shell takes it; in words if that would need unreadable signs.
+pub fn argument(path: &Path, words: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%=".contains(character);
+    match path.to_str() {
+        Some(text) if text.chars().all(is_plain) => text.to_owned(),
+        Some(text) if show_path(text.as_bytes()) == text => format!("'{}'", text.replace('\'', "'\\''")),
+        _ => words.to_owned(),
     }
 }
 
@@ -40,6 +53,15 @@ mod tests {
         assert_eq!(at(i64::MAX, 0), "@9223372036854775807");
         let east = TimeZone::fixed(jiff::tz::offset(5));
         assert_eq!(time(Timestamp::default(), &east), "1970-01-01 05:00:00");
+    }
+
+    #[test]
+    fn a_path_is_shown_as_the_shell_takes_it() {
+        let shown = |path: &str| argument(Path::new(path), "FILE");
+        assert_eq!(shown("/srv/backup-1"), "/srv/backup-1");
+        assert_eq!(shown("my städte's"), "'my städte'\\''s'");
+        assert_eq!(shown("a\nb"), "FILE");
+        assert_eq!(shown("a\\b"), "FILE");
     }
 
     #[test]

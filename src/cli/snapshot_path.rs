@@ -24,7 +24,7 @@ impl<'a> SnapshotPath<'a> {
         let mut parts = bytes.splitn(2, |byte| *byte == b':');
         let name = parts.next().unwrap_or_default();
         let snapshot = std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or_else(|| {
-            let message = format!("{:?} names no snapshot", show_path(bytes));
+            let message = format!("\"{}\" names no snapshot", show_path(bytes));
             Error::new(ErrorKind::Usage, message)
         })?;
         Ok(Self { snapshot, path: parts.next().filter(|path| !path.is_empty()) })

@@ -9,6 +9,7 @@ use crate::base::{ChunkId, Result};
 use crate::compress;
 use crate::crypto::ChunkKind;
 use crate::format::pack::Codec;
+use crate::format::sealing::TAG_BYTES;
 
 /// What kind of company a chunk keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +66,12 @@ impl OpenSegment {
             Class::Incompressible => None,
             Class::Compressible | Class::Tree => compress::compress(&self.raw, level)?,
         };
-        let (stored, codec) = match frame {
+        let (mut stored, codec) = match frame {
             Some(frame) => (frame, Codec::Zstd),
             None => (self.raw, Codec::Raw),
         };
+        // It waits for its pack: without the room that the compressor asked for in case nothing would compress.
+        stored.shrink_to(stored.len() + TAG_BYTES);
         Ok(ClosedSegment { stored, raw_bytes, codec, chunks: self.chunks })
     }
 }

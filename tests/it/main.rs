@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "tests print their counts")]
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod engine;

@@ -34,11 +34,10 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let list = opened.repository.snapshots()?;
     let mut output = Output::open()?;
     let written = write(&mut output, &list.visible, context.global.quiet);
-    list.damaged.iter().for_each(|(id, error)| {
-        report::warn(&format!("snapshot {} cannot be read", id.short()));
-        report::error_aside(error);
-    });
     let done = if list.damaged.is_empty() { Done::Fully } else { Done::WithDamage };
+    for (id, error) in list.damaged {
+        report::error_aside(&error.while_doing(format!("cannot read snapshot {}", id.short())));
+    }
     Ok(output.end(written.map(|()| done))?)
 }
 

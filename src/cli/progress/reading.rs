@@ -70,27 +70,37 @@ impl Reading {
         Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)))
     }
 
-    /// All of it on one line.
-    pub fn line(&self) -> String {
+    /// How far and how fast, in a few words.
+    pub fn pace(&self) -> String {
         let mut parts = Vec::new();
-        let all = |text: String| format!("/{text}");
-        let (all_files, all_bytes) = match self.expected {
-            Some((files, bytes)) => (all(files.to_string()), all(size::show(bytes))),
-            None => Default::default(),
-        };
         if let Some(fraction) = self.fraction() {
             let tenths = fraction.of(1000);
             parts.push(format!("{}.{}%", tenths / 10, tenths % 10));
         }
-        parts.push(format!("{}{all_files} files", self.files));
-        parts.push(format!("{}{all_bytes}", size::show(self.bytes)));
-        parts.extend(self.bytes_per_second.map(|rate| format!("{}/s", size::show(rate))));
         parts.push(show::duration(self.elapsed.as_secs()));
         parts.extend(self.remaining().map(|left| format!("{} left", show::duration(left.as_secs()))));
+        parts.extend(self.bytes_per_second.map(|rate| format!("{}/s", size::show(rate))));
+        parts.join("  ")
+    }
+
+    /// How much, and where.
+    pub fn amount(&self) -> String {
+        let mut parts = match self.expected {
+            Some((files, bytes)) => vec![
+                format!("{} of {files} files", self.files),
+                format!("{} of {}", size::show(self.bytes), size::show(bytes)),
+            ],
+            None => vec![show::count(self.files, "file"), size::show(self.bytes)],
+        };
         if !self.path.is_empty() {
             parts.push(shorten(&self.path));
         }
         parts.join("  ")
+    }
+
+    /// All of it on one line.
+    pub fn line(&self) -> String {
+        format!("{}  {}", self.pace(), self.amount())
     }
 }
 
@@ -104,8 +114,14 @@ fn shorten(path: &str) -> String {
 }
 
 /// What was done when, of late.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Window(VecDeque<(Duration, u64)>);
+
+impl Default for Window {
+    fn default() -> Self {
+        Self([(Duration::ZERO, 0)].into())
+    }
+}
 
 impl Window {
     /// Takes what was done until now, and gives the bytes in a second since the window's beginning.
@@ -139,13 +155,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_shown() {
         let mut reading = reading();
-        assert_eq!(reading.line(), "100 files  1.0 MiB  100.0 KiB/s  0:10  /usr/share");
+        assert_eq!(reading.line(), "0:10  100.0 KiB/s  100 files  1.0 MiB  /usr/share");
         assert_eq!(reading.remaining(), None);
         reading.expected = Some((400, 4 << 20));
-        let line = "25.0%  100/400 files  1.0 MiB/4.0 MiB  100.0 KiB/s  0:10  0:30 left  /usr/share";
-        assert_eq!(reading.line(), line);
+        assert_eq!(reading.pace(), "25.0%  0:10  0:30 left  100.0 KiB/s");
+        assert_eq!(reading.amount(), "100 of 400 files  1.0 MiB of 4.0 MiB  /usr/share");
         let nothing = Reading { expected: Some((0, 0)), ..Reading::default() };
-        assert_eq!(nothing.line(), "100.0%  0/0 files  0 B/0 B  0:00");
+        assert_eq!(nothing.line(), "100.0%  0:00  0 of 0 files  0 B of 0 B");
     }
 
     #[test]

@@ -1,16 +1,13 @@
 //! `packstone repo init`: makes a repository.
 
-use std::os::unix::ffi::OsStrExt;
-
 use clap::Args;
-use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind};
 
 use crate::context::Context;
-use crate::create;
 use crate::credentials::{self, Purpose, Source};
 use crate::open::{self, Place};
 use crate::report::{Done, Hint, Outcome, sum_up};
+use crate::{create, show};
 
 const AFTER_HELP: &str = "\
 The repository opens with the password or the key file that is given here; without one, a password is asked for on \
@@ -37,16 +34,7 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
         create::prepare(&directory)?;
     }
     let obtained =
-        credentials::obtain(context, Purpose::Create).hint(
-            ErrorKind::NotFound,
-            || match credentials::choose(&context.global, &context.environment) {
-                Ok(Some(Source::KeyFile(path))) => {
-                    let shown = show_path(path.as_os_str().as_bytes());
-                    format!("(umask 077; head -c 32 /dev/urandom > {shown}) makes a key file")
-                }
-                _ => "the file must hold the password in its first line".to_owned(),
-            },
-        )?;
+        credentials::obtain(context, Purpose::Create).hint(ErrorKind::NotFound, || missing_file(context))?;
     let repository = create::create(&directory, &obtained)?;
     if !context.global.quiet {
         sum_up(&format!("repository {} made at {}", repository.id(), repository.location()));
@@ -54,4 +42,15 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
         sum_up("Without that nobody can read it: keep a copy in another place.");
     }
     Ok(Done::Fully)
+}
+
+/// What helps where the file of a password or a key is not there.
+fn missing_file(context: &Context) -> String {
+    match credentials::choose(&context.global, &context.environment) {
+        Ok(Some(Source::KeyFile(path))) => {
+            let file = show::argument(&path, "FILE");
+            format!("\"(umask 077; head -c 32 /dev/urandom > {file})\" makes a key file")
+        }
+        _ => "the file must hold the password in its first line".to_owned(),
+    }
 }

@@ -1,0 +1,46 @@
+//! The program as users meet it: transcripts of commands with what they print and how they end, and what no transcript
+//! can hold: signals, closed pipes, programs that run at the same time.
+
+mod processes;
+mod transcript;
+
+use std::collections::BTreeSet;
+
+/// A test for each transcript, and the list that all of them must be on.
+macro_rules! transcripts {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                transcript::run(stringify!($name));
+            }
+        )*
+
+        const LISTED: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+transcripts!(
+    backup,
+    bad_repositories,
+    credentials,
+    damage,
+    default_repository,
+    full_disk,
+    init,
+    odd_names,
+    restore,
+    streams,
+    unprivileged,
+    usage,
+);
+
+#[test]
+fn every_transcript_is_run() {
+    let files: BTreeSet<String> = std::fs::read_dir(transcript::FOLDER)
+        .expect("the folder of transcripts")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .collect();
+    let listed = LISTED.iter().map(|name| format!("{}.txt", name.replace('_', "-"))).collect();
+    assert_eq!(files, listed);
+}
