@@ -150,7 +150,7 @@ impl Read for Shared {
 }
 
 fn back_up(repository: &Repository, arguments: &[OsString]) -> Result<BackupSummary> {
-    let stream = CommandStream::spawn("bash".as_ref(), arguments)?;
+    let stream = CommandStream::spawn("bash".as_ref(), arguments, &[])?;
     let shared = Shared(Arc::new(Mutex::new(Some(stream))));
     let input = StreamInput {
         filename: DUMP.into(),
