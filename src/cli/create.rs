@@ -11,12 +11,12 @@ use packstone::base::{Error, ErrorKind, Result};
 use packstone::format::config::Parameters;
 use packstone::format::names;
 use packstone::format::slot::PasswordCost;
-use packstone::fsmeta::owners::Owners;
 use packstone::repository::{InitOptions, NewSlot, Repository};
 use packstone::storage::Storage;
 use packstone::storage::local::Local;
 
 use crate::credentials::Obtained;
+use crate::environment;
 use crate::open::is_repository;
 
 /// Makes a repository in a directory that is unused, with one key slot.
@@ -33,8 +33,7 @@ pub fn create(directory: &Path, obtained: &Obtained) -> Result<Repository> {
 
 /// What a key slot made here is called.
 fn slot_label() -> String {
-    let user = Owners::new().user(rustix::process::getuid().as_raw());
-    format!("{}@{}", user.unwrap_or_default(), Host::current().name)
+    format!("{}@{}", environment::user().unwrap_or_default(), Host::current().name)
 }
 
 /// Opens a directory in which a repository can be made, and makes it where it is missing. What an interrupted creation

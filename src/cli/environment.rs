@@ -1,6 +1,6 @@
-//! The variables of the environment that this program reads, taken once.
+//! The variables of the environment that this program reads, taken once; and who runs it.
 //!
-//! What must hold: this is the only place that reads them; the password among them is wiped when it is dropped.
+//! What must hold: this is the only place that reads the environment; the password in it is wiped when it is dropped.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -23,6 +23,11 @@ pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
 
 /// What no child process is given.
 pub const SECRETS: [&str; 1] = [PASSWORD];
+
+/// The name of the user who runs this program, if the number has one that is UTF-8.
+pub fn user() -> Option<String> {
+    uzers::get_user_by_uid(uzers::get_current_uid()).and_then(|user| user.name().to_str().map(str::to_owned))
+}
 
 /// Variables that are set and not empty.
 #[derive(Default)]
@@ -67,7 +72,7 @@ impl FromIterator<(OsString, OsString)> for Environment {
 
 #[cfg(test)]
 pub mod tests {
-    use super::*;
+    use super::{Environment, PASSWORD, REPOSITORY};
 
     /// An environment of these variables alone.
     pub fn environment(variables: &[(&str, &str)]) -> Environment {

@@ -14,7 +14,6 @@ use packstone::base::host::Host;
 use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind, Monitor, Result, size};
 use packstone::format::snapshot::Statistic;
-use packstone::fsmeta::owners::Owners;
 use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths, scan};
 
 use crate::args::parse_duration;
@@ -22,7 +21,7 @@ use crate::context::Context;
 use crate::open::{self, Opened, Place};
 use crate::progress::Progress;
 use crate::report::{Done, Outcome, sum_up};
-use crate::{default_repository, show};
+use crate::{default_repository, environment, show};
 
 const AFTER_HELP: &str = "\
 What cannot be read is told, counted in the snapshot, and makes the exit code 3. The repository itself and the cache \
@@ -88,7 +87,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
 fn options(arguments: &Arguments, opened: &Opened) -> BackupOptions {
     let mut options = BackupOptions::new(Host::current());
     options.session.checkpoint_interval = arguments.checkpoint_interval;
-    options.user = Owners::new().user(rustix::process::getuid().as_raw());
+    options.user = environment::user();
     options.tags = arguments.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect();
     options.description.clone_from(&arguments.description);
     options.left_out = opened.own_directories();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use clap::Args;
 use packstone::base::monitor::show_path;
 use packstone::base::{ErrorKind, size};
-use packstone::fsmeta::apply::ApplyOptions;
 use packstone::ops::restore::{RestoreOptions, RestoreSummary, restore};
 
 use crate::context::Context;
@@ -47,8 +46,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted)?;
-    let apply = ApplyOptions { ownership: !arguments.no_ownership, special: !arguments.no_special };
-    let options = RestoreOptions { apply, ..RestoreOptions::default() };
+    let mut options = RestoreOptions::default();
+    options.apply.ownership = !arguments.no_ownership;
+    options.apply.special = !arguments.no_special;
     let progress = Arc::new(Progress::new(&context.global, &context.interruption));
     let shown = progress.begin();
     let summary = context
