@@ -201,7 +201,7 @@ fn check(moment: Moment) {
     let target = place.scratch.join("target");
     give_back(&again, id, Some(&place.source), &target);
     assert_same(&dump(&place.source), &dump(&target));
-    eprintln!("{moment:?}: {known} of {} chunks were known, {} objects there", chunks.len(), killed.len());
+    println!("{moment:?}: {known} of {} chunks were known, {} objects there", chunks.len(), killed.len());
 }
 
 macro_rules! moments {
