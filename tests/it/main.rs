@@ -11,6 +11,8 @@ mod engine;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod properties;

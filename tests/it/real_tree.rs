@@ -228,7 +228,7 @@ fn real_files_come_back_from_both_of_two_snapshots() {
         assert_same_to_others(original, &target, &scratch);
         remove_tree(&target);
     }
-    eprintln!("{amount:?}, stored: {stored_first} bytes, then {stored_second}");
+    println!("{amount:?}, stored: {stored_first} bytes, then {stored_second}");
 }
 
 /// Other programs name objects by whole paths, which must be shorter than `PATH_MAX` with what stands above the tree.
