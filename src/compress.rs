@@ -139,6 +139,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_exactly_one_frame_with_a_small_window_is_damage() {
+        let refused = |frame: &[u8], length| {
+            let error = decompress(frame, length).expect_err("must be refused");
+            assert_eq!(error.kind(), ErrorKind::Damaged);
+            assert!(error.to_string().contains("(format rule PACK-7)"), "{error}");
+        };
+        // A window of 2^24 bytes, four bytes of content size, one block that repeats a byte a thousand times.
+        let good = [0x28, 0xb5, 0x2f, 0xfd, 0x80, 0x70, 0xe8, 3, 0, 0, 0x43, 0x1f, 0, 9];
+        assert_eq!(decompress(&good, 1000).expect("a good frame"), [9; 1000]);
+        refused(&[good.as_slice(), &[0]].concat(), 1000);
+        refused(&[[0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0].as_slice(), &good].concat(), 1000);
+        let mut large_window = good;
+        large_window[5] = 0x71;
+        refused(&large_window, 1000);
+        let mut other_magic = good;
+        other_magic[0] = 0x27;
+        refused(&other_magic, 1000);
+        // Of a single segment the content is the window.
+        let single = [0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0xe8, 3, 0, 0, 0x43, 0x1f, 0, 9];
+        assert_eq!(decompress(&single, 1000).expect("a good frame"), [9; 1000]);
+    }
+
+    #[test]
     fn random_content_looks_incompressible_and_text_does_not() {
         assert!(looks_incompressible(&random(1 << 16)));
         assert!(!looks_incompressible(&random(100)));

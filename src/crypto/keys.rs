@@ -178,7 +178,9 @@ mod tests {
                 );
             }
         }
-        assert!(keys.subkey(ObjectKind::Commit, 2).is_err());
+        let unknown = keys.subkey(ObjectKind::Commit, 2).expect_err("no such generation");
+        assert_eq!(unknown.kind(), crate::base::ErrorKind::Damaged);
+        assert!(unknown.to_string().contains("(format rule SEAL-3)"), "{unknown}");
         assert_ne!(keys.chunk_id(ChunkKind::Data, b"x"), keys.chunk_id(ChunkKind::Tree, b"x"));
         assert_ne!(keys.name_number(0, b"x"), keys.name_number(1, b"x"));
     }

@@ -352,6 +352,11 @@ mod tests {
         let mut other = suite;
         other[position + 1] = 2;
         assert_eq!(Config::decode(&other).expect_err("another suite").rule, "CFG-3");
+        let mut newer = config();
+        newer.kept = vec![(12, vec![0x80])];
+        assert_eq!(rejected(&newer), "CBOR-12");
+        newer.features.required = vec!["parity".into()];
+        assert_eq!(rejected(&newer), "CFG-4", "what is required says more than an unknown key");
         let mut chunker = Reader::new(&[0x82, 3, 1]);
         assert_eq!(decode_chunking(&mut chunker).expect_err("another chunker").rule, "CFG-3");
         let fastcdc =
@@ -372,6 +377,9 @@ mod tests {
         }
         let mut bad = config();
         bad.parameters.bundling.max_bytes = 4094;
+        assert_eq!(rejected(&bad), "CFG-5");
+        let mut bad = config();
+        bad.parameters.paging.min_bytes = 510;
         assert_eq!(rejected(&bad), "CFG-5");
         let mut bad = config();
         bad.parameters.paging.max_bytes = 512 << 10;

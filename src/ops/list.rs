@@ -68,7 +68,44 @@ pub fn path_components(path: &[u8]) -> Result<Vec<&[u8]>> {
 
 #[cfg(test)]
 mod tests {
-    use super::path_components;
+    use super::*;
+    use crate::base::host::Host;
+    use crate::base::{ContentName, SessionId, Silent};
+    use crate::format::node::tests::plain;
+    use crate::format::snapshot::tests::snapshot;
+    use crate::repository::SessionOptions;
+    use crate::repository::tests::new_repository;
+    use crate::tree::DirectoryBuilder;
+
+    #[test]
+    fn a_listing_ends_where_the_tree_says_more_than_its_snapshot() {
+        let (_, repository) = new_repository();
+        let session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+        // Each directory names the one below it ten times: 10^20 entries in twenty pages.
+        let mut tree = DirectoryBuilder::new(&session).finish().unwrap();
+        for _ in 0..20 {
+            let mut builder = DirectoryBuilder::new(&session);
+            for name in b'a'..b'k' {
+                builder.push(plain(&[name], NodeKind::Directory(tree)), None).unwrap();
+            }
+            tree = builder.finish().unwrap();
+        }
+        session.commit(snapshot).unwrap();
+        let entry = SnapshotEntry {
+            id: SessionId([1; 16]),
+            stored_hash: ContentName([1; 32]),
+            snapshot: crate::format::snapshot::Snapshot { tree, total_nodes: 1000, ..snapshot() },
+        };
+        let mut seen = 0;
+        let error = list(&repository, &entry, None, &Silent, &mut |_, _| {
+            seen += 1;
+            Ok(())
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.to_string().contains("SNAP-6"), "{error}");
+        assert_eq!(seen, 1000);
+    }
 
     #[test]
     fn a_path_is_taken_apart() {

@@ -9,14 +9,14 @@ use zeroize::Zeroizing;
 use super::object::object_name;
 use super::*;
 use crate::base::host::Host;
-use crate::base::{ChunkId, ContentName, ErrorKind, SessionId, Timestamp};
+use crate::base::{ChunkId, ContentName, Error, ErrorKind, SessionId, Timestamp};
 use crate::crypto::slot::Credential;
 use crate::crypto::{ChunkKind, Secret};
 use crate::format::collection::{Condemned, Verdict};
 use crate::format::names;
 use crate::format::session::SessionStart;
 use crate::format::slot::PasswordCost;
-use crate::format::snapshot::{Commit, EndReason, Snapshot};
+use crate::format::snapshot::{Commit, End, EndReason, Snapshot};
 use crate::storage::memory::Memory;
 use crate::storage::{Body, Capabilities, Listed, ObjectName};
 
@@ -40,7 +40,8 @@ fn options() -> InitOptions {
     }
 }
 
-fn new_repository() -> (Memory, Repository) {
+/// A repository with small pieces, and where it lies.
+pub(crate) fn new_repository() -> (Memory, Repository) {
     let memory = Memory::new();
     let repository = Repository::init(Arc::new(memory.clone()), options()).unwrap();
     (memory, repository)
@@ -48,6 +49,13 @@ fn new_repository() -> (Memory, Repository) {
 
 fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
     Repository::open(Arc::new(memory.clone()), credential, None)
+}
+
+/// Damage that names a format rule.
+fn assert_damaged(error: &Error, rule: &str) {
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    let chain = error.chain().join(": ");
+    assert!(chain.contains(&format!("(format rule {rule})")), "{chain}");
 }
 
 fn start(repository: &Repository) -> Session<'_> {
@@ -114,6 +122,7 @@ fn a_damaged_slot_is_told_from_a_wrong_key_and_stands_in_nobodys_way() {
                 "the other slot opens: {kinds:?}"
             );
             assert_eq!(kinds.iter().filter(|kind| **kind == Err(ErrorKind::Damaged)).count(), 2, "{kinds:?}");
+            assert_damaged(&open(&memory, &password("wrong")).unwrap_err(), "SLOT-8");
         }
         memory.replace(damaged, whole);
     }
@@ -139,9 +148,15 @@ fn a_changed_config_is_met_before_it_is_acted_upon() {
     }
     memory.replace(&name, whole.clone());
     assert!(open(&memory, &key(1)).is_ok());
+    // The last byte is of the code.
+    let mut flipped = whole.to_vec();
+    *flipped.last_mut().unwrap() ^= 1;
+    memory.replace(&name, Bytes::from(flipped));
+    assert_damaged(&open(&memory, &key(1)).unwrap_err(), "CFG-2");
+    memory.replace(&name, whole.clone());
     // The highest number counts: an older config under a newer name is refused.
     memory.replace(&object_name("config/00000002").unwrap(), whole);
-    assert_eq!(open(&memory, &key(1)).unwrap_err().kind(), ErrorKind::Damaged);
+    assert_damaged(&open(&memory, &key(1)).unwrap_err(), "CFG-2");
 }
 
 #[test]
@@ -157,7 +172,7 @@ fn chunks_come_back_in_this_session_and_every_later_one() {
     let opened = open(&memory, &key(1)).unwrap();
     let reader = opened.reader().unwrap();
     assert_eq!(reader.chunk(ChunkKind::Data, &id).unwrap(), content(5));
-    assert_eq!(reader.chunk(ChunkKind::Tree, &id).unwrap_err().kind(), ErrorKind::Damaged);
+    assert_damaged(&reader.chunk(ChunkKind::Tree, &id).unwrap_err(), "INDEX-7");
     let missing = reader.chunk(ChunkKind::Data, &ChunkId([0; 32])).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Damaged);
 }
@@ -279,15 +294,62 @@ fn a_session_proves_atomic_creation_and_ends_in_every_case() {
 }
 
 #[test]
+fn what_a_newer_program_wrote_is_no_damage() {
+    let (memory, repository) = new_repository();
+    let newer = Snapshot { kept: vec![(63, vec![0])], ..snapshot("a") };
+    let id = SessionId([7; 16]);
+    let name = names::commit(&id);
+    for content in [Commit::Snapshot(Box::new(newer)).encode(), vec![0xa1, 0x00, 0x03]] {
+        memory.remove(&object_name(&name).unwrap());
+        put_collection(&repository, ObjectKind::Commit, &name, content);
+        let error = repository.read_commit(id).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn a_generation_that_the_keys_do_not_hold_is_damage() {
+    let (memory, repository) = new_repository();
+    let (id, _) = commit_chunk(&repository, 1);
+    let name = object_name(&names::commit(&id)).unwrap();
+    let mut object = memory.bytes(&name).unwrap().to_vec();
+    object[12] ^= 2;
+    memory.replace(&name, Bytes::from(object));
+    assert_damaged(&repository.read_commit(id).unwrap_err(), "SEAL-3");
+}
+
+#[test]
+fn a_repository_with_an_unknown_feature_for_writers_is_only_read() {
+    let (memory, mut repository) = new_repository();
+    let (_, id) = commit_chunk(&repository, 1);
+    let before = memory.names().len();
+    repository.config.features.for_writers = vec!["later".into()];
+    let error = repository.start_session(&Host::current(), SessionOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(memory.names().len(), before, "nothing is written");
+    assert_eq!(repository.reader().unwrap().chunk(ChunkKind::Data, &id).unwrap(), content(1));
+}
+
+#[test]
+fn a_pack_is_closed_by_the_number_of_its_chunks_too() {
+    let (memory, repository) = new_repository();
+    let session = start(&repository);
+    // Chunks of 8 bytes: 64 KiB of them would be 8192 in one pack; with 40 bytes for each, a pack takes a sixth.
+    for number in 0..8192_u64 {
+        let hash = blake3::hash(&number.to_le_bytes());
+        session.store(ChunkKind::Data, &hash.as_bytes()[..8]).unwrap();
+    }
+    session.commit(|| snapshot("a")).unwrap();
+    let packs = names_in(&memory, names::PACKS);
+    assert!(packs.len() > 1, "{} packs", packs.len());
+}
+
+#[test]
 fn a_fenced_session_does_not_commit() {
     let (memory, repository) = new_repository();
     let session = start(&repository);
     session.store(ChunkKind::Data, &content(1)).unwrap();
-    let end = crate::format::snapshot::End {
-        reason: EndReason::Fenced,
-        time: Timestamp::default(),
-        host: "pruner".into(),
-    };
+    let end = End { reason: EndReason::Fenced, time: Timestamp::default(), host: "pruner".into() };
     put_collection(&repository, ObjectKind::Commit, &names::commit(&session.id()), Commit::End(end).encode());
     let error = session.commit(|| snapshot("a")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
@@ -307,10 +369,25 @@ fn a_forgotten_snapshot_is_not_visible_and_a_damaged_one_is_told() {
     let list = repository.snapshots().unwrap();
     assert_eq!(list.visible.iter().map(|entry| entry.id).collect::<Vec<_>>(), [third]);
     assert_eq!(list.damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second]);
-    // A snapshot under another session's name is no snapshot.
+    // A snapshot under another session's name is no snapshot: the name is sealed in.
     let moved = memory.bytes(&object_name(&names::commit(&third)).unwrap()).unwrap();
     memory.replace(&object_name(&names::commit(&second)).unwrap(), moved);
-    assert_eq!(repository.snapshots().unwrap().damaged.len(), 1);
+    let damaged = repository.snapshots().unwrap().damaged;
+    assert_eq!(damaged.len(), 1);
+    assert_damaged(&damaged[0].1, "SEAL-2");
+    // Nor is one that another session sealed under this name; an end, which others may write, is none either.
+    let name = names::commit(&second);
+    let by_another = |commit: Commit| {
+        memory.remove(&object_name(&name).unwrap());
+        put_collection(&repository, ObjectKind::Commit, &name, commit.encode());
+        repository.snapshots().unwrap()
+    };
+    let list = by_another(Commit::Snapshot(Box::new(snapshot("a"))));
+    assert_eq!(list.visible.len(), 1);
+    assert_eq!(list.damaged.len(), 1);
+    assert_damaged(&list.damaged[0].1, "SNAP-5");
+    let end = End { reason: EndReason::Fenced, time: Timestamp::default(), host: "pruner".into() };
+    assert!(by_another(Commit::End(end)).damaged.is_empty());
 }
 
 #[test]

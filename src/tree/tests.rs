@@ -1,29 +1,17 @@
 //! Unit tests of stored trees: what is built is read back, however large, and small changes stay small.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::*;
 use crate::base::host::Host;
-use crate::base::{ChunkId, ErrorKind, Silent};
-use crate::crypto::Secret;
-use crate::crypto::slot::Credential;
-use crate::format::config::Parameters;
+use crate::base::{ChunkId, ErrorKind};
 use crate::format::node::tests::{plain, regular};
 use crate::format::node::{ChunkRef, Content, Node, NodeKind, Regular};
-use crate::format::slot::PasswordCost;
-use crate::repository::ChunkKind;
-use crate::repository::{InitOptions, NewSlot, Repository, Session, SessionOptions};
-use crate::storage::memory::Memory;
+use crate::repository::tests::new_repository;
+use crate::repository::{ChunkKind, Repository, Session, SessionOptions};
 
 fn repository() -> Repository {
-    let options = InitOptions {
-        parameters: Parameters::tiny(),
-        slots: vec![NewSlot { credential: Credential::KeyFile(Secret::new([1; 32])), label: String::new() }],
-        password_cost: PasswordCost::RECOMMENDED,
-        cache_folder: None,
-    };
-    Repository::init(Arc::new(Memory::new()), options).unwrap()
+    new_repository().1
 }
 
 fn start(repository: &Repository) -> Session<'_> {
@@ -212,32 +200,32 @@ fn a_tree_that_says_more_than_its_snapshot_is_stopped() {
     assert!(last.to_string().contains("SNAP-6"));
     let entries = walked.iter().filter(|item| matches!(item, Ok(WalkItem::Entry(_)))).count();
     assert_eq!(entries, 1000);
-    let entry = crate::repository::SnapshotEntry {
-        id: crate::base::SessionId([1; 16]),
-        stored_hash: crate::base::ContentName([1; 32]),
-        snapshot,
-    };
-    let listed = crate::ops::list::list(&repository, &entry, None, &Silent, &mut |_, _| Ok(()));
-    assert_eq!(listed.unwrap_err().kind(), ErrorKind::Damaged);
 }
 
 #[test]
 fn a_tree_deeper_than_the_limit_is_stopped() {
     let repository = repository();
-    let root = committed(&repository, |session| {
-        let mut below = build(session, 0..1);
-        for _ in 0..2001 {
+    // Directories within each other and one entry in the last: with 1999 of them that one is 2000 deep.
+    let (good, bad) = committed(&repository, |session| {
+        let within = |below| {
             let mut builder = DirectoryBuilder::new(session);
             builder.push(plain(b"d", NodeKind::Directory(below)), None).unwrap();
-            below = builder.finish().unwrap();
-        }
-        below
+            builder.finish().unwrap()
+        };
+        let good = (0..1999).fold(build(session, 0..1), |below, _| within(below));
+        (good, within(good))
     });
     let reader = repository.reader().unwrap();
     let mut snapshot = crate::format::snapshot::tests::snapshot();
     snapshot.total_nodes = u64::MAX;
-    let last = Walk::new(Tree::new(&reader), root, Budget::of(&snapshot)).last().unwrap();
-    assert!(last.unwrap_err().to_string().contains("TREE-1"));
+    let walk = |root| Walk::new(Tree::new(&reader), root, Budget::of(&snapshot));
+    let walked = walk(good).filter(|item| matches!(item, Ok(WalkItem::Entry(_)))).count();
+    assert_eq!(walked, 2000);
+    assert!(walk(good).all(|item| item.is_ok()));
+    let error = walk(bad).last().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains("(format rule TREE-1)"), "{error}");
+    assert_eq!(walk(bad).filter(std::result::Result::is_ok).count(), 1999);
 }
 
 /// Stores a page as it is.

@@ -257,7 +257,7 @@ fn defaults_are_those_of_the_program() {
     let packing = parameters.packing;
     let program = [
         ["chunker".to_owned(), format!("`{:?}`", [1, min_bytes, average_bytes, max_bytes])],
-        ["bundles".to_owned(), format!("`{:?}`", [file_bytes_max, bundle, least, most])],
+        ["bundles".to_owned(), format!("`{:?}`", [file_bytes_max, least, bundle, most])],
         [
             "tree pages".to_owned(),
             format!("`{:?}`", [paging.min_bytes, paging.average_bytes, paging.max_bytes]),

@@ -175,7 +175,6 @@ fn sealed_objects() {
         let kind = kind(case.number("kind"));
         let repository = RepositoryId(case.fixed("repository"));
         let name = Some(case.text("name")).filter(|name| !name.is_empty());
-        let context = Context { kind, generation, repository, name };
         let subkey = keys.subkey(kind, generation).expect("the generation");
         assert_eq!(*subkey.expose(), case.fixed("subkey"), "{}", case.place);
         let role = match case.number("role") {
@@ -186,6 +185,7 @@ fn sealed_objects() {
         assert_eq!(nonce(case.number("part"), role), case.fixed("nonce"), "{}", case.place);
         let object = case.bytes("object");
         let (header, part) = Header::decode(kind, &object).expect("a header");
+        let context = Context { kind, generation: header.generation, repository, name };
         let mut part = part.to_vec();
         let opened = Opener::from_header(&keys, &context, &header)
             .and_then(|opener| opener.open(case.number("part"), role, &mut part));

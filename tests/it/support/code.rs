@@ -139,7 +139,8 @@ pub fn tests_start(file: &File) -> usize {
     if file.path.ends_with("/tests.rs") || file.path.contains("/tests/") {
         return 0;
     }
-    let marks = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
+    let marks = ["", "pub ", "pub(super) ", "pub(crate) "]
+        .map(|seen_by| format!("#[cfg(test)]\n{seen_by}mod tests {{"));
     marks.iter().filter_map(|mark| file.text.find(mark)).min().unwrap_or(file.text.len())
 }
 
@@ -179,6 +180,9 @@ mod tests {
     fn unit_tests_are_found() {
         let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
         assert_eq!(tests_start(&file("src/a.rs", "x\n#[cfg(test)]\nmod tests {\n}")), 2);
+        assert_eq!(tests_start(&file("src/a.rs", "x\n#[cfg(test)]\npub mod tests {\n}")), 2);
+        assert_eq!(tests_start(&file("src/a.rs", "x\n#[cfg(test)]\npub(crate) mod tests {\n}")), 2);
+        assert_eq!(tests_start(&file("src/a.rs", "x\npub mod tests {\n}")), 19);
         assert_eq!(tests_start(&file("src/a.rs", "x\n#[cfg(test)]\nmod tests;\n")), 26);
         assert_eq!(tests_start(&file("src/a/tests.rs", "x")), 0);
         assert_eq!(tests_start(&file("src/a/tests/b.rs", "x")), 0);
