@@ -110,10 +110,8 @@ impl SnapshotList {
             (None, _) => {
                 let damaged = self.damaged.iter().find(|(id, _)| is_prefix && id.hex().starts_with(wanted));
                 Err(match damaged {
-                    Some((id, error)) => Error::new(
-                        error.kind(),
-                        format!("cannot use snapshot {id}: {}", error.chain().join(": ")),
-                    ),
+                    Some((id, error)) => Error::new(error.kind(), error.chain().join(": "))
+                        .while_doing(format!("cannot use snapshot {id}")),
                     None => not_found(format!("there is no snapshot {wanted}")),
                 })
             }
