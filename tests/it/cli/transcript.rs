@@ -6,7 +6,8 @@
 //! | `needs unprivileged` | skipped, loudly, where no command can be run as somebody without privileges |
 //! | `needs mounts` | skipped, loudly, where `unshare -rm` gives no file systems of one's own |
 //! | `% …` | a shell command that prepares something, and must succeed |
-//! | `@set FILE OFFSET BYTE` | overwrites a byte, from the end if the offset is negative; it must not be that byte already |
+//! | `@flip FILE OFFSET` | flips the lowest bit of a byte, from the end if the offset is negative |
+//! | `@increase FILE OFFSET` | adds one to a byte |
 //! | `@require FEATURE CONFIG` | adds a required feature to a config |
 //! | `$ …` | a shell command that is tested; `packstone` is the program |
 //! | `> …` | a line of its standard output, after the `$` |
@@ -132,7 +133,8 @@ pub fn run(name: &str) {
                     "" | "#" => {}
                     "$" => step = Step { line: number, script: rest.to_owned(), ..Step::default() },
                     "%" => prepare(&place, number, rest),
-                    "@set" => set_byte(&place, number, rest),
+                    "@flip" => change_byte(&place, rest, |byte| byte ^ 1),
+                    "@increase" => change_byte(&place, rest, |byte| byte + 1),
                     "@require" => require_feature(&place, rest),
                     "needs" if place.has(rest) => {}
                     "needs" => return skip(&format!("SKIPPED, needs {rest}: {file}")),
@@ -186,16 +188,14 @@ fn only_file(place: &Place, pattern: &str) -> PathBuf {
     place.path().join(names[0])
 }
 
-fn set_byte(place: &Place, number: usize, rest: &str) {
-    let words: Vec<&str> = rest.split(' ').collect();
-    let [pattern, offset, byte] = words[..] else { panic!("line {number}: three words are needed") };
+/// Changes one byte of a file, from its end if the offset is negative.
+fn change_byte(place: &Place, rest: &str, change: fn(u8) -> u8) {
+    let (pattern, offset) = rest.rsplit_once(' ').expect("two words");
     let path = only_file(place, pattern);
     let mut bytes = std::fs::read(&path).expect("a file");
     let offset: isize = offset.parse().expect("a number");
     let position = if offset < 0 { bytes.len() - offset.unsigned_abs() } else { offset.unsigned_abs() };
-    let byte = byte.parse().expect("a byte");
-    assert_ne!(bytes[position], byte, "line {number} changes nothing");
-    bytes[position] = byte;
+    bytes[position] = change(bytes[position]);
     std::fs::write(path, bytes).expect("a file");
 }
 
