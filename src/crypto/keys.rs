@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::base::{ChunkId, Error, Result, Timestamp};
 use crate::crypto::{Secret, random};
 use crate::format::Decoded;
+use crate::format::cbor::KeptPair;
 use crate::format::config::CODE_BYTES;
 use crate::format::sealing::ObjectKind;
 use crate::format::slot::Bundle;
@@ -44,6 +45,7 @@ pub struct Keys {
     tree_id: Secret,
     names: Secret,
     chunker: Secret,
+    kept: Vec<KeptPair>,
 }
 
 impl Keys {
@@ -55,6 +57,7 @@ impl Keys {
             tree_id: random::secret()?,
             names: random::secret()?,
             chunker: random::secret()?,
+            kept: Vec::new(),
         })
     }
 
@@ -68,7 +71,7 @@ impl Keys {
             chunker: self.chunker.expose(),
             label,
             created,
-            kept: Vec::new(),
+            kept: self.kept.clone(),
         };
         Zeroizing::new(bundle.encode())
     }
@@ -82,6 +85,7 @@ impl Keys {
             tree_id: Secret::new(*bundle.tree_id),
             names: Secret::new(*bundle.names),
             chunker: Secret::new(*bundle.chunker),
+            kept: bundle.kept,
         })
     }
 

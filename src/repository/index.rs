@@ -35,14 +35,20 @@ impl Repository {
         }
     }
 
-    fn try_load_index(&self) -> Result<Table> {
-        let mut listed: BTreeMap<ContentName, u64> = BTreeMap::new();
+    /// The listed runs and their sizes in bytes.
+    pub(super) fn listed_runs(&self) -> Result<BTreeMap<ContentName, u64>> {
+        let mut listed = BTreeMap::new();
         self.storage.list(names::INDEX, None, &mut |entry| {
             if let Some(name) = names::parse_index(entry.name.as_str()) {
                 listed.insert(name, entry.size_bytes);
             }
             Ok(())
         })?;
+        Ok(listed)
+    }
+
+    fn try_load_index(&self) -> Result<Table> {
+        let listed = self.listed_runs()?;
         let path = self.index_path()?;
         let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
         let cached = path.as_deref().and_then(|path| Table::open(path, &key));

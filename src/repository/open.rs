@@ -78,7 +78,9 @@ fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) ->
         match opened.wrap(|| format!("cannot use key slot {name}")) {
             Ok(Some(keys)) => return Ok(keys),
             Ok(None) => tried += 1,
-            Err(error) if error.kind() == ErrorKind::Damaged => damaged = Some(error),
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
+                damaged = Some(error);
+            }
             Err(error) => return Err(error),
         }
     }

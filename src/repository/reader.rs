@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::base::{ChunkId, Error, ErrorKind, Result, Wrap};
+use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, Wrap};
 use crate::crypto::{ChunkKind, Opener};
 use crate::format::names;
 use crate::format::sealing::Role;
@@ -89,16 +89,18 @@ impl<'r> Reader<'r> {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other,
         }
+        // Where nothing else is listed than what the table holds, another table would say the same.
+        let listed: Vec<ContentName> = self.repository.listed_runs()?.into_keys().collect();
+        if listed == table.runs() {
+            return look(number, &table).map_err(not_found_is_damage);
+        }
         let fresh = Arc::new(self.repository.load_index()?);
         let number = {
             let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
             tables.push(Arc::clone(&fresh));
             u32::try_from(tables.len() - 1).unwrap_or(u32::MAX)
         };
-        look(number, &fresh).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => error.of_kind(ErrorKind::Damaged),
-            _ => error,
-        })
+        look(number, &fresh).map_err(not_found_is_damage)
     }
 
     /// Where a chunk lies.
@@ -239,6 +241,13 @@ impl<'r> Reader<'r> {
 fn placement(table: u32, place: Place) -> Placement {
     let segment = SegmentKey { table, pack: place.pack, segment: place.segment };
     Placement { segment, offset: place.offset, length: place.length }
+}
+
+fn not_found_is_damage(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => error.of_kind(ErrorKind::Damaged),
+        _ => error,
+    }
 }
 
 fn no_table() -> Error {

@@ -30,7 +30,7 @@ pub struct SnapshotEntry {
 pub struct SnapshotList {
     /// Oldest first, by time, then id.
     pub visible: Vec<SnapshotEntry>,
-    /// Commit keys that could not be opened, and why.
+    /// Commit keys that could not be opened, and why: damage, or a newer program's work.
     pub damaged: Vec<(SessionId, Error)>,
 }
 
@@ -56,7 +56,9 @@ impl Repository {
                 Ok((Commit::End(_), _)) => {}
                 // It was forgotten and pruned since it was listed.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if error.kind() == ErrorKind::Damaged => list.damaged.push((session, error)),
+                Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
+                    list.damaged.push((session, error));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -108,7 +110,8 @@ impl SnapshotList {
             (None, _) => {
                 let damaged = self.damaged.iter().find(|(id, _)| is_prefix && id.hex().starts_with(wanted));
                 Err(match damaged {
-                    Some((id, error)) => Error::damaged(format!("snapshot {id} is damaged: {error}")),
+                    Some((id, error)) => Error::new(error.kind(), error.chain().join(": "))
+                        .while_doing(format!("cannot use snapshot {id}")),
                     None => not_found(format!("there is no snapshot {wanted}")),
                 })
             }

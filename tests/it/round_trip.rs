@@ -5,7 +5,7 @@ use packstone::format::snapshot::Statistic;
 use packstone::ops::backup::BackupSummary;
 use packstone::ops::list::list;
 
-use crate::engine::{Findings, back_up, give_back, in_memory, statistic, tree_of};
+use crate::engine::{Findings, back_up, give_back, in_memory, options, statistic, tree_of};
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::scratch::Scratch;
@@ -39,5 +39,41 @@ fn a_tree_comes_back_and_its_second_snapshot_adds_next_to_nothing() {
         findings.assert_none();
         give_back(&repository, latest.id, Some(&source), &target);
         assert_same(&dump(&source), &dump(&target));
+    }
+}
+
+#[test]
+fn a_file_and_a_stream_come_back_in_chunks_of_any_size() {
+    use packstone::format::config::Chunking;
+    use packstone::ops::backup::{StreamInput, backup_stream};
+    use packstone::ops::dump::dump_file;
+
+    let mut content = vec![0; 20 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut content[..9 << 20]);
+    let largest = Chunking::FastCdc { min_bytes: 1 << 20, average_bytes: 4 << 20, max_bytes: 8 << 20 };
+    for chunking in [Chunking::Fixed { bytes: 8 << 20 }, Chunking::Fixed { bytes: 1 << 20 }, largest] {
+        let scratch = Scratch::new();
+        let source = scratch.join("big");
+        std::fs::write(&source, &content).unwrap();
+        let repository = in_memory(Parameters { chunking, ..Parameters::default() });
+        let findings = Findings::default();
+        let of_file = back_up(&repository, &source);
+        let input = StreamInput {
+            filename: "/folder/stream".into(),
+            reader: Box::new(content.as_slice()),
+            end: Box::new(|| Ok(())),
+        };
+        let of_stream = backup_stream(&repository, input, &options(), &findings).unwrap();
+        assert_eq!(statistic(&of_stream.snapshot, Statistic::DataChunksAdded), 0, "the same content");
+        let snapshots = repository.snapshots().unwrap();
+        for (id, path) in
+            [(of_file.id, source.as_os_str().as_encoded_bytes()), (of_stream.id, b"/folder/stream")]
+        {
+            let snapshot = snapshots.find(&id.hex()).unwrap();
+            let mut found = Vec::new();
+            dump_file(&repository, snapshot, path, &mut found, &findings).unwrap();
+            assert!(found == content, "{chunking:?}");
+        }
+        findings.assert_none();
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::Scope;
 
 use crate::base::{FindingKind, Result};
+use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, Extent, NodeKind, Regular};
 use crate::ops::backup::directory::Goal;
 use crate::ops::backup::file::{self, OpenFile};
@@ -18,13 +19,31 @@ use crate::ops::backup::run::{Run, SourceCounts};
 use crate::repository::ChunkKind;
 use crate::tree::ListBuilder;
 
-/// Content bytes of a batch.
-pub(super) const BATCH_BYTES: usize = 4 << 20;
+/// Content bytes of a batch, at least.
+const BATCH_BYTES: usize = 4 << 20;
 /// Chunks that one task hashes and stores: enough to be worth a task, few enough to keep all threads busy.
 const TASK_CHUNKS: usize = 8;
 
+/// Content bytes of a batch: room for two chunks of any size, so that a full batch always has a cut point.
+pub(super) fn batch_bytes(cutter: &Cutter) -> usize {
+    BATCH_BYTES.max(2 * cutter.max_bytes())
+}
+
+/// Opens a file when its turn has come.
+pub(super) type OpenLater<'s> = Box<dyn FnOnce() -> Result<OpenFile> + Send + 's>;
+
+/// A big file that waits for its turn. It is opened only then, as descriptors are few.
+pub(super) struct WaitingFile<'s> {
+    /// Opens it.
+    pub(super) open: OpenLater<'s>,
+    /// For findings.
+    pub(super) path: Vec<u8>,
+    pub(super) source: Arc<SourceCounts>,
+    pub(super) goal: Goal<'s>,
+}
+
 /// A big file that is being read.
-pub(super) struct BigFile<'s> {
+struct BigFile<'s> {
     open: OpenFile,
     path: Vec<u8>,
     source: Arc<SourceCounts>,
@@ -38,17 +57,17 @@ pub(super) struct BigFile<'s> {
 }
 
 impl<'s> BigFile<'s> {
-    pub(super) fn new(open: OpenFile, path: Vec<u8>, source: Arc<SourceCounts>, goal: Goal<'s>) -> Self {
+    fn new(open: OpenFile, path: Vec<u8>, source: Arc<SourceCounts>, goal: Goal<'s>) -> Self {
         let mut pieces = open.pieces();
         pieces.reverse();
         Self { open, path, source, goal, pieces, held: Vec::new(), list: ListBuilder::new(), ended_at: None }
     }
 
     /// Fills a batch; shorter only at the end of the file.
-    fn fill(&mut self) -> Result<Vec<u8>> {
+    fn fill(&mut self, batch_bytes: usize) -> Result<Vec<u8>> {
         let mut batch = std::mem::take(&mut self.held);
         let mut filled = batch.len();
-        batch.resize(BATCH_BYTES.max(filled), 0);
+        batch.resize(batch_bytes.max(filled), 0);
         while filled < batch.len() {
             let Some(piece) = self.pieces.last_mut() else { break };
             let room = (batch.len() - filled).min(usize::try_from(piece.length).unwrap_or(usize::MAX));
@@ -79,7 +98,7 @@ pub(super) struct BigFiles<'s> {
 #[derive(Default)]
 struct Waiting<'s> {
     active: usize,
-    files: VecDeque<BigFile<'s>>,
+    files: VecDeque<WaitingFile<'s>>,
 }
 
 /// Chunks of a batch that tasks share.
@@ -98,7 +117,7 @@ impl<'s> BigFiles<'s> {
     }
 
     /// Begins a file, now or when another ends.
-    pub(super) fn begin<'scope>(&self, run: &'scope Run<'s>, scope: &Scope<'scope>, file: BigFile<'s>)
+    pub(super) fn begin<'scope>(&self, run: &'scope Run<'s>, scope: &Scope<'scope>, file: WaitingFile<'s>)
     where
         's: 'scope,
     {
@@ -109,7 +128,7 @@ impl<'s> BigFiles<'s> {
         }
         waiting.active += 1;
         drop(waiting);
-        scope.spawn(move |scope| step(run, scope, Box::new(file)));
+        scope.spawn(move |scope| open(run, scope, file));
     }
 
     fn end<'scope>(&self, run: &'scope Run<'s>, scope: &Scope<'scope>)
@@ -118,8 +137,21 @@ impl<'s> BigFiles<'s> {
     {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.files.pop_front() {
-            Some(file) => scope.spawn(move |scope| step(run, scope, Box::new(file))),
+            Some(file) => scope.spawn(move |scope| open(run, scope, file)),
             None => waiting.active -= 1,
+        }
+    }
+}
+
+/// Opens a file whose turn it is.
+fn open<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file: WaitingFile<'s>) {
+    let WaitingFile { open, path, source, goal } = file;
+    match open() {
+        Ok(open) => step(run, scope, Box::new(BigFile::new(open, path, source, goal))),
+        Err(error) => {
+            run.unreadable(&source, path, &error);
+            give(run, scope, goal, None);
+            run.big_files.end(run, scope);
         }
     }
 }
@@ -130,7 +162,7 @@ fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut fil
         return;
     }
     run.monitor.begin(&file.path);
-    let mut content = match file.fill() {
+    let mut content = match file.fill(batch_bytes(&run.cutter)) {
         Ok(content) => content,
         Err(error) => {
             run.unreadable(&file.source, file.path.clone(), &error);

@@ -14,7 +14,7 @@ use crate::base::limits::DEPTH_MAX;
 use crate::base::{ChunkId, FindingKind, Result};
 use crate::format::node::{Metadata, Node, NodeKind, Xattr};
 use crate::fsmeta::capture::{StatKind, metadata};
-use crate::ops::backup::big::BigFile;
+use crate::ops::backup::big::{OpenLater, WaitingFile};
 use crate::ops::backup::file::{self, Taken};
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::path::PathLink;
@@ -286,14 +286,21 @@ fn read_group<'s: 'scope, 'scope>(
             return;
         }
         let path = || task.path.join(Some(&listed.name));
+        if file::is_big(&listed) {
+            let parent = Arc::clone(task);
+            task.begin_big(
+                run,
+                scope,
+                slot,
+                path(),
+                Box::new(move || file::open(&parent.directory, &listed.name)),
+            );
+            continue;
+        }
         match file::take(run, &task.directory, &listed, &task.source, &path) {
             Ok(Taken::Node(node, bundled)) => task.put(slot, *node, bundled),
             Ok(Taken::Nothing) => {}
-            Ok(Taken::Big(file)) => {
-                task.pending.fetch_add(1, Ordering::AcqRel);
-                let goal = Goal::Parent(Arc::clone(task), slot);
-                run.big_files.begin(run, scope, BigFile::new(*file, path(), Arc::clone(&task.source), goal));
-            }
+            Ok(Taken::Big(file)) => task.begin_big(run, scope, slot, path(), Box::new(move || Ok(*file))),
             Err(error) => return run.fail(error),
         }
     }
@@ -334,6 +341,22 @@ impl<'s> DirectoryTask<'s> {
         if let Some(slot) = slots.get_mut(slot) {
             *slot = Slot::Node(Box::new(node), bundled);
         }
+    }
+
+    /// Begins a big file, whose node will fill a slot.
+    fn begin_big<'scope>(
+        self: &Arc<Self>,
+        run: &'scope Run<'s>,
+        scope: &Scope<'scope>,
+        slot: usize,
+        path: Vec<u8>,
+        open: OpenLater<'s>,
+    ) where
+        's: 'scope,
+    {
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        let (source, goal) = (Arc::clone(&self.source), Goal::Parent(Arc::clone(self), slot));
+        run.big_files.begin(run, scope, WaitingFile { open, path, source, goal });
     }
 
     /// True for whoever finishes the last piece.

@@ -20,7 +20,7 @@ pub(super) enum Taken {
     Nothing,
     /// A node, and the content of a file that joins a bundle.
     Node(Box<Node>, Option<Vec<u8>>),
-    /// A file that is to be read in pieces.
+    /// A file that has grown since it was listed, and is to be read in pieces after all.
     Big(Box<OpenFile>),
 }
 
@@ -33,6 +33,11 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
+    /// Bytes of all pieces.
+    fn content_bytes(&self) -> u64 {
+        self.pieces().iter().map(|piece| piece.length).sum()
+    }
+
     /// The pieces that hold data.
     pub(super) fn pieces(&self) -> Vec<Extent> {
         match &self.extents {
@@ -43,7 +48,12 @@ impl OpenFile {
     }
 }
 
-/// Reads one entry. Fails only where storing fails; what the source refuses is a finding.
+/// True for a file that is to be read in pieces by many tasks.
+pub(super) fn is_big(listed: &Listed) -> bool {
+    listed.stat.kind == StatKind::Regular && listed.stat.size > WHOLE_BYTES_MAX
+}
+
+/// Reads one entry that is not big. Fails only where storing fails; what the source refuses is a finding.
 pub(super) fn take(
     run: &Run<'_>,
     directory: &Directory,
@@ -53,9 +63,7 @@ pub(super) fn take(
 ) -> Result<Taken> {
     let taken = match listed.stat.kind {
         StatKind::Regular => match open(directory, &listed.name) {
-            Ok(open) if open.pieces().iter().map(|piece| piece.length).sum::<u64>() > WHOLE_BYTES_MAX => {
-                return Ok(Taken::Big(Box::new(open)));
-            }
+            Ok(open) if open.content_bytes() > WHOLE_BYTES_MAX => return Ok(Taken::Big(Box::new(open))),
             Ok(open) => read_whole(run, directory, open, source, path)?,
             Err(error) => Err(error),
         },
@@ -92,8 +100,7 @@ pub(super) struct Piece {
 }
 
 fn read_content(open: &OpenFile) -> Result<Piece> {
-    let total: u64 = open.pieces().iter().map(|piece| piece.length).sum();
-    let mut bytes = vec![0; usize::try_from(total).unwrap_or(usize::MAX)];
+    let mut bytes = vec![0; usize::try_from(open.content_bytes()).unwrap_or(usize::MAX)];
     let mut filled = 0_usize;
     for piece in open.pieces() {
         let length = usize::try_from(piece.length).unwrap_or(usize::MAX);
@@ -145,9 +152,7 @@ fn read_whole(
         is_again = true;
         // By name again: it may have been replaced, which is how most programs save.
         match self::open(directory, &open.name) {
-            Ok(fresh) if fresh.pieces().iter().map(|piece| piece.length).sum::<u64>() <= WHOLE_BYTES_MAX => {
-                open = fresh;
-            }
+            Ok(fresh) if fresh.content_bytes() <= WHOLE_BYTES_MAX => open = fresh,
             // It has grown beyond what is read at once: what was read stands, marked.
             Ok(_) => break (content, true),
             Err(error) => return Ok(Err(error)),

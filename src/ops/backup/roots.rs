@@ -12,7 +12,7 @@ use rayon::Scope;
 use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
 use crate::format::node::{Metadata, Node, NodeKind};
 use crate::fsmeta::capture::{StatKind, metadata};
-use crate::ops::backup::big::BigFile;
+use crate::ops::backup::big::{OpenLater, WaitingFile};
 use crate::ops::backup::directory::{self, Found, Goal};
 use crate::ops::backup::file::{self, Taken};
 use crate::ops::backup::run::{Run, SourceCounts};
@@ -86,20 +86,30 @@ pub(super) fn begin<'s: 'scope, 'scope>(
             let (source, goal) = (Arc::clone(source), Goal::Root(path.to_owned()));
             directory::begin(run, scope, Found { opened, path: link, depth, source, goal });
         }
+        Ok((directory, listed)) if file::is_big(&listed) => {
+            begin_big(run, scope, path, source, Box::new(move || file::open(&directory, &listed.name)));
+        }
         Ok((directory, listed)) => {
             let shown = || source.path.clone();
             match file::take(run, &directory, &listed, source, &shown) {
                 Ok(Taken::Node(node, bundled)) => put(run, path.to_owned(), Some(*node), bundled),
                 Ok(Taken::Nothing) => put(run, path.to_owned(), None, None),
-                Ok(Taken::Big(open)) => {
-                    let goal = Goal::Root(path.to_owned());
-                    let file = BigFile::new(*open, source.path.clone(), Arc::clone(source), goal);
-                    run.big_files.begin(run, scope, file);
-                }
+                Ok(Taken::Big(open)) => begin_big(run, scope, path, source, Box::new(move || Ok(*open))),
                 Err(error) => run.fail(error),
             }
         }
     }
+}
+
+fn begin_big<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    path: &Path,
+    source: &Arc<SourceCounts>,
+    open: OpenLater<'s>,
+) {
+    let (shown, goal) = (source.path.clone(), Goal::Root(path.to_owned()));
+    run.big_files.begin(run, scope, WaitingFile { open, path: shown, source: Arc::clone(source), goal });
 }
 
 /// The path of a source's parent as one link; `/` is the empty name.

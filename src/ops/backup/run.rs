@@ -161,7 +161,9 @@ impl<'s> Run<'s> {
     /// not depend on which thread meets which first.
     pub(super) fn count_file_systems(&self, paths: &[PathBuf]) {
         use std::os::unix::fs::MetadataExt;
-        for device in paths.iter().filter_map(|path| Some(std::fs::symlink_metadata(path).ok()?.dev())) {
+        let mut paths: Vec<&PathBuf> = paths.iter().collect();
+        paths.sort();
+        for device in paths.into_iter().filter_map(|path| Some(std::fs::symlink_metadata(path).ok()?.dev())) {
             self.file_system(device);
         }
     }

@@ -11,7 +11,7 @@ use crate::base::clock::Stopwatch;
 use crate::base::{Monitor, Result, Timestamp, Wrap};
 use crate::format::node::{ChunkRef, Content, Metadata, Node, NodeKind, Regular};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
-use crate::ops::backup::big::BATCH_BYTES;
+use crate::ops::backup::big::batch_bytes;
 use crate::ops::backup::roots::bare_directory;
 use crate::ops::backup::{BackupOptions, Taken, interrupted, run};
 use crate::repository::ChunkKind;
@@ -120,7 +120,7 @@ fn store(
         if monitor.cancelled() {
             return Err(interrupted());
         }
-        let wanted = BATCH_BYTES.saturating_sub(held.len()) as u64;
+        let wanted = batch_bytes(&cutter).saturating_sub(held.len()) as u64;
         let read =
             reader.by_ref().take(wanted).read_to_end(&mut held).wrap(|| "cannot read the stream")? as u64;
         let is_all = read < wanted;
