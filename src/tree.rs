@@ -11,7 +11,7 @@ mod walk;
 pub use build::DirectoryBuilder;
 pub use list::ListBuilder;
 pub(crate) use read::check_length;
-pub use read::{BundlePlace, DirectoryEntries, Entry, Tree};
+pub use read::{BundlePlace, DirectoryEntries, Entry, Tree, XattrValues};
 pub use walk::{Budget, Walk, WalkItem};
 
 #[cfg(test)]

@@ -280,9 +280,11 @@ impl Restore<'_> {
         let made = self.target.create_directory(parent, &node.name);
         self.monitor.advance(1, 0);
         match made {
-            Ok(number) => {
+            Ok((number, is_new)) => {
                 self.summary.directories += 1;
-                self.directories.push(OpenDirectory { number, path: Arc::clone(&path), node: Some(node) });
+                // What was there already keeps its owner, mode and times.
+                let node = is_new.then_some(node);
+                self.directories.push(OpenDirectory { number, path: Arc::clone(&path), node });
                 Ok((Some(number), path))
             }
             Err(error) if error.kind() == ErrorKind::OutOfSpace => Err(error),
@@ -387,7 +389,8 @@ impl Restore<'_> {
         if let NodeKind::Regular(_) = node.kind {
             return Err(Error::new(ErrorKind::Failed, "another name of the same file could not be restored"));
         }
-        let xattrs = self.tree.xattrs(node)?;
+        let (xattrs, lost) = self.tree.readable_xattrs(node);
+        self.summary.damaged += lost.len() as u64;
         let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
         let apply = &self.options.apply;
         let created = match &node.kind {
@@ -401,19 +404,15 @@ impl Restore<'_> {
         {
             first.name.get_or_insert((*directory, node.name.clone(), created.identity));
         }
-        Ok(created.problems)
+        Ok(lost.into_iter().chain(created.problems).collect())
     }
 
     fn finish_directory(&mut self, directory: &OpenDirectory, node: &Node) {
-        let xattrs = match self.tree.xattrs(node) {
-            Ok(xattrs) => xattrs,
-            Err(error) => {
-                self.find(FindingKind::Metadata, directory.path.join(None), &error);
-                Vec::new()
-            }
-        };
+        let (xattrs, lost) = self.tree.readable_xattrs(node);
+        self.summary.damaged += lost.len() as u64;
         let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
-        for problem in self.target.finish_directory(directory.number, &attributes, &self.options.apply) {
+        let problems = self.target.finish_directory(directory.number, &attributes, &self.options.apply);
+        for problem in lost.into_iter().chain(problems) {
             self.summary.findings += 1;
             let (kind, path) = (FindingKind::Metadata, directory.path.join(None));
             self.monitor.finding(&Finding { kind, path, message: problem });

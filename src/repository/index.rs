@@ -49,7 +49,8 @@ impl Repository {
 
     fn try_load_index(&self) -> Result<Table> {
         let listed = self.listed_runs()?;
-        let path = self.index_path()?;
+        // The cache is a help: where it cannot be written, the table is made in memory.
+        let path = self.index_path().ok().flatten();
         let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
         let cached = path.as_deref().and_then(|path| Table::open(path, &key));
         let cached = cached.filter(|table| table.runs().iter().all(|run| listed.contains_key(run)));
@@ -80,7 +81,7 @@ impl Repository {
         }
         let table = cached.unwrap_or_else(Table::empty);
         if total_bytes <= MERGE_BYTES_MAX {
-            return table.merged(&decoded, path.as_deref(), &key);
+            return merged(&table, &decoded, path.as_deref(), &key);
         }
         self.merged_in_steps(table, &missing, path.as_deref(), &key)
     }
@@ -99,7 +100,7 @@ impl Repository {
             batch.push((*name, self.read_run(name)?));
             batch_bytes += size_bytes;
             if batch_bytes >= MERGE_BYTES_MAX || position + 1 == missing.len() {
-                table = table.merged(&batch, path, key)?;
+                table = merged(&table, &batch, path, key)?;
                 batch.clear();
                 batch_bytes = 0;
             }
@@ -140,5 +141,18 @@ impl Repository {
             .create(folder)
             .wrap(|| format!("cannot create the cache folder {}", folder.display()))?;
         Ok(Some(folder.join("index.table")))
+    }
+}
+
+/// Merges into the cache's file, or in memory where that cannot be written: a full or read-only cache stops nobody.
+fn merged(
+    table: &Table,
+    runs: &[(ContentName, IndexRun)],
+    path: Option<&Path>,
+    key: &Secret,
+) -> Result<Table> {
+    match table.merged(runs, path, key) {
+        Err(error) if path.is_some() && error.kind() != ErrorKind::Damaged => table.merged(runs, None, key),
+        other => other,
     }
 }

@@ -63,7 +63,7 @@ impl Repository {
     }
 }
 
-/// Tries the credential on each slot. One damaged slot never stands in the way of another.
+/// Tries the credential on each slot. One that cannot be used never stands in the way of another.
 fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) -> Result<Keys> {
     let mut slots = Vec::new();
     storage.list(names::KEYS, None, &mut |listed| {
@@ -71,26 +71,28 @@ fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) ->
         Ok(())
     })?;
     let mut tried = 0;
-    let mut damaged = None;
+    let mut unusable = None;
     for name in slots.iter().take(SLOTS_MAX) {
         let opened =
             read_slot(storage, name).and_then(|slot| open_slot(&slot, credential, &config.repository));
         match opened.wrap(|| format!("cannot use key slot {name}")) {
             Ok(Some(keys)) => return Ok(keys),
             Ok(None) => tried += 1,
-            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
-                damaged = Some(error);
-            }
-            Err(error) => return Err(error),
+            Err(error) => unusable = Some(error),
         }
     }
-    match damaged {
+    match unusable {
         Some(error) => Err(error),
         None if slots.is_empty() => {
             Err(Error::damaged(format!("the repository at {} has no key slot", storage.location())))
         }
         None => {
-            let message = format!("wrong password or key: it opens none of {tried} key slots");
+            let message = match slots.len().saturating_sub(SLOTS_MAX) {
+                0 => format!("wrong password or key: it opens none of {tried} key slots"),
+                more => format!(
+                    "wrong password or key: it opens none of {tried} key slots; {more} more were not tried"
+                ),
+            };
             Err(Error::new(ErrorKind::WrongKey, message))
         }
     }

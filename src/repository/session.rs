@@ -4,7 +4,7 @@
 //! into it, and `commit` fails unless all of them arrived. Dropping a session ends it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub struct Session<'r> {
     packs: [Mutex<Vec<ClosedSegment>>; 2],
     checkpoints: Checkpoints,
     counts: Counts,
+    /// A chunk did not arrive, so that nothing may be committed.
+    has_failed: AtomicBool,
     is_over: bool,
 }
 
@@ -97,8 +99,7 @@ impl Repository {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let id = SessionId(random::array()?);
-        self.put_start(id, host, &options).wrap(|| "cannot begin a session")?;
-        // From here on the session exists, and dropping it ends it.
+        // Before its record is put, because a creation that fails may have happened; dropping the session ends it.
         let mut session = Session {
             repository: self,
             id,
@@ -112,9 +113,11 @@ impl Repository {
             packs: Default::default(),
             checkpoints: Checkpoints::new(options.checkpoint_interval),
             counts: Counts::default(),
+            has_failed: AtomicBool::new(false),
             is_over: false,
             options,
         };
+        self.put_start(id, host, &session.options).wrap(|| "cannot begin a session")?;
         session.blocked = self.blocked_packs().wrap(|| "cannot read the collections")?;
         session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
         Ok(session)
@@ -162,10 +165,15 @@ impl Session<'_> {
         &self.snapshots
     }
 
-    /// Stores a chunk unless the repository holds it. Many workers may call this at once.
+    /// Stores a chunk unless the repository holds it. Many workers may call this at once. After a failure the session
+    /// cannot be committed.
     pub fn store(&self, kind: ChunkKind, content: &[u8]) -> Result<Stored> {
+        self.try_store(kind, content).inspect_err(|_| self.has_failed.store(true, Ordering::Relaxed))
+    }
+
+    fn try_store(&self, kind: ChunkKind, content: &[u8]) -> Result<Stored> {
         let id = self.repository.keys.chunk_id(kind, content);
-        if !self.meet(id) || self.is_known(&id)? {
+        if self.is_known(&id)? || !self.meet(id) {
             return Ok(Stored { id, is_new: false });
         }
         self.counts.bytes_added.fetch_add(content.len() as u64, Ordering::Relaxed);
@@ -185,7 +193,7 @@ impl Session<'_> {
         Ok(Stored { id, is_new: true })
     }
 
-    /// True for the first who asks for a chunk in this session.
+    /// True for the first who asks for a chunk that the index does not have.
     fn meet(&self, id: ChunkId) -> bool {
         let [first, ..] = *id.as_bytes();
         let shard = self.met.get(usize::from(first) % SHARDS);
@@ -272,6 +280,9 @@ impl Session<'_> {
     /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot
     /// with what is only known then; the session fills in its own numbers.
     pub fn commit(mut self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "not all chunks were stored; no snapshot was made"));
+        }
         self.flush()?;
         // Ordering rule 1.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;

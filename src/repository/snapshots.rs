@@ -30,7 +30,7 @@ pub struct SnapshotEntry {
 pub struct SnapshotList {
     /// Oldest first, by time, then id.
     pub visible: Vec<SnapshotEntry>,
-    /// Commit keys that could not be opened, and why: damage, or a newer program's work.
+    /// Commit keys that could not be read, and why.
     pub damaged: Vec<(SessionId, Error)>,
 }
 
@@ -56,10 +56,8 @@ impl Repository {
                 Ok((Commit::End(_), _)) => {}
                 // It was forgotten and pruned since it was listed.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported) => {
-                    list.damaged.push((session, error));
-                }
-                Err(error) => return Err(error),
+                // One that cannot be read stands in nobody else's way, and is not passed over either.
+                Err(error) => list.damaged.push((session, error)),
             }
         }
         list.visible.sort_by_key(|entry| (entry.snapshot.time, entry.id));
@@ -88,6 +86,12 @@ impl SnapshotList {
     pub fn find(&self, wanted: &str) -> Result<&SnapshotEntry> {
         let not_found = |message: String| Error::new(ErrorKind::NotFound, message);
         if let Some(back) = parse_latest(wanted) {
+            // One that cannot be read may be the newest: an older one must not be taken for it.
+            if let Some((id, error)) = self.damaged.first() {
+                return Err(Error::new(error.kind(), error.chain().join(": ")).while_doing(format!(
+                    "cannot tell which snapshot is the latest: snapshot {id} cannot be read"
+                )));
+            }
             let head = self.heads().into_iter().max_by_key(|entry| (entry.snapshot.time, entry.id));
             let head = head.ok_or_else(|| not_found("there is no snapshot".into()))?;
             let group = self.group_of(&head.snapshot);
@@ -179,6 +183,15 @@ mod tests {
             ],
             damaged: vec![(SessionId([0x99; 16]), Error::damaged("bits"))],
         };
+        for wanted in ["latest", "latest~1"] {
+            assert_eq!(
+                found(&list, wanted),
+                Err(ErrorKind::Damaged),
+                "{wanted}: the damaged one may be the newest"
+            );
+        }
+        assert_eq!(found(&list, "99"), Err(ErrorKind::Damaged));
+        let list = SnapshotList { damaged: Vec::new(), ..list };
         assert_eq!(found(&list, "latest"), Ok(0x21));
         assert_eq!(found(&list, "latest~0"), Ok(0x21));
         assert_eq!(found(&list, "latest~1"), Ok(0x11));
@@ -186,7 +199,6 @@ mod tests {
         assert_eq!(found(&list, "2"), Ok(0x21));
         assert_eq!(found(&list, &"12".repeat(16)), Ok(0x12));
         assert_eq!(found(&list, "1"), Err(ErrorKind::Usage));
-        assert_eq!(found(&list, "99"), Err(ErrorKind::Damaged));
         for bad in ["", "3", "latest~", "latest~x", "g", "2121212121212121212121212121212121"] {
             assert_eq!(found(&list, bad), Err(ErrorKind::NotFound), "{bad}");
         }

@@ -21,6 +21,9 @@ pub struct BundlePlace {
     pub bundle_bytes: u64,
 }
 
+/// Names and complete values of extended attributes.
+pub type XattrValues = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// An entry of a stored directory.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -132,17 +135,29 @@ impl<'r> Tree<'r> {
         Ok(())
     }
 
-    /// All extended attributes of a node with their values.
-    pub fn xattrs(&self, node: &Node) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let value = |value: &XattrValue| match value {
-            XattrValue::Inline(bytes) => Ok(bytes.clone()),
-            XattrValue::Chunk(chunk) => {
-                let bytes = self.reader.chunk(ChunkKind::Data, &chunk.id)?;
-                check_length(&chunk.id, bytes.len() as u64, chunk.length)?;
-                Ok(bytes)
+    /// The extended attributes of a node with their values, and a line for each whose value cannot be read.
+    pub fn readable_xattrs(&self, node: &Node) -> (XattrValues, Vec<String>) {
+        let value = |value: &XattrValue| -> Result<Vec<u8>> {
+            match value {
+                XattrValue::Inline(bytes) => Ok(bytes.clone()),
+                XattrValue::Chunk(chunk) => {
+                    let bytes = self.reader.chunk(ChunkKind::Data, &chunk.id)?;
+                    check_length(&chunk.id, bytes.len() as u64, chunk.length)?;
+                    Ok(bytes)
+                }
             }
         };
-        node.xattrs.iter().map(|xattr| Ok((xattr.name.clone(), value(&xattr.value)?))).collect()
+        let (mut read, mut lost) = (Vec::new(), Vec::new());
+        for xattr in &node.xattrs {
+            match value(&xattr.value) {
+                Ok(value) => read.push((xattr.name.clone(), value)),
+                Err(error) => {
+                    let name = crate::base::monitor::show_path(&xattr.name);
+                    lost.push(format!("extended attribute {name} is lost: {}", error.chain().join(": ")));
+                }
+            }
+        }
+        (read, lost)
     }
 
     /// The content of a bundled file.

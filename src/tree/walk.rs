@@ -24,7 +24,12 @@ impl Budget {
 
     /// Takes one entry out of the budget.
     pub fn spend(&mut self, entry: &Entry) -> Result<()> {
-        let left = self.nodes.checked_sub(1).zip(self.bytes.checked_sub(entry.node.size()));
+        // A sum at its end bounds nothing; the number of nodes still does.
+        let bytes = match self.bytes {
+            u64::MAX => Some(u64::MAX),
+            bytes => bytes.checked_sub(entry.node.size()),
+        };
+        let left = self.nodes.checked_sub(1).zip(bytes);
         let (nodes, bytes) = left.ok_or_else(|| {
             Error::damaged("the tree holds more than its snapshot says (format rule SNAP-6)")
         })?;

@@ -1,5 +1,7 @@
 //! The main job, small: a tree goes into a repository twice and comes back.
 
+use std::path::Path;
+
 use packstone::format::config::Parameters;
 use packstone::format::snapshot::Statistic;
 use packstone::ops::backup::BackupSummary;
@@ -76,4 +78,55 @@ fn a_file_and_a_stream_come_back_in_chunks_of_any_size() {
         }
         findings.assert_none();
     }
+}
+
+#[test]
+fn a_file_that_understates_its_size_comes_back_whole() {
+    use packstone::ops::dump::dump_file;
+
+    let path = Path::new("/proc/version");
+    assert_eq!(std::fs::metadata(path).unwrap().len(), 0);
+    let repository = in_memory(Parameters::tiny());
+    let summary = back_up(&repository, path);
+    let mut found = Vec::new();
+    let held = crate::engine::snapshot(&repository, summary.id);
+    dump_file(&repository, &held, b"/proc/version", &mut found, &Findings::default()).unwrap();
+    assert_eq!(found, std::fs::read(path).unwrap());
+    assert!(!found.is_empty());
+}
+
+#[test]
+fn files_that_claim_more_than_can_be_summed_come_back() {
+    let scratch = Scratch::new();
+    let source = scratch.join("source");
+    std::fs::create_dir(&source).unwrap();
+    for name in ["a", "b", "c"] {
+        let file = std::fs::File::create(source.join(name)).unwrap();
+        // What a file system cannot hold, it refuses; then the sizes are what they may be.
+        if file.set_len(i64::MAX.unsigned_abs()).is_err() {
+            file.set_len(1 << 43).unwrap();
+        }
+    }
+    let repository = in_memory(Parameters::tiny());
+    let summary = back_up(&repository, &source);
+    give_back(&repository, summary.id, Some(&source), &scratch.join("target"));
+    assert_same(&dump(&source), &dump(&scratch.join("target")));
+}
+
+#[test]
+fn a_directory_that_is_there_already_keeps_what_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new();
+    let (source, target) = (scratch.join("source"), scratch.join("target"));
+    std::fs::create_dir_all(source.join("shared/new")).unwrap();
+    std::fs::write(source.join("shared/file"), "x").unwrap();
+    std::fs::create_dir_all(target.join("shared")).unwrap();
+    std::fs::set_permissions(target.join("shared"), std::fs::Permissions::from_mode(0o711)).unwrap();
+    let repository = in_memory(Parameters::tiny());
+    let summary = back_up(&repository, &source);
+    give_back(&repository, summary.id, Some(&source), &target);
+    assert_eq!(std::fs::read(target.join("shared/file")).unwrap(), b"x");
+    assert!(target.join("shared/new").is_dir());
+    assert_eq!(std::fs::metadata(target.join("shared")).unwrap().permissions().mode() & 0o7777, 0o711);
 }

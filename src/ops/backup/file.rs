@@ -14,6 +14,9 @@ use crate::tree::ListBuilder;
 /// Files up to this size are read by the task that meets them; larger ones in pieces by many.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
 
+/// Bytes that are read at a time of a file that is longer than it says.
+const READ_BEYOND_BYTES: usize = 64 << 10;
+
 /// What an entry became.
 pub(super) enum Taken {
     /// Nothing: it is gone or unreadable, which is a finding by now.
@@ -113,7 +116,30 @@ fn read_content(open: &OpenFile) -> Result<Piece> {
             return Ok(Piece { size, extents, bytes });
         }
     }
+    if open.extents.is_none() {
+        read_beyond(open, &mut bytes)?;
+        return Ok(Piece { size: bytes.len() as u64, extents: None, bytes });
+    }
     Ok(Piece { size: open.stat.size, extents: open.extents.clone(), bytes })
+}
+
+/// Reads what a file has beyond its stated size: all of it where that is 0, as the files of `/proc` say; and what was
+/// appended meanwhile, up to what is read at once.
+fn read_beyond(open: &OpenFile, bytes: &mut Vec<u8>) -> Result<()> {
+    let most = usize::try_from(WHOLE_BYTES_MAX).unwrap_or(usize::MAX);
+    while bytes.len() < most {
+        let begin = bytes.len();
+        // One byte more tells that the file ends where it said.
+        let step = if begin as u64 == open.stat.size { 1 } else { READ_BEYOND_BYTES };
+        bytes.resize(begin + step.min(most - begin), 0);
+        let read = open.file.read_at(bytes.get_mut(begin..).unwrap_or_default(), begin as u64)?;
+        let is_end = begin + read < bytes.len();
+        bytes.truncate(begin + read);
+        if is_end {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Size and extents of a file that turned out to end at `end`.
@@ -143,7 +169,8 @@ fn read_whole(
         };
         run.add_bytes_read(content.bytes.len() as u64);
         let changed = match open.file.stat() {
-            Ok(after) => !open.stat.same_content_as(&after),
+            // Shorter than it says is a change, too, whatever it says.
+            Ok(after) => !open.stat.same_content_as(&after) || content.size < open.stat.size,
             Err(error) => return Ok(Err(error)),
         };
         if !changed || is_again {

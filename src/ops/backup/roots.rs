@@ -125,13 +125,18 @@ pub(super) fn assemble(run: &Run<'_>, plan: &Planned) -> Result<Assembled> {
         Planned::Directory(root) => assembled.tree = build(run, root, &mut assembled)?,
         Planned::Path => {
             let root = run.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(Path::new("/"));
-            assembled.tree = match root.and_then(|root| root.node).map(|node| node.kind) {
+            assembled.tree = match root.ok_or_else(unfinished)?.node.map(|node| node.kind) {
                 Some(NodeKind::Directory(tree)) => tree,
                 _ => DirectoryBuilder::new(run.session).finish()?,
             };
         }
     }
     Ok(assembled)
+}
+
+/// Without a word from a source, nothing can be said of it.
+fn unfinished() -> Error {
+    Error::new(ErrorKind::Failed, "a source was not read to its end")
 }
 
 fn build(run: &Run<'_>, directory: &PlannedDirectory, assembled: &mut Assembled) -> Result<ChunkId> {
@@ -141,7 +146,8 @@ fn build(run: &Run<'_>, directory: &PlannedDirectory, assembled: &mut Assembled)
         match planned {
             Planned::Path => {
                 let root = run.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
-                if let Some(Root { node: Some(node), bundled }) = root {
+                let Root { node, bundled } = root.ok_or_else(unfinished)?;
+                if let Some(node) = node {
                     builder.push(node, bundled.as_deref())?;
                 }
             }

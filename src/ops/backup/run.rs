@@ -64,7 +64,9 @@ impl SourceCounts {
     /// Counts a node that is part of the snapshot.
     pub(super) fn add_node(&self, size: u64) {
         self.nodes.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(size, Ordering::Relaxed);
+        // Sparse files can claim more than the sum can hold; at its end it says "more than can be told".
+        let add = |bytes: u64| Some(bytes.saturating_add(size));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Remembers how long the source took.
@@ -247,7 +249,7 @@ pub(super) fn take_paths(
     Ok(Taken {
         tree: assembled.tree,
         nodes: assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>(),
-        bytes: statuses.iter().map(|status| status.bytes).sum(),
+        bytes: statuses.iter().fold(0, |sum, status| status.bytes.saturating_add(sum)),
         bytes_read: run.bytes_read(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
         sources: statuses,

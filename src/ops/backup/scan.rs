@@ -52,7 +52,7 @@ fn scan_directory(
                 StatKind::Directory => waiting.push(path.join(OsStr::from_bytes(&listed.name))),
                 StatKind::Regular => {
                     files += 1;
-                    bytes += listed.stat.size;
+                    bytes = listed.stat.size.saturating_add(bytes);
                 }
                 _ => files += 1,
             }

@@ -19,9 +19,11 @@ pub(super) fn check(tree: Tree<'_>, target: &Target, wanted: &Wanted) -> Result<
     let mut open = vec![(tree.directory(*root), DirectoryNumber::ROOT)];
     while let Some((entries, number)) = open.last_mut() {
         let number = *number;
-        match entries.next().transpose()? {
+        match entries.next() {
             None => drop(open.pop()),
-            Some(entry) => {
+            // The rest of this directory is lost. The restore itself will tell, and creates nothing over anything.
+            Some(Err(_)) => drop(open.pop()),
+            Some(Ok(entry)) => {
                 budget.spend(&entry)?;
                 match (&entry.node.kind, target.existing(number, &entry.node.name)?) {
                     (_, None) => {}

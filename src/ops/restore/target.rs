@@ -117,8 +117,8 @@ impl Target {
     }
 
     /// Makes a directory for the owner only, or enters the one that is there, which keeps its attributes until it is
-    /// finished. `Exists` if something else has the name.
-    pub fn create_directory(&self, parent: DirectoryNumber, name: &[u8]) -> Result<DirectoryNumber> {
+    /// finished; true if it was made. `Exists` if something else has the name.
+    pub fn create_directory(&self, parent: DirectoryNumber, name: &[u8]) -> Result<(DirectoryNumber, bool)> {
         let directory = self.entry(parent, name)?;
         let message = || format!("cannot make the directory {}", self.directories.show(parent, name));
         let mode = Mode::from_raw_mode(DIRECTORY_MODE.into());
@@ -139,7 +139,7 @@ impl Target {
         if is_new && !grants(&stat, DIRECTORY_MODE) {
             rustix::fs::fchmod(&opened, mode).wrap(message)?;
         }
-        Ok(self.directories.register(parent, name, FileIdentity::of(&stat), opened))
+        Ok((self.directories.register(parent, name, FileIdentity::of(&stat), opened), is_new))
     }
 
     /// Makes a regular file of `size` bytes that is one hole. `Exists` if anything has the name.

@@ -237,9 +237,9 @@ impl Writer<'_> {
     fn write_empty(&self, plan: &FilePlan) {
         let mut state = plan.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.pieces_left == 0 && !self.is_over() {
-            let opened = self.open(plan, &mut state).and_then(|file| self.finish(plan, &mut state, file));
-            if let Err(error) = opened {
-                self.give_up(plan, &mut state, error);
+            match self.open(plan, &mut state) {
+                Ok(file) => self.finish(plan, &mut state, file),
+                Err(error) => self.give_up(plan, &mut state, error),
             }
         }
     }
@@ -320,7 +320,8 @@ impl Writer<'_> {
         self.monitor.advance(0, part.len() as u64);
         state.pieces_left -= 1;
         if state.pieces_left == 0 {
-            return self.finish(plan, state, file);
+            self.finish(plan, state, file);
+            return Ok(());
         }
         if self.open_files.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
             state.file = Some(file);
@@ -331,8 +332,8 @@ impl Writer<'_> {
     }
 
     /// Sets the metadata of a complete file.
-    fn finish(&self, plan: &FilePlan, state: &mut State, file: TargetFile) -> Result<()> {
-        let xattrs = self.tree.xattrs(&plan.node)?;
+    fn finish(&self, plan: &FilePlan, state: &mut State, file: TargetFile) {
+        let (xattrs, lost) = self.tree.readable_xattrs(&plan.node);
         let identity = file.identity();
         let attributes = Attributes { metadata: &plan.node.metadata, xattrs: &xattrs };
         let problems = file.finish(&attributes, self.apply);
@@ -341,15 +342,15 @@ impl Writer<'_> {
         self.bytes.fetch_add(plan.node.size(), Ordering::Relaxed);
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         outcome.files += 1;
-        outcome.findings += problems.len() as u64;
+        outcome.findings += (problems.len() + lost.len()) as u64;
+        outcome.damaged += lost.len() as u64;
         if let Some(group) = plan.node.metadata.links {
             let name = (plan.directory, plan.node.name.clone(), identity);
             outcome.firsts.push((group, plan.node.kind.clone(), name));
         }
         drop(outcome);
-        for message in problems {
+        for message in lost.into_iter().chain(problems) {
             self.monitor.finding(&Finding { kind: FindingKind::Metadata, path: plan.shown(), message });
         }
-        Ok(())
     }
 }

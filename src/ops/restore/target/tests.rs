@@ -60,8 +60,8 @@ fn a_missing_target_is_made_for_the_owner_only() {
 fn a_tree_is_written_as_it_was_stored() {
     let base = tempfile::tempdir().unwrap();
     let target = Target::open(base.path()).unwrap();
-    let outer = target.create_directory(ROOT, b"outer").unwrap();
-    let inner = target.create_directory(outer, b"in\xffner").unwrap();
+    let outer = target.create_directory(ROOT, b"outer").unwrap().0;
+    let inner = target.create_directory(outer, b"in\xffner").unwrap().0;
     let file = target.create_file(inner, b"file", 3 << 20).unwrap();
     file.write_at(b"end", (3 << 20) - 3).unwrap();
     file.write_at(b"", 3 << 20).unwrap();
@@ -190,7 +190,7 @@ fn existing_directories_are_walked_without_being_changed() {
     assert_eq!(existing(outer, b"link"), Some(Existing::Symlink));
     assert_eq!(existing(outer, b"fifo"), Some(Existing::Special));
     assert_eq!(existing(inner, b"c"), None);
-    let again = target.create_directory(ROOT, b"a").unwrap();
+    let again = target.create_directory(ROOT, b"a").unwrap().0;
     write_file(&target, again, b"new", b"n").unwrap();
     assert_eq!(mode_of(&at("a")), 0o755);
     assert_eq!(target.finish_directory(again, &plain(&own(0o711)), &ALL), NO_PROBLEM);
@@ -272,7 +272,7 @@ fn owner_bits_and_capabilities_survive_the_way_through_the_target() {
     let target = Target::open(base.path()).unwrap();
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
     let xattrs = [(b"security.capability".to_vec(), capability.clone())];
-    let directory = target.create_directory(ROOT, b"directory").unwrap();
+    let directory = target.create_directory(ROOT, b"directory").unwrap().0;
     let metadata = foreign(0o4755);
     let attributes = Attributes { metadata: &metadata, xattrs: &xattrs };
     let file = target.create_file(directory, b"file", 4).unwrap();
@@ -300,8 +300,8 @@ fn without_privilege_a_tree_is_restored_too() {
     let mtime = Timestamp { seconds: 1, nanoseconds: 2 };
     unprivileged(|| {
         let target = Target::open_bounded(&base.path().join("target"), 1).unwrap();
-        let outer = target.create_directory(ROOT, b"outer").unwrap();
-        let inner = target.create_directory(outer, b"inner").unwrap();
+        let outer = target.create_directory(ROOT, b"outer").unwrap().0;
+        let inner = target.create_directory(outer, b"inner").unwrap().0;
         let file = target.create_file(inner, b"file", 1).unwrap();
         file.write_at(b"x", 0).unwrap();
         let metadata = Metadata { mtime, ..own(0o400) };
@@ -349,7 +349,7 @@ fn under_a_tight_umask() {
         fs::create_dir(&parent).unwrap();
         fs::set_permissions(&parent, fs::Permissions::from_mode(0o700)).unwrap();
         let target = Target::open(&parent).unwrap();
-        let directory = target.create_directory(ROOT, b"directory").unwrap();
+        let directory = target.create_directory(ROOT, b"directory").unwrap().0;
         let identity = write_file(&target, directory, b"file", b"12").unwrap();
         let file = target.reopen_file(directory, b"file", identity).unwrap();
         assert_eq!(file.finish(&plain(&own(0o644)), &ALL), NO_PROBLEM);
@@ -368,10 +368,10 @@ fn closed_directories_are_found_again_and_few_stay_open() {
     let target = Target::open_bounded(base.path(), 2).unwrap();
     let mut numbers = Vec::new();
     for first in 0..4 {
-        let outer = target.create_directory(ROOT, format!("{first}").as_bytes()).unwrap();
+        let outer = target.create_directory(ROOT, format!("{first}").as_bytes()).unwrap().0;
         for second in 0..4 {
-            let middle = target.create_directory(outer, format!("{second}").as_bytes()).unwrap();
-            let inner = target.create_directory(middle, b"inner").unwrap();
+            let middle = target.create_directory(outer, format!("{second}").as_bytes()).unwrap().0;
+            let inner = target.create_directory(middle, b"inner").unwrap().0;
             numbers.push((inner, format!("{first}/{second}/inner")));
         }
     }
@@ -397,7 +397,8 @@ fn closed_directories_are_found_again_and_few_stay_open() {
 fn many_threads_write_through_one_target() {
     let base = tempfile::tempdir().unwrap();
     let target = Target::open_bounded(base.path(), 1).unwrap();
-    let shared: Vec<_> = (0..3).map(|name| target.create_directory(ROOT, &[b'a' + name]).unwrap()).collect();
+    let shared: Vec<_> =
+        (0..3).map(|name| target.create_directory(ROOT, &[b'a' + name]).unwrap().0).collect();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (target, shared) = (&target, &shared);
@@ -405,7 +406,7 @@ fn many_threads_write_through_one_target() {
                 for round in 0..60 {
                     let name = format!("{thread}-{round}");
                     let outer = shared[(thread + round) % shared.len()];
-                    let own_directory = target.create_directory(outer, name.as_bytes()).unwrap();
+                    let own_directory = target.create_directory(outer, name.as_bytes()).unwrap().0;
                     write_file(target, own_directory, b"file", name.as_bytes()).unwrap();
                     assert_eq!(target.finish_directory(own_directory, &plain(&own(0o755)), &ALL), NO_PROBLEM);
                 }
@@ -427,7 +428,7 @@ fn a_tree_deeper_than_any_path_is_restored() {
     let name = [b'n'; 200];
     let mut numbers = vec![ROOT];
     for depth in 0..DEPTH {
-        numbers.push(target.create_directory(numbers[depth], &name).unwrap());
+        numbers.push(target.create_directory(numbers[depth], &name).unwrap().0);
     }
     // Twice at the bottom with the top between, so that the whole way down is walked again.
     for (name, number) in [("1", numbers[DEPTH]), ("2", numbers[1]), ("3", numbers[DEPTH])] {

@@ -79,7 +79,7 @@ fn restore_something(target: &Target, parent: DirectoryNumber, round: usize) {
     if let Ok(made) = target.create_special(parent, b"fifo", &NodeKind::Fifo, &attributes, &ALL) {
         target.remove_file(parent, b"fifo", made.identity).ok();
     }
-    if let Ok(below) = target.create_directory(parent, b"below") {
+    if let Ok((below, _)) = target.create_directory(parent, b"below") {
         target.create_file(below, name, 4).ok();
         target.finish_directory(below, &attributes, &ALL);
     }
@@ -91,9 +91,9 @@ fn restore_something(target: &Target, parent: DirectoryNumber, round: usize) {
 fn a_directory_that_is_swapped_for_a_symbolic_link_leads_nowhere() {
     let scene = Scene::new();
     let target = scene.target();
-    let outer = target.create_directory(ROOT, b"outer").unwrap();
-    let inner = target.create_directory(outer, b"inner").unwrap();
-    let other = target.create_directory(ROOT, b"other").unwrap();
+    let outer = target.create_directory(ROOT, b"outer").unwrap().0;
+    let inner = target.create_directory(outer, b"inner").unwrap().0;
+    let other = target.create_directory(ROOT, b"other").unwrap().0;
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -130,7 +130,7 @@ fn a_directory_that_is_swapped_for_a_symbolic_link_leads_nowhere() {
 fn names_that_are_swapped_for_others_change_nothing_else() {
     let scene = Scene::new();
     let target = scene.target();
-    let directory = target.create_directory(ROOT, b"outer").unwrap();
+    let directory = target.create_directory(ROOT, b"outer").unwrap().0;
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -166,8 +166,8 @@ fn names_that_are_swapped_for_others_change_nothing_else() {
 fn a_directory_that_was_replaced_is_not_entered_again() {
     let scene = Scene::new();
     let target = scene.target();
-    let outer = target.create_directory(ROOT, b"outer").unwrap();
-    let inner = target.create_directory(outer, b"inner").unwrap();
+    let outer = target.create_directory(ROOT, b"outer").unwrap().0;
+    let inner = target.create_directory(outer, b"inner").unwrap().0;
     let replace_by: [fn(&Scene, &Path); 3] = [
         |scene, path| symlink(&scene.canary, path).unwrap(),
         |_, path| fs::create_dir(path).unwrap(),
