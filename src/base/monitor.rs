@@ -53,6 +53,11 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Shows the path of a file of this machine, as `show_path` does.
+pub fn show_file(path: &std::path::Path) -> String {
+    show_path(path.as_os_str().as_encoded_bytes())
+}
+
 /// Shows a path of any bytes on one line: what is not printable UTF-8 becomes `\xNN`, a backslash `\\`.
 pub fn show_path(path: &[u8]) -> String {
     let mut shown = String::with_capacity(path.len());

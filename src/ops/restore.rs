@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::monitor::show_file;
 use crate::base::{ChunkId, Error, ErrorKind, Finding, FindingKind, Monitor, Result, Wrap};
 use crate::format::node::{LinkGroup, Node, NodeKind};
 use crate::fsmeta::apply::{ApplyOptions, Attributes};
@@ -95,12 +96,12 @@ pub fn restore(
 
 /// True if a target is not there yet, or an empty directory.
 fn is_fresh(target: &Path) -> Result<bool> {
-    let context = || format!("cannot read the target {}", target.display());
+    let context = || format!("cannot read the target {}", show_file(target));
     match std::fs::read_dir(target) {
         Ok(mut entries) => Ok(entries.next().transpose().wrap(context)?.is_none()),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotADirectory => {
-            let message = format!("the target {} is there already and is no directory", target.display());
+            let message = format!("the target {} is there already and is no directory", show_file(target));
             Err(Error::caused(ErrorKind::Exists, message, cause))
         }
         Err(cause) => Err(Error::system(context(), cause)),

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::base::limits::INDEX_RUN_BYTES_MAX;
+use crate::base::monitor::show_file;
 use crate::base::{ContentName, ErrorKind, Result, Wrap};
 use crate::crypto::Secret;
 use crate::format::index::IndexRun;
@@ -139,7 +140,7 @@ impl Repository {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .wrap(|| format!("cannot create the cache folder {}", folder.display()))?;
+            .wrap(|| format!("cannot create the cache folder {}", show_file(folder)))?;
         Ok(Some(folder.join("index.table")))
     }
 }

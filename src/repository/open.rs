@@ -28,9 +28,20 @@ pub(super) fn newest_config(storage: &dyn Storage) -> Result<Option<u32>> {
     });
     match listed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // Any folder may hold a file of that name. A repository has key slots as well.
+        Err(error) if error.kind() == ErrorKind::Damaged && !has_slots(storage) => Ok(None),
         Err(error) => Err(error),
         Ok(()) => Ok(newest),
     }
+}
+
+fn has_slots(storage: &dyn Storage) -> bool {
+    let mut found = false;
+    let listed = storage.list(names::KEYS, None, &mut |listed| {
+        found |= names::parse_slot(listed.name.as_str()).is_some();
+        Ok(())
+    });
+    listed.is_ok() && found
 }
 
 impl Repository {

@@ -500,3 +500,79 @@ fn segments_of_one_pack_are_read_together() {
         }
     }
 }
+
+#[test]
+fn a_folder_with_a_file_called_config_is_no_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config"), "Host *").unwrap();
+    let storage = Arc::new(crate::storage::local::Local::open(folder.path()).unwrap());
+    let error = Repository::open(storage, &key(1), None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoRepository);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_stops_nobody() {
+    let (memory, repository) = new_repository();
+    let (_, id) = commit_chunk(&repository, 1);
+    let folder = tempfile::tempdir().unwrap();
+    // A file where the folder of the repository should be, and a folder where the table should be.
+    std::fs::write(folder.path().join(repository.id().hex()), "in the way").unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(other.path().join(repository.id().hex()).join("index.table/x")).unwrap();
+    for cache in [folder.path(), other.path()] {
+        let storage = Arc::new(memory.clone());
+        let opened = Repository::open(storage, &key(1), Some(cache.to_owned())).unwrap();
+        assert_eq!(opened.reader().unwrap().chunk(ChunkKind::Data, &id).unwrap(), content(1));
+    }
+}
+
+/// Fails the second creation of a session's record.
+#[derive(Debug)]
+struct SecondStartFails(Memory, std::sync::atomic::AtomicUsize);
+
+impl Storage for SecondStartFails {
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        let is_start = name.as_str().ends_with("/start");
+        if is_start && self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+            return Err(crate::base::Error::new(ErrorKind::OutOfSpace, "full"));
+        }
+        self.0.put_if_absent(name, body)
+    }
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.0.get(name, size_bytes_max)
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.0.get_range(name, offset, length)
+    }
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        self.0.list(folder, start_after, visit)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.0.delete(name)
+    }
+    fn barrier(&self) -> Result<()> {
+        self.0.barrier()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    fn location(&self) -> String {
+        self.0.location()
+    }
+}
+
+#[test]
+fn a_session_whose_start_fails_halfway_is_ended() {
+    let memory = Memory::new();
+    let storage = Arc::new(SecondStartFails(memory.clone(), Default::default()));
+    let repository = Repository::init(storage, options()).unwrap();
+    let error = repository.start_session(&Host::current(), SessionOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace);
+    assert_eq!(names_in(&memory, names::SESSIONS).len(), 1);
+    assert_eq!(names_in(&memory, names::SNAPSHOTS).len(), 1);
+}

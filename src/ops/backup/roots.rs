@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use rayon::Scope;
 
+use crate::base::monitor::show_file;
 use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
 use crate::format::node::{Metadata, Node, NodeKind};
 use crate::fsmeta::capture::{StatKind, metadata};
@@ -42,7 +43,7 @@ pub(super) fn check_any_exists(paths: &[PathBuf]) -> Result<()> {
         match std::fs::symlink_metadata(path) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 missing
-                    .get_or_insert_with(|| Error::system(format!("there is no {}", path.display()), cause));
+                    .get_or_insert_with(|| Error::system(format!("there is no {}", show_file(path)), cause));
             }
             _ => return Ok(()),
         }

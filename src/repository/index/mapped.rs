@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
+use crate::base::monitor::show_file;
 use crate::base::{Result, Wrap};
 
 /// Bytes that are read like a slice.
@@ -18,7 +19,7 @@ pub enum Bytes {
 impl Bytes {
     /// Maps a file of ours that is written once under another name and never changed after its rename.
     pub fn map(path: &Path) -> Result<Self> {
-        let context = || format!("cannot read the local index {}", path.display());
+        let context = || format!("cannot read the local index {}", show_file(path));
         let file = File::open(path).wrap(context)?;
         if file.metadata().wrap(context)?.len() == 0 {
             return Ok(Self::Owned(Vec::new()));

@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 use std::io::Write;
 use std::path::Path;
 
+use crate::base::monitor::show_file;
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, SessionId, Wrap};
 use crate::crypto::{ChunkKind, Secret};
 use crate::format::fields::FieldReader;
@@ -441,7 +442,7 @@ impl Output {
         let unique = crate::base::id::to_hex(&crate::crypto::random::array::<8>()?);
         let temporary = path.with_extension(format!("{unique}.tmp"));
         let file = std::fs::File::create_new(&temporary)
-            .wrap(|| format!("cannot create the local index {}", temporary.display()))?;
+            .wrap(|| format!("cannot create the local index {}", show_file(&temporary)))?;
         let writer = std::io::BufWriter::with_capacity(1 << 18, file);
         Ok(Self { hasher, sink: Sink::File { writer, temporary, path: path.to_owned() } })
     }
@@ -459,7 +460,7 @@ impl Output {
             }
             Sink::File { writer, temporary, .. } => writer
                 .write_all(bytes)
-                .wrap(|| format!("cannot write the local index {}", temporary.display())),
+                .wrap(|| format!("cannot write the local index {}", show_file(temporary))),
         }
     }
 
@@ -482,7 +483,7 @@ impl Output {
         match &mut self.sink {
             Sink::Memory(buffer) => Ok(Bytes::Owned(std::mem::take(buffer))),
             Sink::File { writer, temporary, path } => {
-                let context = || format!("cannot write the local index {}", temporary.display());
+                let context = || format!("cannot write the local index {}", show_file(temporary));
                 writer.flush().wrap(context)?;
                 std::fs::rename(&temporary, &path).wrap(context)?;
                 Bytes::map(path)

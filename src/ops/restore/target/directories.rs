@@ -193,7 +193,8 @@ impl Directories {
             bytes += known.name.len() + 1;
             at = known.parent;
         }
-        let mut shown = if at == 0 { self.path.display().to_string() } else { "…".to_owned() };
+        let mut shown =
+            if at == 0 { show_path(self.path.as_os_str().as_encoded_bytes()) } else { "…".to_owned() };
         for name in names.into_iter().rev().filter(|name| !name.is_empty()) {
             shown.push('/');
             shown.push_str(&show_path(name));
