@@ -10,7 +10,7 @@
 use crate::base::limits::{CHUNK_BYTES_MAX, INDEX_RUN_BYTES_MAX, PACK_BYTES_MAX};
 use crate::base::{ChunkId, ContentName, SessionId};
 use crate::format::fields::{FieldReader, u32_at};
-use crate::format::pack::{Codec, check_segment};
+use crate::format::pack::{Codec, SegmentRow, check_segment};
 use crate::format::sealing::{HEADER_BYTES, ObjectKind};
 use crate::format::{DecodeError, Decoded, require};
 
@@ -22,19 +22,6 @@ const PACK_ROW_BYTES: usize = 100;
 const SEGMENT_ROW_BYTES: usize = 12;
 /// Bytes of an entry over all columns.
 const ENTRY_BYTES: usize = 48;
-
-/// A segment as an index run describes it; its offset is that of the one before plus its stored bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IndexedSegment {
-    /// First stored byte.
-    pub offset: u32,
-    /// Stored bytes, the tag included.
-    pub stored_bytes: u32,
-    /// Bytes of plaintext.
-    pub raw_bytes: u32,
-    /// How it is stored.
-    pub codec: Codec,
-}
 
 /// A pack as an index run describes it: all that its header says, so that any segment can be opened alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +38,8 @@ pub struct IndexedPack {
     pub generation: u32,
     /// Data or tree.
     pub kind: ObjectKind,
-    /// Its segments in stored order.
-    pub segments: Vec<IndexedSegment>,
+    /// Its segments in stored order; an offset is not stored here, it is that of the segment before plus its stored bytes.
+    pub segments: Vec<SegmentRow>,
 }
 
 /// Where a chunk lies.
@@ -168,7 +155,7 @@ fn decode_packs(fields: &mut FieldReader<'_>, packs: usize, segments: usize) -> 
             let Some(place) = place else {
                 return Err(DecodeError::new("INDEX-5", "a segment beyond its pack"));
             };
-            pack.segments.push(IndexedSegment { offset: place, stored_bytes, raw_bytes, codec });
+            pack.segments.push(SegmentRow { offset: place, stored_bytes, raw_bytes, codec });
             offset = end;
         }
     }
@@ -218,12 +205,8 @@ mod tests {
     use crate::format::padding::padded;
 
     fn run() -> IndexRun {
-        let segment = |offset, stored_bytes, raw_bytes, codec| IndexedSegment {
-            offset,
-            stored_bytes,
-            raw_bytes,
-            codec,
-        };
+        let segment =
+            |offset, stored_bytes, raw_bytes, codec| SegmentRow { offset, stored_bytes, raw_bytes, codec };
         let pack = |name: u8, kind, segments| IndexedPack {
             name: ContentName([name; 32]),
             size_bytes: 500,

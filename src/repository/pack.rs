@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::base::{Error, Result, Wrap};
 use crate::compress;
 use crate::crypto::{ChunkKind, Keys, Opener, Sealer, content_name, random};
-use crate::format::index::{Entry, IndexedPack, IndexedSegment};
+use crate::format::index::{Entry, IndexedPack};
 use crate::format::names;
 use crate::format::pack::{ChunkRow, Codec, Directory, SegmentRow};
 use crate::format::padding::padded;
@@ -92,12 +92,6 @@ impl Repository {
         body.extend([Bytes::from(sealed_directory), Bytes::from(trailer), Bytes::from_static(&MAGIC)]);
         let name = content_name(body.iter().map(AsRef::as_ref));
         create_unique(&*self.storage, &object_name(&names::pack(&name))?, &body)?;
-        let segments = directory.segments.iter().map(|row| IndexedSegment {
-            offset: row.offset,
-            stored_bytes: row.stored_bytes,
-            raw_bytes: row.raw_bytes,
-            codec: row.codec,
-        });
         let pack = IndexedPack {
             name,
             size_bytes,
@@ -105,7 +99,7 @@ impl Repository {
             salt,
             generation: self.config.generation,
             kind: kind.pack_kind(),
-            segments: segments.collect(),
+            segments: directory.segments.clone(),
         };
         Ok(PublishedPack { pack, entries: entries(&directory) })
     }

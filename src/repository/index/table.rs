@@ -16,7 +16,7 @@ use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, SessionId, Wra
 use crate::crypto::{ChunkKind, Secret};
 use crate::format::fields::FieldReader;
 use crate::format::index::{IndexRun, IndexedPack};
-use crate::format::pack::Codec;
+use crate::format::pack::{Codec, SegmentRow};
 use crate::format::sealing::ObjectKind;
 use crate::repository::index::mapped::Bytes;
 
@@ -57,19 +57,6 @@ pub struct PackRow {
     pub kind: ChunkKind,
     first_segment: u32,
     segments: u32,
-}
-
-/// A segment's row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentRow {
-    /// First stored byte.
-    pub offset: u32,
-    /// Stored bytes, the tag included.
-    pub stored_bytes: u32,
-    /// Bytes of plaintext.
-    pub raw_bytes: u32,
-    /// How it is stored.
-    pub codec: Codec,
 }
 
 /// The table.
@@ -277,16 +264,7 @@ impl Table {
 
     fn indexed_pack(&self, number: u32) -> Option<IndexedPack> {
         let row = self.pack(number)?;
-        let segments = (0..row.segments)
-            .map(|segment| {
-                self.segment(&row, segment).map(|segment| crate::format::index::IndexedSegment {
-                    offset: segment.offset,
-                    stored_bytes: segment.stored_bytes,
-                    raw_bytes: segment.raw_bytes,
-                    codec: segment.codec,
-                })
-            })
-            .collect::<Option<_>>()?;
+        let segments = (0..row.segments).map(|segment| self.segment(&row, segment)).collect::<Option<_>>()?;
         Some(IndexedPack {
             name: row.name,
             size_bytes: row.size_bytes,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastcdc::v2020::{Normalization, select_masks};
 use packstone::base::{ChunkId, ContentName, SessionId, limits};
 use packstone::format::config::{Bundling, Chunking, Parameters};
-use packstone::format::index::{Entry, IndexRun, IndexedPack, IndexedSegment};
+use packstone::format::index::{Entry, IndexRun, IndexedPack};
 use packstone::format::pack::{ChunkRow, Codec, Directory, SegmentRow, TAIL_BYTES, TRAILER_BYTES};
 use packstone::format::sealing::{HEAD_BYTES, HEADER_BYTES, Header, MAGIC, ObjectKind, TAG_BYTES};
 
@@ -114,7 +114,7 @@ fn directories() -> Vec<(&'static str, Written)> {
 }
 
 fn index_run() -> IndexRun {
-    let segment = IndexedSegment { offset: 96, stored_bytes: 20, raw_bytes: 900, codec: Codec::Zstd };
+    let segment = SegmentRow { offset: 96, stored_bytes: 20, raw_bytes: 900, codec: Codec::Zstd };
     IndexRun {
         superseded: vec![PACK],
         packs: vec![IndexedPack {

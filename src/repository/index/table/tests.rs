@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::format::index::{Entry as RunEntry, IndexedSegment};
+use crate::format::index::Entry as RunEntry;
 
 fn name(number: u32) -> ContentName {
     ContentName(*blake3::hash(&number.to_le_bytes()).as_bytes())
@@ -23,12 +23,7 @@ fn run(first: u32) -> (ContentName, IndexRun) {
             salt: [u8::try_from(part).expect("small"); 32],
             generation: 1,
             kind: if part == 0 { ObjectKind::DataPack } else { ObjectKind::TreePack },
-            segments: vec![IndexedSegment {
-                offset: 96,
-                stored_bytes: 116,
-                raw_bytes: 100,
-                codec: Codec::Raw,
-            }],
+            segments: vec![SegmentRow { offset: 96, stored_bytes: 116, raw_bytes: 100, codec: Codec::Raw }],
         })
         .collect();
     packs.sort_by_key(|pack| pack.name);
