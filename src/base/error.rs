@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Denied,
     /// No room left where bytes should be written.
     OutOfSpace,
+    /// The process or the machine has as many open files as it may.
+    OutOfDescriptors,
     /// The user or the system asked to stop.
     Interrupted,
 }
@@ -55,7 +57,8 @@ impl ErrorKind {
             | Self::NotFound
             | Self::Exists
             | Self::Denied
-            | Self::OutOfSpace => 1,
+            | Self::OutOfSpace
+            | Self::OutOfDescriptors => 1,
         }
     }
 }
@@ -122,6 +125,11 @@ impl Error {
 
 fn kind_of_system_error(cause: &std::io::Error) -> ErrorKind {
     use std::io::ErrorKind as Io;
+    let descriptors =
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    if cause.raw_os_error().is_some_and(|number| descriptors.contains(&number)) {
+        return ErrorKind::OutOfDescriptors;
+    }
     match cause.kind() {
         Io::NotFound => ErrorKind::NotFound,
         Io::AlreadyExists => ErrorKind::Exists,
@@ -189,5 +197,9 @@ mod tests {
         assert_eq!(chain.len(), 3);
         assert_eq!(chain.first().map(String::as_str), Some("cannot finish the session"));
         assert!(chain.last().is_some_and(|cause| cause.contains("No space left")), "{chain:?}");
+        for number in [23, 24] {
+            let error = Error::system("cannot open", std::io::Error::from_raw_os_error(number));
+            assert_eq!(error.kind(), ErrorKind::OutOfDescriptors);
+        }
     }
 }

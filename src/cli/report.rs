@@ -85,6 +85,10 @@ fn lines(error: &Error, hint: Option<&str>) -> Vec<String> {
             let version = env!("CARGO_PKG_VERSION");
             Some(format!("this is packstone {version}; the repository needs a newer or another program"))
         }
+        ErrorKind::OutOfDescriptors => Some(
+            "a backup holds one open file for each level of directories; \"ulimit -Hn\" shows the limit"
+                .into(),
+        ),
         _ => None,
     };
     let hint = hint.map(str::to_owned).or(general);

@@ -145,6 +145,12 @@ impl<'s> Run<'s> {
     /// Counts and tells that something could not be read, or is gone.
     pub(super) fn unreadable(&self, source: &SourceCounts, path: Vec<u8>, error: &Error) {
         let kind = match error.kind() {
+            // That is no fault of the object, and the next ones would fare no better.
+            ErrorKind::OutOfDescriptors => {
+                let shown = crate::base::monitor::show_path(&path);
+                let cause = Error::new(error.kind(), error.chain().join(": "));
+                return self.fail(cause.while_doing(format!("cannot read {shown}")));
+            }
             ErrorKind::NotFound => FindingKind::Vanished,
             _ => FindingKind::Unreadable,
         };
