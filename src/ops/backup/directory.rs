@@ -170,10 +170,7 @@ fn advance<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task
             }
         }
         let count = files.len() + directories.len();
-        task.slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .resize_with(count.max(RANGE_ENTRIES), Slot::default);
+        task.slots.lock().unwrap_or_else(PoisonError::into_inner).resize_with(count, Slot::default);
         task.progress.lock().unwrap_or_else(PoisonError::into_inner).files = Some(files);
         if !directories.is_empty() {
             // All are counted before the first can finish.
