@@ -59,7 +59,7 @@ fn folders() -> Vec<PathBuf> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("the compiler");
     let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout).expect("UTF-8").trim());
     folders.extend([sysroot.join("lib/rustlib"), sysroot.join("share/doc")]);
-    let of_system = ["/usr/share", "/usr/share/doc", "/usr/include", "/usr/lib", "/usr/bin", "/var/lib/dpkg"];
+    let of_system = ["/usr/share", "/usr/share/doc", "/usr/include", "/usr/lib", "/usr/bin"];
     folders.extend(of_system.map(PathBuf::from));
     folders.retain(|folder| folder.is_dir());
     folders
