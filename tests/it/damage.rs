@@ -11,11 +11,11 @@ use packstone::ops::backup::{BackupOptions, backup_paths};
 use packstone::ops::dump::dump_file;
 use packstone::ops::list::list;
 use packstone::ops::restore::{RestoreOptions, restore};
-use packstone::repository::{InitOptions, NewSlot, Repository};
+use packstone::repository::Repository;
 use packstone::storage::memory::Memory;
 use packstone::storage::{ObjectName, Storage};
 
-use crate::engine::key;
+use crate::engine::{init, key};
 use crate::support::scratch::Scratch;
 
 type Content = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -40,13 +40,7 @@ impl Sample {
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         std::fs::write(source.join("below/noise"), noise).unwrap();
         let memory = Memory::new();
-        let options = InitOptions {
-            parameters: Parameters::tiny(),
-            slots: vec![NewSlot { credential: key(), label: String::new() }],
-            password_cost: packstone::format::slot::PasswordCost::RECOMMENDED,
-            cache_folder: None,
-        };
-        let repository = Repository::init(Arc::new(memory.clone()), options).unwrap();
+        let repository = init(Arc::new(memory.clone()), Parameters::tiny(), None);
         let options = BackupOptions { workers: 1, ..BackupOptions::new(Host::current()) };
         backup_paths(&repository, &[source], scratch.path(), &options, &Silent).unwrap();
         drop(repository);

@@ -12,7 +12,7 @@ use packstone::repository::{InitOptions, NewSlot, Repository, SessionOptions};
 use packstone::storage::memory::Memory;
 use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
 
-use crate::engine::key;
+use crate::engine::{init, key};
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::scratch::Scratch;
@@ -122,13 +122,7 @@ fn no_fault_at_any_call_of_a_backup_loses_anything() {
     generate(3, &scratch.join("first"), Size::Small);
     generate(4, &scratch.join("second"), Size::Small);
     let memory = Memory::new();
-    let options = InitOptions {
-        parameters: Parameters::tiny(),
-        slots: vec![NewSlot { credential: key(), label: String::new() }],
-        password_cost: packstone::format::slot::PasswordCost::RECOMMENDED,
-        cache_folder: None,
-    };
-    let repository = Repository::init(Arc::new(memory.clone()), options).unwrap();
+    let repository = init(Arc::new(memory.clone()), Parameters::tiny(), None);
     back_up(&repository, &scratch, "first").unwrap();
     let mut tried = 0;
     for fault in [Fault::Before, Fault::After, Fault::Forever] {
