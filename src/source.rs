@@ -5,12 +5,14 @@
 //! no source file is ever mapped; everything may be used from many threads.
 
 pub mod directory;
+pub mod exclude;
 pub mod file;
 pub mod listing;
 pub mod plan;
 pub mod stream;
 
 pub use directory::Directory;
+pub use exclude::{Excludes, GivenPattern, Marker, Reason};
 pub use file::File;
 pub use listing::{Listed, Listing, Names};
 pub use plan::{Planned, PlannedDirectory, plan, stream_path};
