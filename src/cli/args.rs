@@ -94,7 +94,7 @@ pub enum Command {
     #[command(hide = true)]
     Init(repo::init::Arguments),
     /// Back up files, directories, or a stream
-    Backup(backup::Arguments),
+    Backup(Box<backup::Arguments>),
     /// List the snapshots
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds

@@ -5,12 +5,15 @@
 
 mod big;
 mod directory;
+mod dry_run;
 mod file;
+mod filter;
 mod roots;
 mod run;
 mod scan;
 mod stream;
 
+pub use dry_run::{DryRun, dry_run};
 pub use scan::scan;
 pub use stream::{StreamEnd, StreamInput};
 
@@ -20,6 +23,7 @@ use crate::base::host::Host;
 use crate::base::{Error, ErrorKind, Monitor, Result, SessionId, Timestamp};
 use crate::format::snapshot::{Snapshot, SourceStatus, Statistic, Statistics};
 use crate::repository::{Repository, Session, SessionOptions, SnapshotList};
+use crate::source::Excludes;
 
 /// How a backup is made, and what its snapshot says.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub struct BackupOptions {
     pub workers: usize,
     /// Directories that are left out, by device and inode number: the repository itself and this program's cache.
     pub left_out: Vec<(u64, u64)>,
+    /// What is left out of sources besides.
+    pub excludes: Excludes,
 }
 
 impl BackupOptions {
@@ -51,6 +57,7 @@ impl BackupOptions {
             description: None,
             workers: 0,
             left_out: Vec::new(),
+            excludes: Excludes::default(),
         }
     }
 }
@@ -62,6 +69,8 @@ pub struct BackupSummary {
     pub id: SessionId,
     /// What it says.
     pub snapshot: Snapshot,
+    /// Entries that the rules left out; what is below them is not counted.
+    pub excluded: u64,
 }
 
 /// Backs up paths.
@@ -76,13 +85,19 @@ pub fn backup_paths(
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
     let (plan, absolute) = crate::source::plan(paths, current_directory)?;
-    roots::check_any_exists(&absolute)?;
+    check_sources(&absolute)?;
     let began = Timestamp::now();
     let session = repository.start_session(&options.host, options.session.clone())?;
     let taken = run::take_paths(&session, &plan, &absolute, options, monitor)?;
     let mut paths: Vec<Vec<u8>> = absolute.into_iter().map(path_bytes).collect();
     paths.sort();
     finish(session, began, paths, taken, options)
+}
+
+/// Fails with kind `NotFound` or `Denied` if not one of some absolute paths can be found, as backing them up would,
+/// before anything is written.
+pub fn check_sources(paths: &[PathBuf]) -> Result<()> {
+    roots::check_any_exists(paths)
 }
 
 /// Backs up a stream as one file.
@@ -108,6 +123,7 @@ struct Taken {
     bytes_read: u64,
     findings: u64,
     sources: Vec<SourceStatus>,
+    excluded: u64,
     since: crate::base::clock::Stopwatch,
 }
 
@@ -130,7 +146,7 @@ fn finish(
         tags,
         description: options.description.clone(),
         paths,
-        excludes: Vec::new(),
+        excludes: options.excludes.patterns.given().map(|pattern| shown_text(&pattern.text)).collect(),
         program: options.session.program.clone(),
         parent: None,
         generation: 1,
@@ -155,7 +171,7 @@ fn finish(
         let milliseconds = since.elapsed().as_millis();
         Snapshot { duration_milliseconds: u64::try_from(milliseconds).unwrap_or(u64::MAX), ..snapshot }
     })?;
-    Ok(BackupSummary { id, snapshot })
+    Ok(BackupSummary { id, snapshot, excluded: taken.excluded })
 }
 
 fn newest_like<'l>(
@@ -163,6 +179,11 @@ fn newest_like<'l>(
     like: &Snapshot,
 ) -> Option<&'l crate::repository::SnapshotEntry> {
     snapshots.group_of(like).pop()
+}
+
+/// Text as it is; if it is none, as it can be shown.
+fn shown_text(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| crate::base::monitor::show_path(bytes), str::to_owned)
 }
 
 fn path_bytes(path: PathBuf) -> Vec<u8> {

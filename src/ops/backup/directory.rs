@@ -86,7 +86,8 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
     let read = opened.and_then(|directory| {
         let stat = directory.stat()?;
         let xattrs = directory.xattrs()?;
-        let names = directory.names()?;
+        let here = || path.join(None);
+        let names = run.filter.names(&directory, stat.device, &source.path, here, run.monitor)?;
         Ok((directory, stat, xattrs, names))
     });
     let (directory, stat, xattrs, names) = match read {
@@ -150,7 +151,9 @@ fn advance<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task
             return;
         }
         let Some(range) = task.next_range() else { return finish(run, scope, task) };
-        let listing = task.directory.entries(&task.names, range);
+        let mut listing = task.directory.entries(&task.names, range);
+        let path_of = |name: &[u8]| task.path.join(Some(name));
+        run.filter.entries(&task.directory, &task.source.path, path_of, &mut listing.entries, run.monitor);
         for (name, kind, message) in listing.problems {
             run.finding(&task.source, task.path.join(Some(&name)), kind, message);
         }

@@ -16,6 +16,7 @@ use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
 use crate::fsmeta::owners::Owners;
 use crate::ops::backup::big::BigFiles;
+use crate::ops::backup::filter::Filter;
 use crate::ops::backup::roots::{self, Root};
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::repository::ChunkKind;
@@ -30,6 +31,7 @@ pub(super) struct Run<'s> {
     pub(super) owners: Owners,
     pub(super) monitor: &'s dyn Monitor,
     pub(super) left_out: &'s [(u64, u64)],
+    pub(super) filter: Filter<'s>,
     pub(super) big_files: BigFiles<'s>,
     pub(super) roots: Mutex<HashMap<PathBuf, Root>>,
     filesystems: Mutex<HashMap<u64, u64>>,
@@ -99,6 +101,7 @@ impl<'s> Run<'s> {
     pub(super) fn new(
         session: &'s Session<'s>,
         options: &'s BackupOptions,
+        paths: &[PathBuf],
         workers: usize,
         monitor: &'s dyn Monitor,
     ) -> Result<Self> {
@@ -108,6 +111,7 @@ impl<'s> Run<'s> {
             owners: Owners::new(),
             monitor,
             left_out: &options.left_out,
+            filter: Filter::new(&options.excludes, paths),
             big_files: BigFiles::new(workers),
             roots: Mutex::default(),
             filesystems: Mutex::default(),
@@ -233,7 +237,7 @@ pub(super) fn take_paths(
 ) -> Result<Taken> {
     let since = Stopwatch::start();
     let workers = worker_count(options.workers);
-    let run = Run::new(session, options, workers, monitor)?;
+    let run = Run::new(session, options, paths, workers, monitor)?;
     run.count_file_systems(paths);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
@@ -259,6 +263,7 @@ pub(super) fn take_paths(
         bytes_read: run.bytes_read(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
         sources: statuses,
+        excluded: run.filter.excluded(),
         since,
     })
 }

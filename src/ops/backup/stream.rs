@@ -102,7 +102,16 @@ pub(super) fn take_stream(
         kept: Vec::new(),
     };
     let nodes = components.len() as u64;
-    Ok(Taken { tree, nodes, bytes: size, bytes_read: size, findings: 0, sources: vec![source], since })
+    Ok(Taken {
+        tree,
+        nodes,
+        bytes: size,
+        bytes_read: size,
+        findings: 0,
+        sources: vec![source],
+        excluded: 0,
+        since,
+    })
 }
 
 /// Stores all bytes of a reader: batch after batch, the chunks of a batch by all threads.
