@@ -26,12 +26,12 @@ pub use reader::{Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
 pub use snapshots::{SnapshotEntry, SnapshotList};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{RepositoryId, Result};
 use crate::chunker::Cutter;
-use crate::crypto::{Keys, seal};
+use crate::crypto::{Keys, Secret, seal};
 use crate::format::config::{Config, Parameters};
 use crate::format::sealing::ObjectKind;
 use crate::storage::Storage;
@@ -69,6 +69,17 @@ impl Repository {
     /// The number by which a name at a level of tree pages decides where pages and bundles end.
     pub fn name_number(&self, level: u8, name: &[u8]) -> u64 {
         self.keys.name_number(level, name)
+    }
+
+    /// The folder for what this machine keeps of this repository, if it may keep anything.
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache_folder.as_deref()
+    }
+
+    /// A key for codes of what this machine keeps of this repository for a purpose.
+    pub fn local_key(&self, purpose: &str) -> Result<Secret> {
+        let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
+        Ok(Secret::new(*blake3::keyed_hash(key.expose(), purpose.as_bytes()).as_bytes()))
     }
 
     fn context<'a>(&self, kind: ObjectKind, generation: u32, name: Option<&'a str>) -> seal::Context<'a> {
