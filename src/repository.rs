@@ -11,6 +11,7 @@
 mod checkpoint;
 mod collections;
 mod index;
+mod info;
 mod init;
 mod object;
 mod open;
@@ -18,12 +19,15 @@ mod pack;
 mod reader;
 mod segment;
 mod session;
+mod slots;
 mod snapshots;
 
 pub use crate::crypto::ChunkKind;
-pub use init::{InitOptions, NewSlot};
+pub use info::{ObjectCount, RepositoryInfo};
+pub use init::InitOptions;
 pub use reader::{Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
+pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{SnapshotEntry, SnapshotList};
 
 use std::path::{Path, PathBuf};
@@ -42,6 +46,8 @@ pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
     keys: Keys,
+    /// The key slot that gave the keys.
+    own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,
 }
 
