@@ -52,6 +52,9 @@ pub struct BackupOptions {
     pub ignore_ctime: bool,
     /// Compare without inode numbers.
     pub ignore_inode: bool,
+    /// Seconds that must lie between a change and its reading for a file to be taken for unchanged later; `None`: as its
+    /// file system calls for.
+    pub margin_seconds: Option<u32>,
     /// Make no snapshot if all sources are as in the one that they are compared with.
     pub skip_if_unchanged: bool,
 }
@@ -70,6 +73,7 @@ impl BackupOptions {
             comparison: Comparison::Newest,
             ignore_ctime: false,
             ignore_inode: false,
+            margin_seconds: None,
             skip_if_unchanged: false,
         }
     }

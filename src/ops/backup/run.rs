@@ -41,6 +41,7 @@ pub(super) struct Run<'s> {
     pub(super) counts: Counts,
     pub(super) earlier: &'s Earlier<'s>,
     margins: Mutex<HashMap<u64, u32>>,
+    fixed_margin_seconds: Option<u32>,
 }
 
 /// What one source gave.
@@ -112,6 +113,7 @@ impl<'s> Run<'s> {
             session,
             earlier,
             margins: Mutex::default(),
+            fixed_margin_seconds: options.margin_seconds,
             counts: Counts::default(),
             cutter: session.repository().cutter()?,
             owners: Owners::new(),
@@ -178,7 +180,9 @@ impl<'s> Run<'s> {
     /// Seconds that must lie between a change and its reading, on this device.
     pub(super) fn margin_seconds(&self, device: u64, directory: &Directory) -> u32 {
         let mut margins = self.margins.lock().unwrap_or_else(PoisonError::into_inner);
-        *margins.entry(device).or_insert_with(|| directory.margin_seconds())
+        *margins
+            .entry(device)
+            .or_insert_with(|| self.fixed_margin_seconds.unwrap_or_else(|| directory.margin_seconds()))
     }
 
     /// The longest of them that was met.
