@@ -4,25 +4,33 @@
 //! run; no snapshot is made of a stream that did not end well. A session that fails ends itself.
 
 mod big;
+mod changes;
+mod counts;
 mod directory;
 mod dry_run;
 mod file;
 mod filter;
+mod print;
 mod roots;
 mod run;
 mod scan;
 mod stream;
 
+pub use changes::Comparison;
 pub use dry_run::{DryRun, dry_run};
 pub use scan::scan;
 pub use stream::{StreamEnd, StreamInput};
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::base::clock::Stopwatch;
 use crate::base::host::Host;
 use crate::base::{Error, ErrorKind, Monitor, Result, SessionId, Timestamp};
+use crate::format::node::Node;
 use crate::format::snapshot::{Snapshot, SourceStatus, Statistic, Statistics};
-use crate::repository::{Repository, Session, SessionOptions, SnapshotList};
+use crate::ops::backup::changes::Earlier;
+use crate::repository::{Repository, Session, SessionOptions};
 use crate::source::Excludes;
 
 /// How a backup is made, and what its snapshot says.
@@ -44,6 +52,17 @@ pub struct BackupOptions {
     pub left_out: Vec<(u64, u64)>,
     /// What is left out of sources besides.
     pub excludes: Excludes,
+    /// Which earlier snapshot the files are compared with.
+    pub comparison: Comparison,
+    /// Compare without the time of the last change of metadata.
+    pub ignore_ctime: bool,
+    /// Compare without inode numbers.
+    pub ignore_inode: bool,
+    /// Seconds that must lie between a change and its reading for a file to be taken for unchanged later; `None`: as its
+    /// file system calls for.
+    pub margin_seconds: Option<u32>,
+    /// Make no snapshot if all sources are as in the one that they are compared with.
+    pub skip_if_unchanged: bool,
 }
 
 impl BackupOptions {
@@ -58,6 +77,11 @@ impl BackupOptions {
             workers: 0,
             left_out: Vec::new(),
             excludes: Excludes::default(),
+            comparison: Comparison::Newest,
+            ignore_ctime: false,
+            ignore_inode: false,
+            margin_seconds: None,
+            skip_if_unchanged: false,
         }
     }
 }
@@ -65,12 +89,14 @@ impl BackupOptions {
 /// What a backup did.
 #[derive(Debug)]
 pub struct BackupSummary {
-    /// The new snapshot's id.
+    /// The new snapshot's id; if none was made, that of the earlier one, which has the same sources.
     pub id: SessionId,
-    /// What it says.
+    /// What the new snapshot says, or would say.
     pub snapshot: Snapshot,
     /// Entries that the rules left out; what is below them is not counted.
     pub excluded: u64,
+    /// No snapshot was made, because nothing had changed.
+    pub is_skipped: bool,
 }
 
 /// Backs up paths.
@@ -88,10 +114,24 @@ pub fn backup_paths(
     check_sources(&absolute)?;
     let began = Timestamp::now();
     let session = repository.start_session(&options.host, options.session.clone())?;
-    let taken = run::take_paths(&session, &plan, &absolute, options, monitor)?;
-    let mut paths: Vec<Vec<u8>> = absolute.into_iter().map(path_bytes).collect();
+    let mut paths: Vec<Vec<u8>> = absolute.iter().cloned().map(path_bytes).collect();
     paths.sort();
-    finish(session, began, paths, taken, options)
+    let earlier = Earlier::new(&session, &paths, options, monitor)?;
+    let taken = run::take_paths(&session, &plan, &absolute, options, monitor, &earlier)?;
+    let is_same = options.skip_if_unchanged && roots::are_unchanged(&earlier, &taken.roots)?;
+    let same_as = if is_same { earlier.snapshot() } else { None };
+    let last_run = earlier.into_last_run();
+    let snapshot = describe(&session, began, paths, &taken, options)?;
+    if let Some(id) = same_as {
+        session.close()?;
+        return Ok(BackupSummary { id, snapshot, excluded: taken.excluded, is_skipped: true });
+    }
+    let summary = finish(session, snapshot, &taken)?;
+    if let Some(error) = last_run.and_then(|last_run| last_run.commit(summary.id)) {
+        let why = error.chain().join(": ");
+        monitor.note(&format!("nothing is kept for the next run, which will look at all files again: {why}"));
+    }
+    Ok(summary)
 }
 
 /// Fails with kind `NotFound` or `Denied` if not one of some absolute paths can be found, as backing them up would,
@@ -112,32 +152,37 @@ pub fn backup_stream(
     let session = repository.start_session(&options.host, options.session.clone())?;
     let path = components.iter().fold(Vec::new(), |path, name| [path.as_slice(), b"/", name].concat());
     let taken = stream::take_stream(&session, &components, input, options, monitor)?;
-    finish(session, began, vec![path], taken, options)
+    let snapshot = describe(&session, began, vec![path], &taken, options)?;
+    finish(session, snapshot, &taken)
 }
 
 /// What was read and stored of all sources.
 struct Taken {
     tree: crate::base::ChunkId,
+    /// The root of each source, by its path; none where it could not be read.
+    roots: Vec<(Vec<u8>, Option<Node>)>,
     nodes: u64,
     bytes: u64,
-    bytes_read: u64,
+    statistics: BTreeMap<Statistic, u64>,
     findings: u64,
     sources: Vec<SourceStatus>,
     excluded: u64,
-    since: crate::base::clock::Stopwatch,
+    since: Stopwatch,
 }
 
-fn finish(
-    session: Session<'_>,
+/// What the snapshot of a run says, but for what only its session knows.
+fn describe(
+    session: &Session<'_>,
     time: Timestamp,
     paths: Vec<Vec<u8>>,
-    taken: Taken,
+    taken: &Taken,
     options: &BackupOptions,
-) -> Result<BackupSummary> {
+) -> Result<Snapshot> {
     let mut tags = options.tags.clone();
     tags.sort();
     tags.dedup();
-    let mut snapshot = Snapshot {
+    let parent = changes::parent(session, &paths, options)?;
+    Ok(Snapshot {
         time,
         duration_milliseconds: 0,
         host: options.host.name.clone(),
@@ -148,37 +193,29 @@ fn finish(
         paths,
         excludes: options.excludes.patterns.given().map(|pattern| shown_text(&pattern.text)).collect(),
         program: options.session.program.clone(),
-        parent: None,
-        generation: 1,
+        parent: parent.map(|parent| parent.id),
+        generation: parent.map_or(1, |parent| parent.snapshot.generation.saturating_add(1)),
         origin: None,
         tree: taken.tree,
         total_nodes: taken.nodes,
         total_bytes: taken.bytes,
-        sources: taken.sources,
+        sources: taken.sources.clone(),
         findings: taken.findings,
         expected_next_seconds: None,
         sequence: 0,
         previous: None,
-        statistics: Statistics([(Statistic::BytesRead, taken.bytes_read)].into()),
+        statistics: Statistics(taken.statistics.clone()),
         kept: Vec::new(),
-    };
-    if let Some(parent) = newest_like(session.snapshots(), &snapshot) {
-        snapshot.generation = parent.snapshot.generation.saturating_add(1);
-        snapshot.parent = Some(parent.id);
-    }
-    let since = taken.since;
+    })
+}
+
+fn finish(session: Session<'_>, snapshot: Snapshot, taken: &Taken) -> Result<BackupSummary> {
+    let (since, excluded) = (taken.since, taken.excluded);
     let (id, snapshot) = session.commit(move || {
         let milliseconds = since.elapsed().as_millis();
         Snapshot { duration_milliseconds: u64::try_from(milliseconds).unwrap_or(u64::MAX), ..snapshot }
     })?;
-    Ok(BackupSummary { id, snapshot, excluded: taken.excluded })
-}
-
-fn newest_like<'l>(
-    snapshots: &'l SnapshotList,
-    like: &Snapshot,
-) -> Option<&'l crate::repository::SnapshotEntry> {
-    snapshots.group_of(like).pop()
+    Ok(BackupSummary { id, snapshot, excluded, is_skipped: false })
 }
 
 /// Text as it is; if it is none, as it can be shown.
