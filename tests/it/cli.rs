@@ -22,6 +22,7 @@ macro_rules! transcripts {
 
 transcripts!(
     backup,
+    backup_options,
     bad_repositories,
     credentials,
     damage,
@@ -37,8 +38,10 @@ transcripts!(
     mounts,
     odd_names,
     restore,
+    sources,
     streams,
     unprivileged,
+    unreachable_sources,
     usage,
 );
 
