@@ -30,7 +30,7 @@ pub(crate) fn password(text: &str) -> Credential {
     Credential::Password(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-fn options() -> InitOptions {
+pub(crate) fn options() -> InitOptions {
     let slot = |credential, label: &str| NewSlot { credential, label: label.into() };
     InitOptions {
         parameters: Parameters::tiny(),
@@ -82,7 +82,7 @@ fn commit_chunk(repository: &Repository, number: u8) -> (SessionId, ChunkId) {
     (session, id)
 }
 
-fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
+pub(crate) fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
     let object = repository.seal_record(kind, SessionId([0; 16]), Some(name), content).unwrap();
     repository.storage.put_if_absent(&object_name(name).unwrap(), &[object]).unwrap();
 }
