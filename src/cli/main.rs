@@ -16,12 +16,15 @@ mod environment;
 mod folders;
 mod interruption;
 mod key_file;
+mod key_sheet;
+mod new_credential;
 mod open;
 mod output;
 mod progress;
 mod report;
 mod show;
 mod snapshot_path;
+mod table;
 
 use std::process::ExitCode;
 

@@ -135,7 +135,10 @@ pub fn restore(
     let surveyed = existing.as_ref().filter(|_| !is_fresh);
     let outcome = survey::survey(tree, &wanted, surveyed, options, local_ids.as_ref(), monitor)?;
     if outcome.wanted == 0 && options.selection.names_what_is_wanted() {
-        return Err(Error::new(ErrorKind::NotFound, "nothing in the snapshot matches what is to be included"));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            "nothing in the snapshot matches what is to be included",
+        ));
     }
     if options.dry_run {
         return Ok(outcome.summary);

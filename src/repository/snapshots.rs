@@ -124,8 +124,13 @@ impl SnapshotList {
 
     /// The snapshots of the same host, job and paths, in order of generation, then time.
     pub fn group_of(&self, like: &Snapshot) -> Vec<&SnapshotEntry> {
-        let mut group: Vec<_> =
-            self.visible.iter().filter(|entry| group_key(&entry.snapshot) == group_key(like)).collect();
+        self.group(&like.host, like.job.as_deref(), &like.paths)
+    }
+
+    /// The snapshots of a host, job and sorted paths, in order of generation, then time.
+    pub fn group(&self, host: &str, job: Option<&str>, paths: &[Vec<u8>]) -> Vec<&SnapshotEntry> {
+        let is_member = |entry: &&SnapshotEntry| group_key(&entry.snapshot) == (host, job, paths);
+        let mut group: Vec<_> = self.visible.iter().filter(is_member).collect();
         group.sort_by_key(|entry| (entry.snapshot.generation, entry.snapshot.time, entry.id));
         group
     }

@@ -20,17 +20,17 @@ use crate::format::snapshot::{Commit, End, EndReason, Snapshot};
 use crate::storage::memory::Memory;
 use crate::storage::{Body, Capabilities, Listed, ObjectName};
 
-const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
+pub(crate) const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
 
-fn key(byte: u8) -> Credential {
+pub(crate) fn key(byte: u8) -> Credential {
     Credential::KeyFile(Secret::new([byte; 32]))
 }
 
-fn password(text: &str) -> Credential {
+pub(crate) fn password(text: &str) -> Credential {
     Credential::Password(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-fn options() -> InitOptions {
+pub(crate) fn options() -> InitOptions {
     let slot = |credential, label: &str| NewSlot { credential, label: label.into() };
     InitOptions {
         parameters: Parameters::tiny(),
@@ -47,7 +47,7 @@ pub(crate) fn new_repository() -> (Memory, Repository) {
     (memory, repository)
 }
 
-fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
+pub(crate) fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
     Repository::open(Arc::new(memory.clone()), credential, None)
 }
 
@@ -82,7 +82,7 @@ fn commit_chunk(repository: &Repository, number: u8) -> (SessionId, ChunkId) {
     (session, id)
 }
 
-fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
+pub(crate) fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
     let object = repository.seal_record(kind, SessionId([0; 16]), Some(name), content).unwrap();
     repository.storage.put_if_absent(&object_name(name).unwrap(), &[object]).unwrap();
 }

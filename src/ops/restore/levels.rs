@@ -35,10 +35,7 @@ pub(super) enum Place {
     /// Nothing was put into it yet.
     Waiting,
     /// It was entered, or made by this run.
-    Open {
-        number: DirectoryNumber,
-        is_new: bool,
-    },
+    Open { number: DirectoryNumber, is_new: bool },
     /// It could not be made.
     Failed,
 }

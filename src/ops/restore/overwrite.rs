@@ -107,13 +107,7 @@ impl Judge<'_> {
         Ok(if is_wanted { Decision::Replace(found) } else { Decision::Keep(found) })
     }
 
-    fn is_same(
-        &self,
-        target: &Target,
-        parent: DirectoryNumber,
-        node: &Node,
-        found: &Found,
-    ) -> Result<bool> {
+    fn is_same(&self, target: &Target, parent: DirectoryNumber, node: &Node, found: &Found) -> Result<bool> {
         if node.metadata.mtime != found.mtime {
             return Ok(false);
         }

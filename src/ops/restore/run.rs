@@ -249,13 +249,7 @@ impl<'r> Restore<'r> {
         false
     }
 
-    fn update(
-        &mut self,
-        directory: DirectoryNumber,
-        shown: &[u8],
-        node: &Node,
-        found: &Found,
-    ) -> Result<()> {
+    fn update(&mut self, directory: DirectoryNumber, shown: &[u8], node: &Node, found: &Found) -> Result<()> {
         let (xattrs, lost) = self.context.tree.readable_xattrs(node);
         self.summary.damaged += lost.len() as u64;
         let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };

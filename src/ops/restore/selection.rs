@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_excluded_is_never_entered() {
-        let exclude = Selection::Exclude(Excludes::new(vec![given("/a/b", false), given("!c", false)]).unwrap());
+        let exclude =
+            Selection::Exclude(Excludes::new(vec![given("/a/b", false), given("!c", false)]).unwrap());
         assert!(exclude.wants(b"/a") && !exclude.wants(b"/a/b"));
         assert!(!exclude.may_want_below(b"/a/b", false));
         let include = Selection::Include(Excludes::new(vec![given("/a/b", false)]).unwrap());

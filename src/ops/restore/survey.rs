@@ -229,7 +229,8 @@ impl Surveyor<'_> {
             let path = level.path.join(None);
             match decision {
                 Ok(Decision::Enter(found)) => {
-                    self.outcome.summary.directories += u64::from(self.judge().updates_directory(node, &found));
+                    self.outcome.summary.directories +=
+                        u64::from(self.judge().updates_directory(node, &found));
                 }
                 Ok(Decision::Replace(_)) => {
                     self.tell(ItemAction::Replace, &path, 0);
@@ -300,7 +301,8 @@ impl Surveyor<'_> {
 
     /// Remembers of an object with several names whether all of them can be kept as they are.
     fn remember(&mut self, node: &Node, decision: &Decision) {
-        let Some(group) = node.metadata.links.filter(|_| self.options.overwrite == Some(Overwrite::IfChanged))
+        let Some(group) =
+            node.metadata.links.filter(|_| self.options.overwrite == Some(Overwrite::IfChanged))
         else {
             return;
         };

@@ -168,12 +168,7 @@ impl Wave {
     }
 
     /// Plans a chunk of the file that was taken last.
-    pub(super) fn add_chunk(
-        &mut self,
-        tree: Tree<'_>,
-        chunk: &ChunkRef,
-        content_offset: u64,
-    ) -> Result<()> {
+    pub(super) fn add_chunk(&mut self, tree: Tree<'_>, chunk: &ChunkRef, content_offset: u64) -> Result<()> {
         let placement = tree.reader().placement(&chunk.id)?;
         check_length(&chunk.id, u64::from(placement.length), chunk.length)?;
         self.push(placement, chunk.id, (0, narrow(chunk.length)?), content_offset);

@@ -41,7 +41,9 @@ impl Wave {
             wave.pieces.chunk_by(|a, b| a.placement.segment == b.placement.segment).collect();
         context.pool.install(|| {
             wave.files.par_iter().for_each(|plan| writer.write_empty(plan));
-            segments.par_chunks(context.shares.segments_together).for_each(|group| writer.write_segments(group));
+            segments
+                .par_chunks(context.shares.segments_together)
+                .for_each(|group| writer.write_segments(group));
             writer.settle();
         });
         let failure = writer.failure.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -162,4 +162,3 @@ fn is_empty(entries: Dir) -> rustix::io::Result<bool> {
     }
     Ok(true)
 }
-
