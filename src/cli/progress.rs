@@ -16,7 +16,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Finding, Monitor};
+use packstone::base::{Finding, ItemAction, Monitor};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
@@ -178,6 +178,16 @@ fn draw(bar: &ProgressBar, reading: &Reading) {
     bar.tick();
 }
 
+impl Progress {
+    /// Remembers what is worked on, for the bar.
+    fn show_path(&self, path: &[u8]) {
+        if let (true, Ok(mut shown)) = (self.is_shown(), self.path.try_lock()) {
+            shown.clear();
+            shown.extend_from_slice(path);
+        }
+    }
+}
+
 impl Monitor for Progress {
     fn finding(&self, finding: &Finding) {
         self.print(format!("warning: {finding}").as_bytes());
@@ -208,10 +218,14 @@ impl Monitor for Progress {
         if self.verbosity == Verbosity::Verbose {
             self.print(show_path(path).as_bytes());
         }
-        if let (true, Ok(mut shown)) = (self.is_shown(), self.path.try_lock()) {
-            shown.clear();
-            shown.extend_from_slice(path);
+        self.show_path(path);
+    }
+
+    fn item(&self, action: ItemAction, path: &[u8], _size_bytes: u64) {
+        if self.verbosity == Verbosity::Verbose {
+            self.print(format!("{} {}", action.word(), show_path(path)).as_bytes());
         }
+        self.show_path(path);
     }
 
     fn advance(&self, files: u64, bytes: u64) {

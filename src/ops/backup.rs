@@ -258,3 +258,6 @@ fn path_bytes(path: PathBuf) -> Vec<u8> {
 fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "interrupted; no snapshot was made")
 }
+
+#[cfg(test)]
+mod tests;
