@@ -41,7 +41,7 @@ in another source is part of it.
 Examples:
   packstone backup ~/documents ~/photos
   packstone backup --tag nightly,etc --description 'before the upgrade' /etc
-  packstone backup -x --exclude-caches --exclude '*.tmp' --exclude /home/*/.cache /
+  packstone backup -x --exclude-caches --exclude '*.tmp' --exclude '/home/*/.cache' /
   find ~ -name '*.odt' -print0 | packstone backup --files-from-raw -
   mysqldump shop | packstone backup --stdin --stdin-filename dumps/shop.sql
   packstone backup --stdin-filename dumps/shop.sql --stdin-from-command -- pg_dump --format=custom shop";
