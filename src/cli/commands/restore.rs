@@ -108,8 +108,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         .gently(|| restore(&opened.repository, &snapshot, path, &arguments.target, &options, &*progress));
     drop(shown);
     let summary = summary.hint(ErrorKind::Exists, || {
-        "nothing is replaced without --overwrite: choose another directory, or see \"packstone restore --help\""
-            .to_owned()
+        "choose another directory, or say with --overwrite what may be replaced in it".to_owned()
     })?;
     if !context.global.quiet {
         let target = show_path(arguments.target.as_os_str().as_bytes());
