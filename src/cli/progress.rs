@@ -199,6 +199,12 @@ impl Monitor for Progress {
         }
     }
 
+    fn excluded(&self, path: &[u8], reason: &dyn std::fmt::Display) {
+        if self.verbosity == Verbosity::Verbose {
+            self.print(format!("excluded  {}  ({reason})", show_path(path)).as_bytes());
+        }
+    }
+
     fn expect(&self, files: u64, bytes: u64) {
         self.expected_files.fetch_add(files, Ordering::Relaxed);
         self.expected_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -40,6 +40,14 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A number of things that rules leave out.
+pub fn left_out(number: u64) -> String {
+    match number {
+        1 => "1 entry, with all below it".to_owned(),
+        more => format!("{more} entries, with all below them"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

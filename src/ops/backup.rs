@@ -7,7 +7,9 @@ mod big;
 mod changes;
 mod counts;
 mod directory;
+mod dry_run;
 mod file;
+mod filter;
 mod print;
 mod roots;
 mod run;
@@ -15,6 +17,7 @@ mod scan;
 mod stream;
 
 pub use changes::Comparison;
+pub use dry_run::{DryRun, dry_run};
 pub use scan::scan;
 pub use stream::{StreamEnd, StreamInput};
 
@@ -28,6 +31,7 @@ use crate::format::node::Node;
 use crate::format::snapshot::{Snapshot, SourceStatus, Statistic, Statistics};
 use crate::ops::backup::changes::Earlier;
 use crate::repository::{Repository, Session, SessionOptions};
+use crate::source::Excludes;
 
 /// How a backup is made, and what its snapshot says.
 #[derive(Clone, Debug)]
@@ -36,6 +40,11 @@ pub struct BackupOptions {
     pub session: SessionOptions,
     /// The running process.
     pub host: Host,
+    /// The machine that the snapshot names; `None`: this one.
+    pub host_name: Option<String>,
+    /// When the snapshot says that it was made; `None`: when the run began. It must not lie in the future: what changes
+    /// after it counts as changed.
+    pub time: Option<Timestamp>,
     /// Who runs it.
     pub user: Option<String>,
     /// Words of the user's.
@@ -46,6 +55,8 @@ pub struct BackupOptions {
     pub workers: usize,
     /// Directories that are left out, by device and inode number: the repository itself and this program's cache.
     pub left_out: Vec<(u64, u64)>,
+    /// What is left out of sources besides.
+    pub excludes: Excludes,
     /// Which earlier snapshot the files are compared with.
     pub comparison: Comparison,
     /// Compare without the time of the last change of metadata.
@@ -65,17 +76,39 @@ impl BackupOptions {
         Self {
             session: SessionOptions::default(),
             host,
+            host_name: None,
+            time: None,
             user: None,
             tags: Vec::new(),
             description: None,
             workers: 0,
             left_out: Vec::new(),
+            excludes: Excludes::default(),
             comparison: Comparison::Newest,
             ignore_ctime: false,
             ignore_inode: false,
             margin_seconds: None,
             skip_if_unchanged: false,
         }
+    }
+
+    /// Fails with kind `Usage` if a backup would refuse these options.
+    pub fn check(&self) -> Result<()> {
+        if self.time.is_some_and(|time| time > Timestamp::now()) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "the time that the snapshot is to have lies in the future",
+            ));
+        }
+        if self.host_name.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::new(ErrorKind::Usage, "the name of the host is empty"));
+        }
+        Ok(())
+    }
+
+    /// The machine that the snapshot names.
+    fn host_name(&self) -> &str {
+        self.host_name.as_deref().unwrap_or(&self.host.name)
     }
 }
 
@@ -86,14 +119,16 @@ pub struct BackupSummary {
     pub id: SessionId,
     /// What the new snapshot says, or would say.
     pub snapshot: Snapshot,
+    /// Entries that the rules left out; what is below them is not counted.
+    pub excluded: u64,
     /// No snapshot was made, because nothing had changed.
     pub is_skipped: bool,
 }
 
 /// Backs up paths.
 ///
-/// Errors: `NotFound` if none of the paths is there, `Usage` if two of them claim the same place; everything that
-/// fails the session.
+/// Errors: as `check_sources` if none of the paths can be found, `Usage` if two of them claim the same place or an option
+/// makes no sense; everything that fails the session.
 pub fn backup_paths(
     repository: &Repository,
     paths: &[PathBuf],
@@ -101,9 +136,10 @@ pub fn backup_paths(
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
+    options.check()?;
     let (plan, absolute) = crate::source::plan(paths, current_directory)?;
-    roots::check_any_exists(&absolute)?;
-    let began = Timestamp::now();
+    check_sources(&absolute)?;
+    let began = options.time.unwrap_or_else(Timestamp::now);
     let session = repository.start_session(&options.host, options.session.clone())?;
     let mut paths: Vec<Vec<u8>> = absolute.iter().cloned().map(path_bytes).collect();
     paths.sort();
@@ -115,14 +151,20 @@ pub fn backup_paths(
     let snapshot = describe(&session, began, paths, &taken, options)?;
     if let Some(id) = same_as {
         session.close()?;
-        return Ok(BackupSummary { id, snapshot, is_skipped: true });
+        return Ok(BackupSummary { id, snapshot, excluded: taken.excluded, is_skipped: true });
     }
-    let summary = finish(session, snapshot, taken.since)?;
+    let summary = finish(session, snapshot, &taken)?;
     if let Some(error) = last_run.and_then(|last_run| last_run.commit(summary.id)) {
         let why = error.chain().join(": ");
         monitor.note(&format!("nothing is kept for the next run, which will look at all files again: {why}"));
     }
     Ok(summary)
+}
+
+/// Fails with kind `NotFound` or `Denied` if not one of some absolute paths can be found, as backing them up would,
+/// before anything is written.
+pub fn check_sources(paths: &[PathBuf]) -> Result<()> {
+    roots::check_any_exists(paths)
 }
 
 /// Backs up a stream as one file.
@@ -132,13 +174,14 @@ pub fn backup_stream(
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
+    options.check()?;
     let components = crate::source::stream_path(&input.filename)?;
-    let began = Timestamp::now();
+    let began = options.time.unwrap_or_else(Timestamp::now);
     let session = repository.start_session(&options.host, options.session.clone())?;
     let path = components.iter().fold(Vec::new(), |path, name| [path.as_slice(), b"/", name].concat());
     let taken = stream::take_stream(&session, &components, input, options, monitor)?;
     let snapshot = describe(&session, began, vec![path], &taken, options)?;
-    finish(session, snapshot, taken.since)
+    finish(session, snapshot, &taken)
 }
 
 /// What was read and stored of all sources.
@@ -151,6 +194,7 @@ struct Taken {
     statistics: BTreeMap<Statistic, u64>,
     findings: u64,
     sources: Vec<SourceStatus>,
+    excluded: u64,
     since: Stopwatch,
 }
 
@@ -169,13 +213,13 @@ fn describe(
     Ok(Snapshot {
         time,
         duration_milliseconds: 0,
-        host: options.host.name.clone(),
+        host: options.host_name().to_owned(),
         user: options.user.clone(),
         job: None,
         tags,
         description: options.description.clone(),
         paths,
-        excludes: Vec::new(),
+        excludes: options.excludes.patterns.given().map(|pattern| shown_text(&pattern.text)).collect(),
         program: options.session.program.clone(),
         parent: parent.map(|parent| parent.id),
         generation: parent.map_or(1, |parent| parent.snapshot.generation.saturating_add(1)),
@@ -193,12 +237,18 @@ fn describe(
     })
 }
 
-fn finish(session: Session<'_>, snapshot: Snapshot, since: Stopwatch) -> Result<BackupSummary> {
+fn finish(session: Session<'_>, snapshot: Snapshot, taken: &Taken) -> Result<BackupSummary> {
+    let (since, excluded) = (taken.since, taken.excluded);
     let (id, snapshot) = session.commit(move || {
         let milliseconds = since.elapsed().as_millis();
         Snapshot { duration_milliseconds: u64::try_from(milliseconds).unwrap_or(u64::MAX), ..snapshot }
     })?;
-    Ok(BackupSummary { id, snapshot, is_skipped: false })
+    Ok(BackupSummary { id, snapshot, excluded, is_skipped: false })
+}
+
+/// Text as it is; if it is none, as it can be shown.
+fn shown_text(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| crate::base::monitor::show_path(bytes), str::to_owned)
 }
 
 fn path_bytes(path: PathBuf) -> Vec<u8> {

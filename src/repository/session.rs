@@ -5,24 +5,25 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use crate::base::host::Host;
 use crate::base::{ChunkId, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
-use crate::compress::DEFAULT_LEVEL;
+use crate::compress::Compression;
 use crate::crypto::{ChunkKind, random};
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot, Statistic};
-use crate::repository::checkpoint::Checkpoints;
+use crate::repository::checkpoint::{Checkpoints, PublishedRun};
 use crate::repository::collections::Collections;
 use crate::repository::index::table::Table;
 use crate::repository::object::{Creation, create, object_name};
-use crate::repository::pack::PackOptions;
+use crate::repository::own::OwnRuns;
+use crate::repository::pack::{PackOptions, PublishedPack};
 use crate::repository::segment::{Class, ClosedSegment, SegmentPool};
 use crate::repository::{Reader, Repository, SnapshotList};
 
@@ -32,8 +33,8 @@ const SHARDS: usize = 64;
 /// How a session works.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
-    /// Level of zstd.
-    pub compression_level: i32,
+    /// How hard segments are compressed.
+    pub compression: Compression,
     /// Open, decompress and hash again each segment before it is published.
     pub verify_packs: bool,
     /// Publish an index run at least this often.
@@ -45,7 +46,7 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {
-            compression_level: DEFAULT_LEVEL,
+            compression: Compression::default(),
             verify_packs: true,
             checkpoint_interval: Duration::from_secs(600),
             program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -73,7 +74,9 @@ pub struct Session<'r> {
     collections: Collections,
     table: OnceLock<(Arc<Table>, Vec<bool>)>,
     loading: Mutex<()>,
+    /// New chunks that no run of this session names yet.
     met: [Mutex<HashSet<ChunkId>>; SHARDS],
+    own: OwnRuns,
     segments: SegmentPool,
     packs: [Mutex<Vec<ClosedSegment>>; 2],
     checkpoints: Checkpoints,
@@ -110,6 +113,7 @@ impl Repository {
             table: OnceLock::new(),
             loading: Mutex::new(()),
             met: std::array::from_fn(|_| Mutex::default()),
+            own: OwnRuns::new(self.cache_folder.clone(), self.local_key("own runs")?),
             segments: SegmentPool::default(),
             packs: Default::default(),
             checkpoints: Checkpoints::new(options.checkpoint_interval),
@@ -189,16 +193,26 @@ impl Session<'_> {
         if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
             self.segments.check_in(class, segment);
         } else {
-            self.add_to_pack(class.kind(), segment.close(class, self.options.compression_level)?)?;
+            self.add_to_pack(class.kind(), segment.close(class, self.options.compression)?)?;
         }
         Ok(Stored { id, is_new: true })
     }
 
     /// True for the first who asks for a chunk that the index does not have.
     fn meet(&self, id: ChunkId) -> bool {
+        let mut shard = self.met_shard(&id);
+        // While the shard is held, a chunk is in it or in a run, or new.
+        !self.own.contain(&id) && shard.insert(id)
+    }
+
+    fn met_shard(&self, id: &ChunkId) -> MutexGuard<'_, HashSet<ChunkId>> {
+        let [zero, ..] = &self.met;
         let [first, ..] = *id.as_bytes();
-        let shard = self.met.get(usize::from(first) % SHARDS);
-        shard.is_some_and(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).insert(id))
+        self.met
+            .get(usize::from(first) % SHARDS)
+            .unwrap_or(zero)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if the index has a place for the chunk in a pack that no collection blocks (ordering rule 4).
@@ -266,9 +280,17 @@ impl Session<'_> {
         self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs))
     }
 
-    fn publish_run(&self, packs: Vec<crate::repository::pack::PublishedPack>) -> Result<()> {
-        let bytes = self.repository.publish_run(self.id, packs)?;
-        self.counts.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+    fn publish_run(&self, packs: Vec<PublishedPack>) -> Result<()> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let PublishedRun { name, size_bytes, run } = self.repository.publish_run(self.id, packs)?;
+        self.counts.bytes_stored.fetch_add(size_bytes, Ordering::Relaxed);
+        let ids: Vec<ChunkId> = run.entries.iter().map(|entry| entry.id).collect();
+        self.own.add(name, run)?;
+        for id in ids {
+            self.met_shard(&id).remove(&id);
+        }
         Ok(())
     }
 
@@ -280,7 +302,7 @@ impl Session<'_> {
                 .segments
                 .drain(class, aim_bytes)
                 .into_par_iter()
-                .map(|segment| segment.close(class, self.options.compression_level))
+                .map(|segment| segment.close(class, self.options.compression))
                 .collect();
             closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
         }

@@ -22,6 +22,7 @@ use crate::base::{Result, size};
 pub use lines::{Variables, glob_lines, pattern_lines, raw_paths, verbatim_lines};
 pub use marker::Marker;
 pub use rules::Rule;
+pub(super) use wildcard::Wildcard;
 
 use rules::{RuleList, lower};
 
@@ -39,14 +40,21 @@ pub struct GivenPattern {
 /// What is left out of sources. The default leaves out nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Excludes {
-    sensitive: RuleList,
-    insensitive: RuleList,
+    /// What matches these is left out.
+    pub patterns: Patterns,
     /// Directories with one of these are stored with it alone.
     pub markers: Vec<Marker>,
     /// Regular files with more bytes are left out.
     pub larger_than_bytes: Option<u64>,
     /// Whether only the file system of each source is read; where another is mounted, an empty directory remains.
     pub one_file_system: bool,
+}
+
+/// Patterns in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns {
+    sensitive: RuleList,
+    insensitive: RuleList,
 }
 
 /// Which patterns match a directory or one above it.
@@ -84,27 +92,25 @@ impl fmt::Display for Reason<'_> {
 }
 
 impl Excludes {
-    /// Rules of these patterns, in their order. `Usage` if one cannot be read.
-    pub fn new(patterns: Vec<GivenPattern>) -> Result<Self> {
-        let (insensitive, sensitive) = patterns.into_iter().partition(|pattern| pattern.ignores_case);
-        Ok(Self {
-            sensitive: RuleList::new(sensitive)?,
-            insensitive: RuleList::new(insensitive)?,
-            ..Self::default()
-        })
-    }
-
     /// Whether nothing is left out.
     pub const fn is_empty(&self) -> bool {
-        !self.has_patterns()
+        self.patterns.is_empty()
             && self.markers.is_empty()
             && self.larger_than_bytes.is_none()
             && !self.one_file_system
     }
+}
 
-    /// Whether there are patterns.
-    pub const fn has_patterns(&self) -> bool {
-        !(self.sensitive.is_empty() && self.insensitive.is_empty())
+impl Patterns {
+    /// Reads patterns. `Usage` if one cannot be read.
+    pub fn new(given: Vec<GivenPattern>) -> Result<Self> {
+        let (insensitive, sensitive) = given.into_iter().partition(|pattern| pattern.ignores_case);
+        Ok(Self { sensitive: RuleList::new(sensitive)?, insensitive: RuleList::new(insensitive)? })
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.sensitive.is_empty() && self.insensitive.is_empty()
     }
 
     /// Whether a directory can match a pattern and be read all the same.
@@ -112,8 +118,8 @@ impl Excludes {
         self.sensitive.has_negated() || self.insensitive.has_negated()
     }
 
-    /// The patterns: those that tell capital from small letters first.
-    pub fn patterns(&self) -> impl Iterator<Item = &GivenPattern> {
+    /// As they were given, those that tell capital from small letters first.
+    pub fn given(&self) -> impl Iterator<Item = &GivenPattern> {
         self.sensitive.rules().chain(self.insensitive.rules()).map(Rule::given)
     }
 
@@ -131,29 +137,13 @@ impl Excludes {
         self.excluding(self.inherited(path))
     }
 
-    /// For each name in a directory, given by its absolute path and what it inherits, the pattern that leaves it out.
-    pub fn rules_for(&self, directory: &[u8], above: Inherited, names: &[&[u8]]) -> Vec<Option<&Rule>> {
+    /// Judges the names in a directory, given by its absolute path and what it inherits.
+    pub fn judge(&self, directory: &[u8], inherited: Inherited) -> Judge<'_> {
         let lowered = match self.insensitive.is_empty() {
-            true => None,
-            false => Some((lower(directory), names.iter().map(|name| lower(name)).collect::<Vec<_>>())),
+            true => Vec::new(),
+            false => components(&lower(directory)),
         };
-        let mut path = components(directory);
-        let mut lowered_path = lowered.as_ref().map(|(path, _)| components(path)).unwrap_or_default();
-        let mut lowered_names = lowered.iter().flat_map(|(_, names)| names);
-        let mut rules = Vec::with_capacity(names.len());
-        for name in names {
-            let mut found = above;
-            path.push(name);
-            found.sensitive = self.sensitive.last_match(&path, above.sensitive);
-            path.pop();
-            if let Some(name) = lowered_names.next() {
-                lowered_path.push(name);
-                found.insensitive = self.insensitive.last_match(&lowered_path, above.insensitive);
-                lowered_path.pop();
-            }
-            rules.push(self.excluding(found));
-        }
-        rules
+        Judge { patterns: self, above: components(directory), lowered, inherited }
     }
 
     fn excluding(&self, found: Inherited) -> Option<&Rule> {
@@ -162,9 +152,32 @@ impl Excludes {
     }
 }
 
+/// Judges the names in one directory.
+#[derive(Debug)]
+pub struct Judge<'e> {
+    patterns: &'e Patterns,
+    /// The names of the directory's path, and the same in small letters where that is needed.
+    above: Vec<Vec<u8>>,
+    lowered: Vec<Vec<u8>>,
+    inherited: Inherited,
+}
+
+impl<'e> Judge<'e> {
+    /// The pattern that leaves out what stands under a name.
+    pub fn rule_for(&self, name: &[u8]) -> Option<&'e Rule> {
+        let Patterns { sensitive, insensitive } = self.patterns;
+        let mut found = self.inherited;
+        found.sensitive = sensitive.last_match(&self.above, name, found.sensitive);
+        if !insensitive.is_empty() {
+            found.insensitive = insensitive.last_match(&self.lowered, &lower(name), found.insensitive);
+        }
+        self.patterns.excluding(found)
+    }
+}
+
 /// The names in a path; the root directory has none.
-fn components(path: &[u8]) -> Vec<&[u8]> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect()
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]

@@ -22,20 +22,26 @@ macro_rules! transcripts {
 
 transcripts!(
     backup,
+    backup_options,
     bad_repositories,
     credentials,
     damage,
     default_repository,
+    excludes,
+    files_from,
     full_disk,
     info,
     init,
     key_damage,
     key_sheets,
     keys,
+    mounts,
     odd_names,
     restore,
+    sources,
     streams,
     unprivileged,
+    unreachable_sources,
     usage,
 );
 

@@ -19,6 +19,7 @@ use crate::ops::backup::big::BigFiles;
 use crate::ops::backup::changes::Earlier;
 use crate::ops::backup::counts::Counts;
 use crate::ops::backup::directory::Finished;
+use crate::ops::backup::filter::Filter;
 use crate::ops::backup::roots;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::repository::ChunkKind;
@@ -33,6 +34,7 @@ pub(super) struct Run<'s> {
     pub(super) owners: Owners,
     pub(super) monitor: &'s dyn Monitor,
     pub(super) left_out: &'s [(u64, u64)],
+    pub(super) filter: Filter<'s>,
     pub(super) big_files: BigFiles<'s>,
     pub(super) roots: Mutex<HashMap<PathBuf, Option<Finished>>>,
     filesystems: Mutex<HashMap<u64, u64>>,
@@ -105,6 +107,7 @@ impl<'s> Run<'s> {
     pub(super) fn new(
         session: &'s Session<'s>,
         options: &'s BackupOptions,
+        paths: &[PathBuf],
         workers: usize,
         monitor: &'s dyn Monitor,
         earlier: &'s Earlier<'s>,
@@ -119,6 +122,7 @@ impl<'s> Run<'s> {
             owners: Owners::new(),
             monitor,
             left_out: &options.left_out,
+            filter: Filter::new(&options.excludes, paths),
             big_files: BigFiles::new(workers),
             roots: Mutex::default(),
             filesystems: Mutex::default(),
@@ -260,7 +264,7 @@ pub(super) fn take_paths(
 ) -> Result<Taken> {
     let (since, began) = (Stopwatch::start(), Timestamp::now());
     let workers = worker_count(options.workers);
-    let run = Run::new(session, options, workers, monitor, earlier)?;
+    let run = Run::new(session, options, paths, workers, monitor, earlier)?;
     run.count_file_systems(paths);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
@@ -287,6 +291,7 @@ pub(super) fn take_paths(
         statistics: run.counts.statistics().collect(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
         sources: statuses,
+        excluded: run.filter.excluded(),
         since,
     })
 }

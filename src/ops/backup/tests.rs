@@ -1,37 +1,27 @@
 //! Taking over beside collections: what an open one does not keep is looked up, what it blocks is read again.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::base::host::Host;
 use crate::base::{ContentName, SessionId};
 use crate::format::collection::{Condemned, Verdict};
-use crate::format::config::Parameters;
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::format::snapshot::Statistic;
 use crate::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths};
 use crate::repository::Repository;
-use crate::repository::tests::put_collection;
-use crate::storage::Storage;
-use crate::storage::memory::Memory;
+use crate::repository::tests::{Memory, new_repository_with_cache, pack_names, put_collection, remove_packs};
 
 struct Case {
     folder: tempfile::TempDir,
-    memory: Arc<Memory>,
+    memory: Memory,
     repository: Repository,
 }
 
 impl Case {
     fn new() -> (Self, BackupSummary) {
         let folder = tempfile::tempdir().expect("a folder");
-        let memory = Arc::new(Memory::new());
-        let options = crate::repository::InitOptions {
-            parameters: Parameters::tiny(),
-            cache_folder: Some(folder.path().join("cache")),
-            ..crate::repository::tests::options()
-        };
-        let repository = Repository::init(memory.clone(), options).expect("a repository");
+        let (memory, repository) = new_repository_with_cache(folder.path().join("cache"));
         for name in ["a", "b"] {
             let source = folder.path().join("source").join(name);
             std::fs::create_dir_all(&source).expect("a folder");
@@ -52,17 +42,6 @@ impl Case {
         let source = self.folder.path().join("source");
         backup_paths(&self.repository, &[source], Path::new("/"), &options, &crate::base::monitor::Silent)
             .expect("a backup")
-    }
-
-    fn packs(&self) -> Vec<ContentName> {
-        let mut packs = Vec::new();
-        let add = &mut |listed: crate::storage::Listed| {
-            packs.extend(names::parse_pack(listed.name.as_str()));
-            Ok(())
-        };
-        self.memory.list(names::PACKS, None, add).expect("a listing");
-        packs.sort_unstable();
-        packs
     }
 
     /// The tree that reading everything gives.
@@ -112,7 +91,7 @@ fn beside_an_open_collection_each_chunk_is_looked_up() {
 #[test]
 fn what_a_collection_blocks_is_read_and_stored_again() {
     let (mut case, _) = Case::new();
-    let packs = case.packs();
+    let packs = pack_names(&case.memory);
     condemn(&case, packs.clone(), Vec::new());
     let second = case.back_up(Comparison::Newest);
     assert!(number(&second, Statistic::BytesRead) > 0);
@@ -120,10 +99,7 @@ fn what_a_collection_blocks_is_read_and_stored_again() {
     // The packs go, and what was made meanwhile is whole without them.
     let verdict = Verdict { packs: packs.clone(), ..Verdict::default() };
     put_collection(&case.repository, ObjectKind::Verdict, &names::verdict(1), verdict.encode());
-    for pack in &packs {
-        let name = crate::storage::ObjectName::parse(&names::pack(pack)).expect("a name");
-        case.memory.delete(&name).expect("deleted");
-    }
+    remove_packs(&case.memory, &packs);
     let options = crate::ops::restore::RestoreOptions::default();
     let list = case.repository.snapshots().expect("snapshots");
     let entry = list.find(&second.id.hex()).expect("the second");

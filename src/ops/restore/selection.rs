@@ -3,7 +3,7 @@
 //! What must hold: a path is judged as it stands in the snapshot, wherever it is restored to; what lies below an
 //! excluded directory is never restored; a directory is passed over unread only if no pattern can match below it.
 
-use crate::source::exclude::{Excludes, GivenPattern};
+use crate::source::exclude::{GivenPattern, Patterns};
 
 /// What of a snapshot is restored.
 #[derive(Clone, Debug, Default)]
@@ -12,9 +12,9 @@ pub enum Selection {
     #[default]
     All,
     /// What a pattern matches, and the directories that lead there.
-    Include(Excludes),
+    Include(Patterns),
     /// What no pattern matches.
-    Exclude(Excludes),
+    Exclude(Patterns),
 }
 
 impl Selection {
@@ -33,7 +33,7 @@ impl Selection {
             Self::All => true,
             Self::Exclude(_) => is_wanted,
             Self::Include(patterns) => {
-                is_wanted || patterns.patterns().any(|pattern| may_match_below(pattern, path))
+                is_wanted || patterns.given().any(|pattern| may_match_below(pattern, path))
             }
         }
     }
@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn a_directory_that_is_excluded_is_never_entered() {
         let exclude =
-            Selection::Exclude(Excludes::new(vec![given("/a/b", false), given("!c", false)]).unwrap());
+            Selection::Exclude(Patterns::new(vec![given("/a/b", false), given("!c", false)]).unwrap());
         assert!(exclude.wants(b"/a") && !exclude.wants(b"/a/b"));
         assert!(!exclude.may_want_below(b"/a/b", false));
-        let include = Selection::Include(Excludes::new(vec![given("/a/b", false)]).unwrap());
+        let include = Selection::Include(Patterns::new(vec![given("/a/b", false)]).unwrap());
         assert!(!include.wants(b"/a") && include.may_want_below(b"/a", false));
         assert!(include.wants(b"/a/b/c/d") && !include.may_want_below(b"/x", false));
     }

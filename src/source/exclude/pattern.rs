@@ -91,22 +91,22 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches the components of a path so that its last component is the path's last. A pattern matches
-    /// whatever lies below such a path, too.
-    pub(super) fn ends_at(&self, path: &[&[u8]]) -> bool {
+    /// Whether it matches a path, given by the directories above and the name, so that its last component is the name.
+    /// A pattern matches whatever lies below such a path, too.
+    pub(super) fn ends_at(&self, above: &[Vec<u8>], name: &[u8]) -> bool {
         let Some((last, earlier)) = self.runs.split_last() else { return false };
-        if self.is_hopeless || last.len() > path.len() {
+        let Some((end, before_end)) = last.split_last() else { return !self.is_hopeless };
+        if self.is_hopeless || !end.matches(name) {
             return false;
         }
-        let (before, end) = path.split_at(path.len() - last.len());
-        if !matches_run(last, end) {
+        let Some(start) = above.len().checked_sub(before_end.len()) else { return false };
+        let Some((mut rest, directories)) = above.split_at_checked(start) else { return false };
+        if !matches_run(before_end, directories) {
             return false;
         }
         let Some((first, middle)) = earlier.split_first() else {
-            // An absolute pattern of no component is the root, below which everything is.
-            return !self.is_absolute || before.is_empty() || last.is_empty();
+            return !self.is_absolute || rest.is_empty();
         };
-        let mut rest = before;
         if self.is_absolute {
             match rest.split_at_checked(first.len()) {
                 Some((begin, after)) if matches_run(first, begin) => rest = after,
@@ -120,18 +120,18 @@ impl Pattern {
 
     /// Whether it matches a path or one of the directories above it.
     #[cfg(test)]
-    pub(super) fn matches(&self, path: &[&[u8]]) -> bool {
-        (1..=path.len()).any(|length| self.ends_at(&path[..length]))
+    pub(super) fn matches(&self, path: &[Vec<u8>]) -> bool {
+        (0..path.len()).any(|length| self.ends_at(&path[..length], &path[length]))
     }
 }
 
-fn matches_run(run: &[Component], names: &[&[u8]]) -> bool {
+fn matches_run(run: &[Component], names: &[Vec<u8>]) -> bool {
     // From the end, where paths differ.
     run.iter().zip(names).rev().all(|(component, name)| component.matches(name))
 }
 
 /// Finds a run where it first stands, and goes on behind it. The first place is as good as any: it leaves the most.
-fn skip_past(run: &[Component], rest: &mut &[&[u8]]) -> bool {
+fn skip_past(run: &[Component], rest: &mut &[Vec<u8>]) -> bool {
     if run.is_empty() {
         return true;
     }

@@ -88,24 +88,28 @@ impl RuleList {
         self.rules.iter()
     }
 
-    /// The position of the last rule that matches the components of a path, if `above` is that of the directory which
-    /// holds it.
-    pub(super) fn last_match(&self, path: &[&[u8]], above: Option<usize>) -> Option<usize> {
-        let Some(name) = path.last() else { return above };
-        let mut last = above;
+    /// The position of the last rule that matches a path, given by the directories above and the name, if `inherited` is
+    /// that of the directory which holds it.
+    pub(super) fn last_match(
+        &self,
+        above: &[Vec<u8>],
+        name: &[u8],
+        inherited: Option<usize>,
+    ) -> Option<usize> {
+        let mut last = inherited;
         let mut consider = |positions: &[usize]| {
             for position in positions.iter().rev() {
                 if last.is_some_and(|last| last >= *position) {
                     return;
                 }
-                if self.rules.get(*position).is_some_and(|rule| rule.pattern.ends_at(path)) {
+                if self.rules.get(*position).is_some_and(|rule| rule.pattern.ends_at(above, name)) {
                     last = Some(*position);
                     return;
                 }
             }
         };
         if !self.by_name.is_empty() {
-            self.by_name.get(*name).into_iter().for_each(|positions| consider(positions));
+            self.by_name.get(name).into_iter().for_each(|positions| consider(positions));
         }
         for length in &self.ending_lengths {
             let start = name.len().checked_sub(*length);
@@ -117,9 +121,11 @@ impl RuleList {
     }
 
     /// The same of a path of which nothing is known.
-    pub(super) fn last_match_of_all(&self, path: &[&[u8]]) -> Option<usize> {
-        let parts = (1..=path.len()).filter_map(|length| path.get(..length));
-        parts.fold(None, |above, path| self.last_match(path, above))
+    pub(super) fn last_match_of_all(&self, path: &[Vec<u8>]) -> Option<usize> {
+        let parts = (0..path.len()).filter_map(|length| path.split_at_checked(length));
+        parts.fold(None, |inherited, (above, rest)| {
+            rest.first().map_or(inherited, |name| self.last_match(above, name, inherited))
+        })
     }
 
     /// The rule at a position, if it leaves out what it matches.

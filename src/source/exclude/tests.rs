@@ -8,32 +8,31 @@ fn given(text: &str, ignores_case: bool) -> GivenPattern {
     GivenPattern { text: text.into(), ignores_case, origin: origin.into() }
 }
 
-fn excludes(patterns: &[&str]) -> Excludes {
-    Excludes::new(patterns.iter().map(|text| given(text, false)).collect()).expect("patterns")
+fn sensitive(patterns: &[&str]) -> Patterns {
+    Patterns::new(patterns.iter().map(|text| given(text, false)).collect()).expect("patterns")
 }
 
-fn insensitive(patterns: &[&str]) -> Excludes {
-    Excludes::new(patterns.iter().map(|text| given(text, true)).collect()).expect("patterns")
+fn insensitive(patterns: &[&str]) -> Patterns {
+    Patterns::new(patterns.iter().map(|text| given(text, true)).collect()).expect("patterns")
 }
 
 /// Walks down to a path from a source, as a backup does; true if it gets there.
-fn is_reached(excludes: &Excludes, source: &str, path: &str) -> bool {
+fn is_reached(patterns: &Patterns, source: &str, path: &str) -> bool {
     let mut directory = source.to_owned();
-    let mut above = excludes.inherited(source.as_bytes());
+    let mut above = patterns.inherited(source.as_bytes());
     for name in path.strip_prefix(source).expect("a path below").split('/').filter(|name| !name.is_empty()) {
-        let found = excludes.rules_for(directory.as_bytes(), above, &[name.as_bytes()]);
-        if found[0].is_some() {
+        if patterns.judge(directory.as_bytes(), above).rule_for(name.as_bytes()).is_some() {
             return false;
         }
         directory = format!("{}/{name}", directory.trim_end_matches('/'));
-        above = excludes.inherited(directory.as_bytes());
+        above = patterns.inherited(directory.as_bytes());
     }
     true
 }
 
 #[test]
 fn the_last_pattern_that_matches_decides() {
-    let rules = excludes(&["*.log", "!important.log", "/var/important.log", "!/var/log"]);
+    let rules = sensitive(&["*.log", "!important.log", "/var/important.log", "!/var/log"]);
     for (path, is_out) in [
         ("/x/a.log", true),
         ("/x/important.log", false),
@@ -51,7 +50,7 @@ fn the_last_pattern_that_matches_decides() {
 #[test]
 fn a_selection_of_directories_is_taken_back_in() {
     let rules =
-        excludes(&["/home/bob/*", "!/home/bob/Documents", "!/home/bob/.config", "*~", "node_modules"]);
+        sensitive(&["/home/bob/*", "!/home/bob/Documents", "!/home/bob/.config", "*~", "node_modules"]);
     for (path, is_in) in [
         ("/home/bob", true),
         ("/home/bob/Downloads", false),
@@ -69,22 +68,22 @@ fn a_selection_of_directories_is_taken_back_in() {
 
 #[test]
 fn nothing_is_taken_back_in_below_a_directory_that_is_out() {
-    let rules = excludes(&["cache", "!cache/keep", "!/a/cache/keep"]);
+    let rules = sensitive(&["cache", "!cache/keep", "!/a/cache/keep"]);
     assert!(!is_reached(&rules, "/a", "/a/cache/keep"));
     assert!(is_reached(&rules, "/a", "/a/cach/keep"));
-    let rules = excludes(&["cache/*", "!cache/keep"]);
+    let rules = sensitive(&["cache/*", "!cache/keep"]);
     assert!(is_reached(&rules, "/a", "/a/cache/keep/x"));
     assert!(!is_reached(&rules, "/a", "/a/cache/other/keep"));
 }
 
 #[test]
 fn what_matches_a_source_or_above_leaves_out_what_is_below() {
-    let rules = excludes(&["data", "!data/keep"]);
+    let rules = sensitive(&["data", "!data/keep"]);
     assert!(!is_reached(&rules, "/srv/data", "/srv/data/x"));
     assert!(is_reached(&rules, "/srv/data", "/srv/data/keep"));
-    assert!(!is_reached(&excludes(&["/srv"]), "/srv/data", "/srv/data/x"));
-    assert!(!is_reached(&excludes(&["/"]), "/srv", "/srv/x"));
-    assert!(is_reached(&excludes(&["/", "!/srv"]), "/srv", "/srv/x"));
+    assert!(!is_reached(&sensitive(&["/srv"]), "/srv/data", "/srv/data/x"));
+    assert!(!is_reached(&sensitive(&["/"]), "/srv", "/srv/x"));
+    assert!(is_reached(&sensitive(&["/", "!/srv"]), "/srv", "/srv/x"));
 }
 
 #[test]
@@ -104,16 +103,16 @@ fn capital_and_small_letters_are_the_same_where_asked_for() {
     }
     assert!(insensitive(&["/HOME/\u{130}x"]).rule_for("/home/ix".as_bytes()).is_some());
     assert!(insensitive(&["A"]).rule_for(b"/\xffA").is_none());
-    assert!(excludes(&["*.JPG"]).rule_for(b"/a.jpg").is_none());
+    assert!(sensitive(&["*.JPG"]).rule_for(b"/a.jpg").is_none());
 }
 
 #[test]
 fn the_two_kinds_of_patterns_do_not_meddle_with_each_other() {
-    let rules = Excludes::new(vec![given("*.tmp", false), given("!*.tmp", true)]).expect("patterns");
+    let rules = Patterns::new(vec![given("*.tmp", false), given("!*.tmp", true)]).expect("patterns");
     assert!(rules.rule_for(b"/a.tmp").is_some());
-    let rules = Excludes::new(vec![given("!a", false), given("A", true)]).expect("patterns");
+    let rules = Patterns::new(vec![given("!a", false), given("A", true)]).expect("patterns");
     assert!(rules.rule_for(b"/a").is_some());
-    let texts: Vec<&[u8]> = rules.patterns().map(|given| given.text.as_slice()).collect();
+    let texts: Vec<&[u8]> = rules.given().map(|given| given.text.as_slice()).collect();
     assert_eq!(texts, [&b"!a"[..], b"A"]);
 }
 
@@ -130,7 +129,7 @@ fn walking_down_finds_what_a_whole_path_says() {
     ];
     let names = ["a", "b", "ab"];
     for set in sets {
-        let rules = excludes(set);
+        let rules = sensitive(set);
         for first in names {
             for second in names {
                 for third in names {
@@ -152,18 +151,19 @@ fn a_pattern_that_cannot_be_read_is_told_with_its_place() {
         ignores_case: true,
         origin: "--iexclude-file rules line 7".into(),
     };
-    let error = Excludes::new(vec![given("ok", false), bad]).expect_err("a bad pattern");
+    let error = Patterns::new(vec![given("ok", false), bad]).expect_err("a bad pattern");
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert_eq!(error.to_string(), "the pattern \"!x/[a-\" of --iexclude-file rules line 7 cannot be read");
-    assert!(excludes(&["", "!"]).rule_for(b"/a").is_none());
+    assert!(sensitive(&["", "!"]).rule_for(b"/a").is_none());
 }
 
 #[test]
 fn nothing_is_left_out_by_default() {
     let rules = Excludes::default();
-    assert!(rules.is_empty() && !rules.takes_back_in());
-    assert_eq!(rules.rules_for(b"/a", Inherited::default(), &[b"x", b"y"]).len(), 2);
+    assert!(rules.is_empty() && !rules.patterns.takes_back_in());
+    assert!(rules.patterns.judge(b"/a", Inherited::default()).rule_for(b"x").is_none());
     assert!(!Excludes { one_file_system: true, ..Excludes::default() }.is_empty());
-    assert!(excludes(&["a", "!b"]).takes_back_in());
-    assert!(!excludes(&["\\!b"]).takes_back_in());
+    assert!(!Excludes { patterns: sensitive(&["a"]), ..Excludes::default() }.is_empty());
+    assert!(sensitive(&["a", "!b"]).takes_back_in());
+    assert!(!sensitive(&["\\!b"]).takes_back_in());
 }
