@@ -55,7 +55,7 @@ pub(super) fn node_bytes(node: &Node) -> usize {
                 Content::Chunks(chunks) => size_of_val(chunks.as_slice()),
                 _ => 0,
             };
-            chunks + regular.extents.as_deref().map_or(0, |extents| size_of_val(extents))
+            chunks + regular.extents.as_deref().map_or(0, size_of_val)
         }
         NodeKind::Symlink(target) => target.len(),
         _ => 0,

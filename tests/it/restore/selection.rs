@@ -1,17 +1,17 @@
 //! Restores of parts.
 
 use packstone::ops::restore::Selection;
-use packstone::source::{Excludes, GivenPattern};
+use packstone::source::{GivenPattern, Patterns};
 
 use super::*;
 
-fn patterns(texts: &[&str]) -> Excludes {
+fn patterns(texts: &[&str]) -> Patterns {
     let given = |text: &&str| GivenPattern {
         text: text.as_bytes().to_vec(),
         ignores_case: text.starts_with('i'),
         origin: "a test".into(),
     };
-    Excludes::new(texts.iter().map(given).collect()).unwrap()
+    Patterns::new(texts.iter().map(given).collect()).unwrap()
 }
 
 /// What is in the target after a restore of a part, but for the root.
