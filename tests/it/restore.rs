@@ -425,7 +425,7 @@ fn a_long_file_is_restored_in_little_memory() {
             fs::create_dir_all(source.join("after")).unwrap();
             let mut random = Random::new(5);
             // Many times as many chunks as one plan holds.
-            fs::write(source.join("long"), random.bytes(24 << 20)).unwrap();
+            fs::write(source.join("long"), random.bytes(12 << 20)).unwrap();
             for number in 0..30 {
                 fs::write(source.join(format!("after/{number}")), random.bytes(5000)).unwrap();
             }

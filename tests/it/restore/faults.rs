@@ -65,48 +65,56 @@ fn what_cannot_be_read_leaves_the_old_file_in_place() {
 
 #[test]
 fn a_long_file_with_damage_far_behind_its_beginning_is_taken_away() {
+    /// Where a pack says of which kind it is, and that of packs of data (format-spec chapter 5).
+    const KIND_OFFSET: usize = 9;
+    const DATA_PACK: u8 = 3;
     let scratch = Scratch::new();
     let source = scratch.join("source");
     fs::create_dir(&source).unwrap();
     let mut random = Random::new(3);
-    fs::write(source.join("long"), random.bytes(24 << 20)).unwrap();
+    fs::write(source.join("long"), random.bytes(12 << 20)).unwrap();
     fs::write(source.join("short"), random.bytes(2000)).unwrap();
     let memory = Memory::new();
     let repository = init(Arc::new(memory.clone()), Parameters::tiny(), None);
     let id = back_up(&repository, &source).id;
     let path = Some(source.as_os_str().as_encoded_bytes());
+    let kind = |name: &ObjectName| memory.bytes(name).unwrap()[KIND_OFFSET];
     let packs = memory.names().into_iter().filter(|name| name.as_str().starts_with("packs/"));
-    let mut met = 0;
-    for pack in packs.step_by(97) {
-        let whole = memory.bytes(&pack).unwrap();
-        let mut torn = whole.to_vec();
-        torn[200] ^= 1;
-        memory.replace(&pack, torn);
-        let target = scratch.join("target");
-        fs::create_dir(&target).unwrap();
-        fs::write(target.join("long"), "mine").unwrap();
-        // So little memory that the file is written in several waves.
-        let options =
-            RestoreOptions { overwrite: ALWAYS, workers: 2, memory_bytes: 0, ..RestoreOptions::default() };
-        let told = Told::default();
-        let outcome = restore(&repository, &snapshot(&repository, id), path, &target, &options, &told);
-        if let Ok(summary) = outcome
-            && summary.findings > 0
-        {
-            assert_eq!(
-                (summary.findings, summary.damaged, summary.files),
-                (1, 1, 1),
-                "{:?}",
-                told.findings()
-            );
-            assert_eq!(fs::read(target.join("long")).unwrap(), b"mine");
-            met += 1;
+    let (first, others): (Vec<_>, Vec<_>) = packs.partition(|name| kind(name) == DATA_PACK);
+    assert!(!first.is_empty() && !others.is_empty());
+    for packs in [first, others] {
+        let mut met = 0;
+        for pack in packs.iter().step_by(packs.len().div_ceil(16)) {
+            let whole = memory.bytes(pack).unwrap();
+            let mut torn = whole.to_vec();
+            torn[200] ^= 1;
+            memory.replace(pack, torn);
+            let target = scratch.join("target");
+            fs::create_dir(&target).unwrap();
+            fs::write(target.join("long"), "mine").unwrap();
+            // So little memory that the file is written in several waves.
+            let options = RestoreOptions {
+                overwrite: ALWAYS,
+                workers: 2,
+                memory_bytes: 0,
+                ..RestoreOptions::default()
+            };
+            let told = Told::default();
+            let outcome = restore(&repository, &snapshot(&repository, id), path, &target, &options, &told);
+            if let Ok(summary) = outcome
+                && summary.findings > 0
+            {
+                let counts = (summary.findings, summary.damaged, summary.files);
+                assert_eq!(counts, (1, 1, 1), "{:?}", told.findings());
+                assert_eq!(fs::read(target.join("long")).unwrap(), b"mine");
+                met += 1;
+            }
+            assert_eq!(temporary_names(&target), Vec::<PathBuf>::new());
+            fs::remove_dir_all(&target).unwrap();
+            memory.replace(pack, whole.to_vec());
         }
-        assert_eq!(temporary_names(&target), Vec::<PathBuf>::new());
-        fs::remove_dir_all(&target).unwrap();
-        memory.replace(&pack, whole.to_vec());
+        assert!(met > 1, "{met} of {}", packs.len());
     }
-    assert!(met > 1, "{met}");
 }
 
 /// Does something at a moment of the restore.

@@ -446,7 +446,6 @@ fn what_was_looked_at_is_replaced_and_nothing_else() {
 
     // Something else took the name since.
     let found = target.examine(ROOT, b"file").unwrap().unwrap();
-    fs::remove_file(at("file")).unwrap();
     fs::write(at("other"), b"somebody's").unwrap();
     fs::rename(at("other"), at("file")).unwrap();
     assert_eq!(kind_of(target.replace(ROOT, (&made, identity), b"file", &found)), ErrorKind::Exists);
