@@ -38,6 +38,7 @@ transcripts!(
     mounts,
     odd_names,
     restore,
+    restore_options,
     sources,
     streams,
     unprivileged,
