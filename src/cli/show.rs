@@ -6,6 +6,7 @@ use jiff::Timestamp as Instant;
 use jiff::tz::TimeZone;
 use packstone::base::Timestamp;
 use packstone::base::monitor::show_path;
+use packstone::format::node::{Node, NodeKind};
 
 /// A point in time in a time zone, to the second, as `2026-01-31 23:59:59`.
 pub fn time(time: Timestamp, zone: &TimeZone) -> String {
@@ -40,9 +41,37 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Kind and permissions in ten characters.
+pub fn mode(node: &Node) -> String {
+    let kind = match node.kind {
+        NodeKind::Regular(_) => '-',
+        NodeKind::Directory(_) => 'd',
+        NodeKind::Symlink(_) => 'l',
+        NodeKind::Fifo => 'p',
+        NodeKind::Socket => 's',
+        NodeKind::CharacterDevice { .. } => 'c',
+        NodeKind::BlockDevice { .. } => 'b',
+    };
+    let has = |bit: u16| node.metadata.mode & bit != 0;
+    let mut shown = String::from(kind);
+    for (read, special, letter) in [(0o400, 0o4000, 's'), (0o040, 0o2000, 's'), (0o004, 0o1000, 't')] {
+        shown.push(if has(read) { 'r' } else { '-' });
+        shown.push(if has(read >> 1) { 'w' } else { '-' });
+        shown.push(match (has(read >> 2), has(special)) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use packstone::base::ChunkId;
+    use packstone::format::node::Metadata;
 
     #[test]
     fn times_far_from_now_are_shown() {
@@ -71,5 +100,18 @@ mod tests {
         assert_eq!(duration(3723), "1:02:03");
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(count(0, "file"), "0 files");
+    }
+
+    #[test]
+    fn modes_are_shown_as_ls_does() {
+        let shown = |kind, mode| {
+            let metadata = Metadata { mode, ..Metadata::default() };
+            super::mode(&Node { name: b"n".to_vec(), kind, metadata, xattrs: Vec::new(), kept: Vec::new() })
+        };
+        let fifo = |bits| shown(NodeKind::Fifo, bits);
+        assert_eq!(fifo(0o754), "prwxr-xr--");
+        assert_eq!(fifo(0o7777), "prwsrwsrwt");
+        assert_eq!(fifo(0o7000), "p--S--S--T");
+        assert_eq!(shown(NodeKind::Directory(ChunkId([0; 32])), 0o1777), "drwxrwxrwt");
     }
 }

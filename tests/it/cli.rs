@@ -28,6 +28,7 @@ transcripts!(
     default_repository,
     full_disk,
     init,
+    json,
     odd_names,
     restore,
     streams,

@@ -18,9 +18,10 @@ use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths, scan};
 
 use crate::args::parse_duration;
 use crate::context::Context;
+use crate::json::BackupLine;
 use crate::open::{self, Opened, Place};
-use crate::progress::Progress;
-use crate::report::{Done, Outcome, sum_up};
+use crate::progress::{Progress, Work};
+use crate::report::{Done, Outcome, conclude};
 use crate::{default_repository, environment, show};
 
 const AFTER_HELP: &str = "\
@@ -67,7 +68,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         Place::Default(places) => default_repository::open_or_create(context, &places)?,
     };
     let options = options(arguments, &opened);
-    let progress = Arc::new(Progress::new(&context.global, &context.interruption));
+    let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));
     let shown = progress.begin();
     let summary = context.interruption.gently(|| match arguments {
         Arguments { stdin: true, .. } => stream::of_stdin(&opened, arguments, &options, &progress),
@@ -78,9 +79,8 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     });
     drop(shown);
     let summary = summary?;
-    if !context.global.quiet {
-        told(&summary, &progress).iter().for_each(|line| sum_up(line));
-    }
+    let document = || BackupLine::of(&summary, progress.files());
+    conclude(&context.global, || told(&summary, &progress), document);
     Ok(if summary.snapshot.findings > 0 { Done::WithFindings } else { Done::Fully })
 }
 

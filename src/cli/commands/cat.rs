@@ -8,7 +8,7 @@ use packstone::ops::dump::dump_file;
 
 use crate::context::Context;
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Work};
 use crate::report::{Done, Outcome};
 use crate::{commands, open};
 
@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         let message = format!("no path was given: write {}:PATH", snapshot.id.short());
         return Err(Error::new(ErrorKind::Usage, message).into());
     };
-    let progress = Progress::hidden(&context.global, &context.interruption);
+    let progress = Progress::hidden(&context.global, &context.interruption, Work::Other("cat"));
     let mut output = Output::open()?;
     let dumped = context
         .interruption

@@ -11,8 +11,9 @@ use packstone::base::{ErrorKind, size};
 use packstone::ops::restore::{RestoreOptions, RestoreSummary, restore};
 
 use crate::context::Context;
-use crate::progress::Progress;
-use crate::report::{Done, Hint, Outcome, sum_up};
+use crate::json::RestoreLine;
+use crate::progress::{Progress, Work};
+use crate::report::{Done, Hint, Outcome, conclude};
 use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
@@ -49,7 +50,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let mut options = RestoreOptions::default();
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;
-    let progress = Arc::new(Progress::new(&context.global, &context.interruption));
+    let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Restore));
     let shown = progress.begin();
     let summary = context
         .interruption
@@ -58,13 +59,16 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let summary = summary.hint(ErrorKind::Exists, || {
         "restore replaces nothing: choose another directory, or move away what is there".to_owned()
     })?;
-    if !context.global.quiet {
+    let lines = || {
         let target = show_path(arguments.target.as_os_str().as_bytes());
-        sum_up(&told(&summary, &target, progress.elapsed().as_secs()));
+        let mut lines = vec![told(&summary, &target, progress.elapsed().as_secs())];
         if summary.findings > 0 {
-            sum_up(&format!("{} (see the warnings above)", show::count(summary.findings, "finding")));
+            lines.push(format!("{} (see the warnings above)", show::count(summary.findings, "finding")));
         }
-    }
+        lines
+    };
+    let document = || RestoreLine::of(&summary, progress.expected(), progress.elapsed());
+    conclude(&context.global, lines, document);
     Ok(match summary {
         RestoreSummary { damaged: 1.., .. } => Done::WithDamage,
         RestoreSummary { findings: 1.., .. } => Done::WithFindings,

@@ -9,6 +9,7 @@ use packstone::base::{Result, Wrap, size};
 use packstone::repository::SnapshotEntry;
 
 use crate::context::Context;
+use crate::json::{self, SnapshotDocument};
 use crate::output::Output;
 use crate::report::{self, Done, Outcome};
 use crate::{open, show};
@@ -33,10 +34,16 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     let list = opened.repository.snapshots()?;
     let mut output = Output::open()?;
-    let written = write(&mut output, &list.visible, context.global.quiet);
+    let written = if context.global.json {
+        let documents: Vec<_> = list.visible.iter().map(SnapshotDocument::of).collect();
+        json::write_line(&mut output, &documents)
+    } else {
+        write(&mut output, &list.visible, context.global.quiet)
+    };
     let done = if list.damaged.is_empty() { Done::Fully } else { Done::WithDamage };
     for (id, error) in list.damaged {
-        report::error_aside(&error.while_doing(format!("cannot read snapshot {}", id.short())));
+        let error = error.while_doing(format!("cannot read snapshot {}", id.short()));
+        report::error_aside(&error, "snapshots", &id.hex());
     }
     Ok(output.end(written.map(|()| done))?)
 }

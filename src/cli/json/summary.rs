@@ -1,0 +1,100 @@
+//! What a command did, as its last line.
+
+use std::time::Duration;
+
+use packstone::ops::backup::BackupSummary;
+use packstone::ops::restore::RestoreSummary;
+use packstone::repository::Repository;
+use serde::Serialize;
+
+use super::snapshot::Counts;
+use super::{later, seconds, time};
+
+/// What a backup did.
+#[derive(Debug, Serialize)]
+pub struct BackupLine {
+    message_type: &'static str,
+    dry_run: bool,
+    #[serde(flatten)]
+    counts: Counts,
+    total_files_processed: u64,
+    total_bytes_processed: u64,
+    total_duration: f64,
+    backup_start: String,
+    backup_end: String,
+    snapshot_id: String,
+    findings: u64,
+}
+
+impl BackupLine {
+    /// Of a backup that took so many files.
+    pub fn of(summary: &BackupSummary, files: u64) -> Self {
+        let snapshot = &summary.snapshot;
+        Self {
+            message_type: "summary",
+            dry_run: false,
+            counts: Counts::of(&snapshot.statistics),
+            total_files_processed: files,
+            total_bytes_processed: snapshot.total_bytes,
+            total_duration: seconds(snapshot.duration_milliseconds),
+            backup_start: time(snapshot.time),
+            backup_end: time(later(snapshot.time, snapshot.duration_milliseconds)),
+            snapshot_id: summary.id.hex(),
+            findings: snapshot.findings,
+        }
+    }
+}
+
+/// What a restore did.
+#[derive(Debug, Serialize)]
+pub struct RestoreLine {
+    message_type: &'static str,
+    seconds_elapsed: u64,
+    total_files: u64,
+    files_restored: u64,
+    files_skipped: u64,
+    files_deleted: u64,
+    total_bytes: u64,
+    bytes_restored: u64,
+    bytes_skipped: u64,
+    directories_restored: u64,
+    others_restored: u64,
+    findings: u64,
+    damaged: u64,
+}
+
+impl RestoreLine {
+    /// Of a restore that found so many files and bytes in the snapshot.
+    pub fn of(summary: &RestoreSummary, total: (u64, u64), elapsed: Duration) -> Self {
+        Self {
+            message_type: "summary",
+            seconds_elapsed: elapsed.as_secs(),
+            total_files: total.0,
+            files_restored: summary.files,
+            files_skipped: 0,
+            files_deleted: 0,
+            total_bytes: total.1,
+            bytes_restored: summary.bytes,
+            bytes_skipped: 0,
+            directories_restored: summary.directories,
+            others_restored: summary.others,
+            findings: summary.findings,
+            damaged: summary.damaged,
+        }
+    }
+}
+
+/// A repository was made.
+#[derive(Debug, Serialize)]
+pub struct Initialized {
+    message_type: &'static str,
+    id: String,
+    repository: String,
+}
+
+impl Initialized {
+    /// This one.
+    pub fn of(repository: &Repository) -> Self {
+        Self { message_type: "initialized", id: repository.id().hex(), repository: repository.location() }
+    }
+}
