@@ -24,7 +24,7 @@ pub use crate::crypto::ChunkKind;
 pub use init::{InitOptions, NewSlot};
 pub use reader::{Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
-pub use snapshots::{SnapshotEntry, SnapshotList};
+pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use crate::args::Command;
 use crate::context::Context;
 use crate::open::Opened;
 use crate::report::{Done, Hint, Outcome};
+use crate::selection::Selection;
 use crate::snapshot_path::SnapshotPath;
 
 /// Runs a command.
@@ -33,10 +34,19 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
 }
 
 /// The snapshot that an argument `SNAP[:PATH]` names, and its path.
-fn find_snapshot<'a>(opened: &Opened, argument: &'a OsStr) -> Outcome<(SnapshotEntry, Option<&'a [u8]>)> {
+fn find_snapshot<'a>(
+    opened: &Opened,
+    argument: &'a OsStr,
+    selection: &Selection,
+) -> Outcome<(SnapshotEntry, Option<&'a [u8]>)> {
     let wanted = SnapshotPath::parse(argument)?;
+    let filter = selection.filter()?;
     let snapshots = opened.repository.snapshots()?;
-    let hint = || "\"packstone snapshots\" lists them".to_owned();
-    let found = snapshots.find(wanted.snapshot).hint(ErrorKind::NotFound, hint)?;
+    let found = snapshots.find_among(wanted.snapshot, &filter).hint(ErrorKind::NotFound, list_hint)?;
     Ok((found.clone(), wanted.path))
+}
+
+/// What helps who looks for a snapshot.
+fn list_hint() -> String {
+    "\"packstone snapshots\" lists them".to_owned()
 }

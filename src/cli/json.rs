@@ -12,7 +12,7 @@ mod summary;
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
 pub use progress::{BackupStatus, RestoreStatus, VerboseStatus};
-pub use snapshot::SnapshotDocument;
+pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use summary::{BackupLine, Initialized, RestoreLine};
 
 use std::io::Write;

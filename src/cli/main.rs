@@ -21,8 +21,10 @@ mod open;
 mod output;
 mod progress;
 mod report;
+mod selection;
 mod show;
 mod snapshot_path;
+mod table;
 
 use std::process::ExitCode;
 

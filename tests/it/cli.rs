@@ -31,6 +31,7 @@ transcripts!(
     json,
     odd_names,
     restore,
+    snapshots,
     streams,
     unprivileged,
     usage,

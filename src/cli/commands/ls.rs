@@ -15,6 +15,7 @@ use crate::json::{self, NodeLine, SnapshotLine};
 use crate::output::Output;
 use crate::progress::{Progress, Work};
 use crate::report::{Done, Outcome};
+use crate::selection::Selection;
 use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
@@ -32,6 +33,8 @@ pub struct Arguments {
     /// A snapshot (latest, latest~N, or the beginning of its id), and a path in it
     #[arg(value_name = "SNAP[:PATH]")]
     wanted: OsString,
+    #[command(flatten)]
+    selection: Selection,
     /// Also show mode, owner, group, size and time of last change
     #[arg(short, long)]
     long: bool,
@@ -40,7 +43,7 @@ pub struct Arguments {
 /// Lists what a snapshot holds.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted)?;
+    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let zone = TimeZone::system();
     let progress = Progress::hidden(&context.global, &context.interruption, Work::Other("ls"));
     let mut output = Output::open()?;

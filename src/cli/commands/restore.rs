@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::json::RestoreLine;
 use crate::progress::{Progress, Work};
 use crate::report::{Done, Hint, Outcome, conclude};
+use crate::selection::Selection;
 use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
@@ -32,6 +33,8 @@ pub struct Arguments {
     /// A snapshot (latest, latest~N, or the beginning of its id), and a path in it
     #[arg(value_name = "SNAP[:PATH]")]
     wanted: OsString,
+    #[command(flatten)]
+    selection: Selection,
     /// Where to put it; the directory is made where it is missing
     #[arg(short, long, value_name = "DIR")]
     target: PathBuf,
@@ -46,7 +49,7 @@ pub struct Arguments {
 /// Gives back what a snapshot holds.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted)?;
+    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let mut options = RestoreOptions::default();
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;

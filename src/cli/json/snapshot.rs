@@ -1,7 +1,7 @@
 //! A snapshot as a document.
 
 use packstone::format::snapshot::{Origin, SourceOutcome, SourceStatus, Statistic, Statistics};
-use packstone::repository::SnapshotEntry;
+use packstone::repository::{GroupKey, SnapshotEntry};
 use serde::Serialize;
 
 use super::{later, name, names, seconds, time};
@@ -68,6 +68,44 @@ impl SnapshotDocument {
             sources: snapshot.sources.iter().map(SourceDocument::of).collect(),
             origin: snapshot.origin.as_ref().map(OriginDocument::of),
         }
+    }
+}
+
+/// Snapshots that have something in common.
+#[derive(Debug, Serialize)]
+pub struct GroupDocument {
+    group_key: KeyDocument,
+    snapshots: Vec<SnapshotDocument>,
+}
+
+/// What they have in common; what they are not grouped by is left out.
+#[derive(Debug, Serialize)]
+struct KeyDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_hex: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<String>>,
+}
+
+impl GroupDocument {
+    /// Of a group.
+    pub fn of(key: &GroupKey, group: &[&SnapshotEntry]) -> Self {
+        let (paths, paths_hex) = match &key.paths {
+            None => (None, None),
+            Some(paths) => {
+                let (paths, hex) = names(paths.iter().map(Vec::as_slice));
+                (Some(paths), hex)
+            }
+        };
+        let (hostname, job, tags) = (key.host.clone(), key.job.clone(), key.tags.clone());
+        let group_key = KeyDocument { hostname, job, paths, paths_hex, tags };
+        Self { group_key, snapshots: group.iter().map(|entry| SnapshotDocument::of(entry)).collect() }
     }
 }
 
