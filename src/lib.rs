@@ -17,6 +17,7 @@ pub mod fsmeta;
 pub mod storage;
 
 pub mod repository;
+pub mod state;
 
 pub mod source;
 pub mod tree;

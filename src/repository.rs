@@ -11,6 +11,7 @@
 mod checkpoint;
 mod collections;
 mod index;
+mod info;
 mod init;
 mod object;
 mod open;
@@ -18,20 +19,23 @@ mod pack;
 mod reader;
 mod segment;
 mod session;
+mod slots;
 mod snapshots;
 
 pub use crate::crypto::ChunkKind;
-pub use init::{InitOptions, NewSlot};
+pub use info::{ObjectCount, RepositoryInfo};
+pub use init::InitOptions;
 pub use reader::{Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
+pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{RepositoryId, Result};
 use crate::chunker::Cutter;
-use crate::crypto::{Keys, seal};
+use crate::crypto::{Keys, Secret, seal};
 use crate::format::config::{Config, Parameters};
 use crate::format::sealing::ObjectKind;
 use crate::storage::Storage;
@@ -42,6 +46,8 @@ pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
     keys: Keys,
+    /// The key slot that gave the keys.
+    own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,
 }
 
@@ -69,6 +75,17 @@ impl Repository {
     /// The number by which a name at a level of tree pages decides where pages and bundles end.
     pub fn name_number(&self, level: u8, name: &[u8]) -> u64 {
         self.keys.name_number(level, name)
+    }
+
+    /// The folder for what this machine keeps of this repository, if it may keep anything.
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache_folder.as_deref()
+    }
+
+    /// A key for codes of what this machine keeps of this repository for a purpose.
+    pub fn local_key(&self, purpose: &str) -> Result<Secret> {
+        let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
+        Ok(Secret::new(*blake3::keyed_hash(key.expose(), purpose.as_bytes()).as_bytes()))
     }
 
     fn context<'a>(&self, kind: ObjectKind, generation: u32, name: Option<&'a str>) -> seal::Context<'a> {

@@ -4,6 +4,7 @@
 //! directory only handles and single names are used, so that nobody who moves things about leads the way elsewhere;
 //! no source file is ever mapped; everything may be used from many threads.
 
+mod at_rest;
 pub mod directory;
 pub mod file;
 pub mod listing;

@@ -8,7 +8,7 @@ mod list;
 mod read;
 mod walk;
 
-pub use build::DirectoryBuilder;
+pub use build::{DirectoryBuilder, Joined, Member};
 pub use list::ListBuilder;
 pub(crate) use read::check_length;
 pub use read::{BundlePlace, DirectoryEntries, Entry, Tree, XattrValues};

@@ -30,6 +30,12 @@ impl Timestamp {
         };
         Self { seconds, nanoseconds }
     }
+
+    /// So many seconds earlier.
+    #[must_use]
+    pub const fn earlier(self, seconds: u32) -> Self {
+        Self { seconds: self.seconds.saturating_sub(seconds as i64), nanoseconds: self.nanoseconds }
+    }
 }
 
 /// Measures how long something takes, unmoved by changes of the system's clock.

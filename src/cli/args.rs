@@ -38,6 +38,12 @@ Examples:
   packstone restore latest -t /tmp/restored
   packstone -r /srv/backup --key-file /etc/packstone.key repo init";
 
+const REPO_AFTER_HELP: &str = "\
+Examples:
+  packstone -r /srv/backup repo init
+  packstone -r /srv/backup repo info
+  packstone -r /srv/backup repo key list";
+
 /// Encrypted, deduplicated, compressed backups
 #[derive(Parser, Debug)]
 #[command(name = "packstone", version, about, after_help = AFTER_HELP)]
@@ -64,7 +70,7 @@ pub struct Global {
     /// Take the password from the first line that a shell command prints
     #[arg(long, global = true, value_name = "COMMAND")]
     pub password_command: Option<OsString>,
-    /// Open the repository by a key file: 32 bytes, or 64 hexadecimal digits
+    /// Open the repository by a key file: 32 bytes, 64 hexadecimal digits, or 24 words
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// Print warnings and errors only
@@ -94,11 +100,14 @@ pub struct Global {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Make and look after repositories
-    #[command(subcommand, after_help = "Examples:\n  packstone -r /srv/backup repo init")]
+    #[command(subcommand, after_help = REPO_AFTER_HELP)]
     Repo(repo::Command),
     /// Make a repository
     #[command(hide = true)]
     Init(repo::init::Arguments),
+    /// List, add, remove and print the keys of a repository
+    #[command(subcommand, hide = true, after_help = repo::key::AFTER_HELP)]
+    Key(repo::key::Command),
     /// Back up files, directories, or a stream
     Backup(backup::Arguments),
     /// List the snapshots

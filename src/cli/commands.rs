@@ -25,6 +25,10 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Repo(repo::Command::Init(arguments)) | Command::Init(arguments) => {
             repo::init::run(&arguments, context)
         }
+        Command::Repo(repo::Command::Info(arguments)) => repo::info::run(&arguments, context),
+        Command::Repo(repo::Command::Key(command)) | Command::Key(command) => {
+            repo::key::run(&command, context)
+        }
         Command::Backup(arguments) => backup::run(&arguments, context),
         Command::Snapshots(arguments) => snapshots::run(&arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),

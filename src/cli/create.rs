@@ -32,7 +32,7 @@ pub fn create(directory: &Path, obtained: &Obtained) -> Result<Repository> {
 }
 
 /// What a key slot made here is called.
-fn slot_label() -> String {
+pub fn slot_label() -> String {
     format!("{}@{}", environment::user().unwrap_or_default(), Host::current().name)
 }
 

@@ -36,7 +36,11 @@ pub enum Source {
     Password(Zeroizing<Vec<u8>>),
 }
 
+/// The ways to give a new password or key.
+const NEW_WAYS: &str = "--new-password-file, --new-password-command or --new-key-file";
+
 /// A secret, and what to call it.
+#[derive(Debug)]
 pub struct Obtained {
     /// The secret.
     pub credential: Credential,
@@ -51,6 +55,26 @@ pub enum Purpose {
     Open,
     /// To make one that it will open: a typed password is asked for twice, and none may be empty.
     Create,
+    /// To open one from now on that is open by another; as for `Create`.
+    Add,
+}
+
+impl Purpose {
+    /// What is asked on the terminal.
+    const fn questions(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Open => ("password: ", None),
+            Self::Create => ("password: ", Some("the same password again: ")),
+            Self::Add => ("new password: ", Some("the same new password again: ")),
+        }
+    }
+
+    const fn ways(self) -> &'static str {
+        match self {
+            Self::Open | Self::Create => WAYS,
+            Self::Add => NEW_WAYS,
+        }
+    }
 }
 
 /// What the flags say, else what the environment says. `Usage` if they contradict themselves.
@@ -91,7 +115,11 @@ fn only_one(mut sources: impl Iterator<Item = (&'static str, Source)>) -> Result
 
 /// Gets the secret from where the user says it is, or asks for a password.
 pub fn obtain(context: &Context, purpose: Purpose) -> Result<Obtained> {
-    let source = choose(&context.global, &context.environment)?;
+    take(choose(&context.global, &context.environment)?, context, purpose)
+}
+
+/// Gets the secret from its source; from a question where there is none.
+pub fn take(source: Option<Source>, context: &Context, purpose: Purpose) -> Result<Obtained> {
     let (password, name) = match source {
         Some(Source::KeyFile(path)) => return key_file::obtain(&path),
         Some(Source::PasswordFile(path)) => {
@@ -104,7 +132,7 @@ pub fn obtain(context: &Context, purpose: Purpose) -> Result<Obtained> {
         Some(Source::Password(password)) => (password, "the password in PACKSTONE_PASSWORD".to_owned()),
         None => (ask(context, purpose)?, "the password that was typed".to_owned()),
     };
-    if purpose == Purpose::Create && password.is_empty() {
+    if purpose != Purpose::Open && password.is_empty() {
         return Err(Error::new(ErrorKind::Usage, format!("{name} is empty")));
     }
     Ok(Obtained { credential: Credential::Password(password), name })
@@ -171,13 +199,18 @@ fn first_line(mut reader: impl Read) -> Result<Zeroizing<Vec<u8>>> {
 fn ask(context: &Context, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>> {
     let is_attended = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
     if !is_attended || std::fs::File::open("/dev/tty").is_err() {
-        let message = format!("no password or key was given, and there is no terminal to ask: use {WAYS}");
+        let what = if purpose == Purpose::Add { "new password or key" } else { "password or key" };
+        let ways = purpose.ways();
+        let message = format!("no {what} was given, and there is no terminal to ask: use {ways}");
         return Err(Error::new(ErrorKind::Usage, message));
     }
     // The question itself hears Ctrl-C, and puts the terminal back in order before it fails.
     context.interruption.gently(|| {
-        let password = prompt("password: ")?;
-        if purpose == Purpose::Create && *prompt("the same password again: ")? != *password {
+        let (question, again) = purpose.questions();
+        let password = prompt(question)?;
+        if let Some(again) = again
+            && *prompt(again)? != *password
+        {
             return Err(Error::new(ErrorKind::Usage, "the two passwords differ"));
         }
         Ok(Zeroizing::new(password.as_bytes().to_vec()))

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::credentials::{self, Obtained, Purpose};
 use crate::environment::Environment;
 use crate::folders::Folder;
-use crate::open::{self, Opened};
+use crate::open::{self, Opened, Place};
 use crate::{create, key_file, report};
 
 /// Where the default repository and its key are.
@@ -41,7 +41,7 @@ pub fn places(environment: &Environment) -> Result<DefaultPlaces> {
 pub fn open(context: &Context, places: &DefaultPlaces) -> Result<Opened> {
     let storage = open::find(&places.repository)?;
     let obtained = obtain(context, places, Purpose::Open)?;
-    open::open_with(context, storage, places.repository.clone(), &obtained)
+    open::open_with(context, storage, places.repository.clone(), obtained)
 }
 
 /// Opens the default repository, which is made if there is none.
@@ -66,7 +66,7 @@ fn obtain(context: &Context, places: &DefaultPlaces, purpose: Purpose) -> Result
         return credentials::obtain(context, purpose);
     }
     if purpose == Purpose::Create {
-        match key_file::create(&places.key_file) {
+        match key_file::create_with_folder(&places.key_file) {
             // One that is there, from an earlier time or a faster program, is the one to use.
             Err(error) if error.kind() == ErrorKind::Exists => {}
             other => other?,
@@ -79,6 +79,20 @@ fn obtain(context: &Context, places: &DefaultPlaces, purpose: Purpose) -> Result
         let message = format!("the default repository at {} needs its key file", show(&places.repository));
         error.of_kind(ErrorKind::WrongKey).while_doing(message)
     })
+}
+
+/// After the key slot in use was removed: what opens the default repository by itself was its key file, if nothing else
+/// was named.
+pub fn warn_of_old_key_file(context: &Context) -> Result<()> {
+    if let Place::Default(places) = open::place(context)?
+        && credentials::choose(&context.global, &context.environment)?.is_none()
+    {
+        report::warn(&format!(
+            "later commands go on trying the key file {} unless another key or a password is named",
+            show(&places.key_file)
+        ));
+    }
+    Ok(())
 }
 
 fn announce(places: &DefaultPlaces, obtained: &Obtained) {

@@ -6,12 +6,14 @@
 mod listing;
 mod message;
 mod progress;
+mod repository;
 mod snapshot;
 mod summary;
 
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
 pub use progress::{BackupStatus, RestoreStatus, VerboseStatus};
+pub use repository::{InfoDocument, SlotChange, slots};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use summary::{BackupLine, Initialized, RestoreLine};
 

@@ -1,7 +1,9 @@
-//! Key files: 32 random bytes, raw or as 64 hexadecimal digits.
+//! Key files: 32 random bytes, raw, as 64 hexadecimal digits, or as 24 words.
 //!
 //! What must hold: a new key file appears with all its bytes, readable to its owner alone, and never in the place of
 //! another; the key lies only in memory that is wiped.
+
+pub mod text;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
@@ -20,8 +22,8 @@ use crate::credentials::Obtained;
 use crate::report;
 
 const KEY_BYTES: usize = 32;
-/// A key in digits, the end of a line, and one byte that shows that there is more.
-const BUFFER_BYTES: usize = 2 * KEY_BYTES + 3;
+/// More than a key takes in any form, and one byte that shows that there is more.
+const BUFFER_BYTES: usize = 1024 + 1;
 
 /// Reads a key file. Warns if others than its owner may.
 pub fn obtain(path: &Path) -> Result<Obtained> {
@@ -45,38 +47,37 @@ pub fn obtain(path: &Path) -> Result<Obtained> {
             Err(error) => return Err(Error::system(failed(), error)),
         }
     }
-    let key = parse(buffer.get(..length).unwrap_or_default()).ok_or_else(|| {
-        let message = format!("{shown} is no key file: it must hold 32 bytes, or 64 hexadecimal digits");
-        Error::new(ErrorKind::Usage, message)
+    let key = parse(buffer.get(..length).unwrap_or_default()).map_err(|found| {
+        let message =
+            format!("{shown} is no key file: it must hold 32 bytes, 64 hexadecimal digits, or 24 words");
+        Error::new(ErrorKind::Usage, found).while_doing(message)
     })?;
     Ok(Obtained { credential: Credential::KeyFile(key), name: format!("the key file {shown}") })
 }
 
-fn parse(bytes: &[u8]) -> Option<Secret> {
+/// The key in a file of these bytes; else what they are, without a word of what they say.
+fn parse(bytes: &[u8]) -> std::result::Result<Secret, String> {
     if let Ok(raw) = <[u8; KEY_BYTES]>::try_from(bytes) {
         let raw = Zeroizing::new(raw);
-        return Some(Secret::new(*raw));
+        return Ok(Secret::new(*raw));
     }
-    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let digits = line.strip_suffix(b"\r").unwrap_or(line);
-    if digits.len() != 2 * KEY_BYTES {
-        return None;
+    match std::str::from_utf8(bytes) {
+        _ if bytes.len() >= BUFFER_BYTES => Err(format!("it holds more than {} bytes", BUFFER_BYTES - 1)),
+        Ok(text) => text::parse(text),
+        Err(_) => Err(format!("it holds {} bytes", bytes.len())),
     }
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        for digit in pair {
-            let value = char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())?;
-            *byte = *byte << 4 | value;
-        }
-    }
-    Some(Secret::new(*key))
 }
 
 /// Makes a key file of random bytes, and its directory where that is missing. `Exists` if there is one.
+pub fn create_with_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder_of(path)).wrap(|| cannot_make(path))?;
+    create(path)
+}
+
+/// Makes a key file of random bytes, which is durable when this returns. `Exists` if there is one.
 pub fn create(path: &Path) -> Result<()> {
-    let failed = || format!("cannot make the key file {}", show_path(path.as_os_str().as_bytes()));
-    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).wrap(failed)?;
+    let failed = || cannot_make(path);
+    let folder = folder_of(path);
     // Written whole under another name first, because a second program that finds it will use it.
     let suffix: [u8; 8] = random::array()?;
     let unfinished = folder.join(format!(".key-{}", packstone::base::id::to_hex(&suffix)));
@@ -84,6 +85,18 @@ pub fn create(path: &Path) -> Result<()> {
     let made = write_new(&unfinished, &*key).and_then(|()| publish(&unfinished, path));
     drop(std::fs::remove_file(&unfinished));
     made.and_then(|()| File::open(folder)?.sync_all()).wrap(failed)
+}
+
+fn cannot_make(path: &Path) -> String {
+    format!("cannot make the key file {}", show_path(path.as_os_str().as_bytes()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    }
 }
 
 /// Gives a file its final name, unless that is taken.
@@ -113,17 +126,20 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_raw_and_as_digits() {
-        let expected = Some(Secret::new([0xab; 32]));
+    fn keys_are_read_raw_and_as_text() {
+        let expected = Ok(Secret::new([0xab; 32]));
         assert_eq!(parse(&[0xab; 32]), expected);
-        for digits in ["ab".repeat(32), "aB".repeat(32) + "\n", "AB".repeat(32) + "\r\n"] {
-            assert_eq!(parse(digits.as_bytes()), expected, "{digits:?}");
-        }
-        let (short, long) = (vec![0xab; 31], vec![0xab; 33]);
-        for bad in
-            [short, long, b"ab".repeat(33), b"ag".repeat(32), [b"ab".repeat(32), b"\n\n".to_vec()].concat()]
-        {
-            assert_eq!(parse(&bad), None, "{bad:?}");
+        assert_eq!(parse("ab".repeat(32).as_bytes()), expected);
+        // Text of that length is raw, as any other 32 bytes.
+        assert_eq!(parse(&[b'a'; 32]), Ok(Secret::new([b'a'; 32])));
+        for (bad, found) in [
+            (vec![0xab; 31], "31 bytes"),
+            (vec![0xab; 33], "33 bytes"),
+            (Vec::new(), "no text"),
+            (b"ab".repeat(2000), "more than 1024 bytes"),
+        ] {
+            let bad = &bad[..bad.len().min(BUFFER_BYTES)];
+            assert_eq!(parse(bad), Err(format!("it holds {found}")));
         }
     }
 
@@ -131,7 +147,8 @@ mod tests {
     fn a_new_key_file_is_private_and_replaces_nothing() {
         let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().join("config/packstone/key");
-        create(&path).expect("a key file");
+        assert_eq!(create(&path).expect_err("no folder").kind(), ErrorKind::NotFound);
+        create_with_folder(&path).expect("a key file");
         let metadata = path.metadata().expect("it is there");
         assert_eq!((metadata.mode() & 0o7777, metadata.len()), (0o600, 32));
         assert_eq!(path.parent().expect("a folder").metadata().expect("it is there").mode() & 0o7777, 0o700);

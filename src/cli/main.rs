@@ -17,6 +17,8 @@ mod folders;
 mod interruption;
 mod json;
 mod key_file;
+mod key_sheet;
+mod new_credential;
 mod open;
 mod output;
 mod progress;

@@ -41,6 +41,8 @@ pub struct Opened {
     pub directory: PathBuf,
     /// The folder for what may be kept on this machine.
     pub cache: Option<PathBuf>,
+    /// What opened it.
+    pub obtained: Obtained,
 }
 
 impl Opened {
@@ -104,7 +106,7 @@ pub fn open_named(context: &Context, directory: PathBuf) -> Outcome<Opened> {
         format!("\"packstone -r {} repo init\" makes one", show::argument(&directory, "LOCATION"))
     })?;
     let obtained = credentials::obtain(context, Purpose::Open)?;
-    Ok(open_with(context, storage, directory, &obtained)?)
+    Ok(open_with(context, storage, directory, obtained)?)
 }
 
 /// Opens a repository that is known to be there.
@@ -112,7 +114,7 @@ pub fn open_with(
     context: &Context,
     storage: Local,
     directory: PathBuf,
-    obtained: &Obtained,
+    obtained: Obtained,
 ) -> Result<Opened> {
     let cache = cache_folder(context);
     let location = storage.location();
@@ -124,7 +126,7 @@ pub fn open_with(
             _ => error,
         },
     )?;
-    Ok(Opened { repository, directory, cache })
+    Ok(Opened { repository, directory, cache, obtained })
 }
 
 /// The storage of the repository in a directory. `NoRepository` if there is none.

@@ -21,9 +21,18 @@ pub struct Output {
 impl Output {
     /// Opens it anew: the standard library's own looks for the ends of lines.
     pub fn open() -> Result<Self> {
+        Self::with_buffer(64 << 10)
+    }
+
+    /// Opens it so that what is written goes on at once, and no copy of a secret stays in a buffer.
+    pub fn open_unbuffered() -> Result<Self> {
+        Self::with_buffer(0)
+    }
+
+    fn with_buffer(size_bytes: usize) -> Result<Self> {
         let failed = || "cannot write the output";
         let descriptor = io::stdout().as_fd().try_clone_to_owned().wrap(failed)?;
-        Ok(Self { writer: BufWriter::with_capacity(64 << 10, File::from(descriptor)), is_closed: false })
+        Ok(Self { writer: BufWriter::with_capacity(size_bytes, File::from(descriptor)), is_closed: false })
     }
 
     /// Writes what is left, and says how a command ended whose work had this result.

@@ -166,9 +166,14 @@ fn print_error(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
-/// Prints a line of a summary on the standard output. What it sums up is done, whether anybody reads it or not.
+/// Prints a line of a summary on the standard output. What it sums up is done, whether anybody reads it or not. With
+/// `--json` it is a note, for the standard output is for what a program waits for.
 pub fn sum_up(line: &str) {
-    print_output(&if is_json() { json::line(&Message::note(line)) } else { line.to_owned() });
+    if is_json() {
+        print_error(&json::line(&Message::note(line)));
+    } else {
+        print_output(line);
+    }
 }
 
 /// Prints what a command did: as one JSON document if that was asked for, else as lines, which `--quiet` leaves out.

@@ -78,15 +78,19 @@ impl Keys {
 
     /// Reads the plaintext of a key slot.
     pub fn from_bundle(plaintext: &[u8]) -> Decoded<Self> {
-        let bundle = Bundle::decode(plaintext)?;
-        Ok(Self {
+        Bundle::decode(plaintext).map(|bundle| Self::of_bundle(&bundle))
+    }
+
+    /// Copies the keys out of what a key slot seals.
+    pub fn of_bundle(bundle: &Bundle<'_>) -> Self {
+        Self {
             masters: bundle.masters.iter().map(|(number, master)| (*number, Secret::new(**master))).collect(),
             data_id: Secret::new(*bundle.data_id),
             tree_id: Secret::new(*bundle.tree_id),
             names: Secret::new(*bundle.names),
             chunker: Secret::new(*bundle.chunker),
-            kept: bundle.kept,
-        })
+            kept: bundle.kept.clone(),
+        }
     }
 
     /// The key under which objects of a kind and generation are sealed.

@@ -12,7 +12,7 @@ use crate::base::{Error, ErrorKind, RepositoryId, Result, SlotName, Timestamp};
 use crate::crypto::seal::{cipher, derive};
 use crate::crypto::{Keys, Secret, password, random};
 use crate::format::sealing::{ObjectKind, Role, nonce};
-use crate::format::slot::{PasswordCost, Slot, Way};
+use crate::format::slot::{Bundle, PasswordCost, Slot, Way};
 
 /// What opens a slot.
 #[derive(Clone)]
@@ -40,6 +40,17 @@ impl Credential {
             _ => Ok(None),
         }
     }
+}
+
+/// What a slot gives to whoever opens it.
+#[derive(Debug)]
+pub struct OpenedSlot {
+    /// The keys of the repository.
+    pub keys: Keys,
+    /// What people call the slot.
+    pub label: String,
+    /// When the slot was made.
+    pub created: Timestamp,
 }
 
 fn additional(repository: &RepositoryId) -> Vec<u8> {
@@ -78,7 +89,7 @@ pub fn make_slot(
     // What cannot be opened again must not be written.
     let reread = Slot::decode(&bytes).map_err(|error| error.of_object("a new key slot"))?;
     match open_with(&reread, &key, repository)? {
-        reread if reread == *keys => Ok(bytes),
+        reread if reread.keys == *keys => Ok(bytes),
         _ => Err(cannot_seal()),
     }
 }
@@ -88,7 +99,11 @@ fn cannot_seal() -> Error {
 }
 
 /// Opens a slot; `None` if the credential is not the one it was made for.
-pub fn open_slot(slot: &Slot, credential: &Credential, repository: &RepositoryId) -> Result<Option<Keys>> {
+pub fn open_slot(
+    slot: &Slot,
+    credential: &Credential,
+    repository: &RepositoryId,
+) -> Result<Option<OpenedSlot>> {
     let Some(secret) = credential.secret(slot.way, &slot.salt)? else { return Ok(None) };
     let (key, commitment) = derive(&secret, &slot.salt, repository);
     if !bool::from(commitment.ct_eq(&slot.commitment)) {
@@ -97,12 +112,13 @@ pub fn open_slot(slot: &Slot, credential: &Credential, repository: &RepositoryId
     open_with(slot, &key, repository).map(Some)
 }
 
-fn open_with(slot: &Slot, key: &Secret, repository: &RepositoryId) -> Result<Keys> {
+fn open_with(slot: &Slot, key: &Secret, repository: &RepositoryId) -> Result<OpenedSlot> {
     let mut plaintext = Zeroizing::new(slot.sealed.clone());
     cipher(key)
         .decrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *plaintext)
         .map_err(|_| Error::damaged("the sealed keys do not open (format rule SLOT-7)"))?;
-    Keys::from_bundle(&plaintext).map_err(|error| error.of_opened("the keys of a key slot"))
+    let bundle = Bundle::decode(&plaintext).map_err(|error| error.of_opened("the keys of a key slot"))?;
+    Ok(OpenedSlot { keys: Keys::of_bundle(&bundle), label: bundle.label.to_owned(), created: bundle.created })
 }
 
 #[cfg(test)]
@@ -121,9 +137,10 @@ mod tests {
             let bytes =
                 make_slot(&keys, &right, CHEAP, &repository, "x", Timestamp::default()).expect("a slot");
             let slot = Slot::decode(&bytes).expect("a slot");
-            assert_eq!(open_slot(&slot, &right, &repository).expect("tried"), Some(keys.clone()));
-            assert_eq!(open_slot(&slot, &wrong, &repository).expect("tried"), None);
-            assert_eq!(open_slot(&slot, &right, &RepositoryId([2; 16])).expect("tried"), None);
+            let opened = open_slot(&slot, &right, &repository).expect("tried").expect("it opens");
+            assert_eq!((opened.keys, opened.label.as_str()), (keys.clone(), "x"));
+            assert!(open_slot(&slot, &wrong, &repository).expect("tried").is_none());
+            assert!(open_slot(&slot, &right, &RepositoryId([2; 16])).expect("tried").is_none());
             let mut damaged = slot.clone();
             damaged.sealed[5] ^= 1;
             let error = open_slot(&damaged, &right, &repository).expect_err("must be refused");

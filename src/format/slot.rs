@@ -14,7 +14,7 @@ const KIND_KEY_FILE: u64 = 2;
 /// The role whose bundle holds every key.
 const ROLE_FULL: u64 = 1;
 /// Longest label, in bytes.
-const LABEL_BYTES_MAX: usize = 1024;
+pub const LABEL_BYTES_MAX: usize = 1024;
 
 /// Cost of Argon2id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

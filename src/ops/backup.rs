@@ -4,22 +4,30 @@
 //! run; no snapshot is made of a stream that did not end well. A session that fails ends itself.
 
 mod big;
+mod changes;
+mod counts;
 mod directory;
 mod file;
+mod print;
 mod roots;
 mod run;
 mod scan;
 mod stream;
 
+pub use changes::Comparison;
 pub use scan::scan;
 pub use stream::{StreamEnd, StreamInput};
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::base::clock::Stopwatch;
 use crate::base::host::Host;
 use crate::base::{Error, ErrorKind, Monitor, Result, SessionId, Timestamp};
+use crate::format::node::Node;
 use crate::format::snapshot::{Snapshot, SourceStatus, Statistic, Statistics};
-use crate::repository::{Repository, Session, SessionOptions, SnapshotList};
+use crate::ops::backup::changes::Earlier;
+use crate::repository::{Repository, Session, SessionOptions};
 
 /// How a backup is made, and what its snapshot says.
 #[derive(Clone, Debug)]
@@ -38,6 +46,14 @@ pub struct BackupOptions {
     pub workers: usize,
     /// Directories that are left out, by device and inode number: the repository itself and this program's cache.
     pub left_out: Vec<(u64, u64)>,
+    /// Which earlier snapshot the files are compared with.
+    pub comparison: Comparison,
+    /// Compare without the time of the last change of metadata.
+    pub ignore_ctime: bool,
+    /// Compare without inode numbers.
+    pub ignore_inode: bool,
+    /// Make no snapshot if all sources are as in the one that they are compared with.
+    pub skip_if_unchanged: bool,
 }
 
 impl BackupOptions {
@@ -51,6 +67,10 @@ impl BackupOptions {
             description: None,
             workers: 0,
             left_out: Vec::new(),
+            comparison: Comparison::Newest,
+            ignore_ctime: false,
+            ignore_inode: false,
+            skip_if_unchanged: false,
         }
     }
 }
@@ -58,10 +78,12 @@ impl BackupOptions {
 /// What a backup did.
 #[derive(Debug)]
 pub struct BackupSummary {
-    /// The new snapshot's id.
+    /// The new snapshot's id; if none was made, that of the earlier one, which has the same sources.
     pub id: SessionId,
-    /// What it says.
+    /// What the new snapshot says, or would say.
     pub snapshot: Snapshot,
+    /// No snapshot was made, because nothing had changed.
+    pub is_skipped: bool,
 }
 
 /// Backs up paths.
@@ -79,10 +101,24 @@ pub fn backup_paths(
     roots::check_any_exists(&absolute)?;
     let began = Timestamp::now();
     let session = repository.start_session(&options.host, options.session.clone())?;
-    let taken = run::take_paths(&session, &plan, &absolute, options, monitor)?;
-    let mut paths: Vec<Vec<u8>> = absolute.into_iter().map(path_bytes).collect();
+    let mut paths: Vec<Vec<u8>> = absolute.iter().cloned().map(path_bytes).collect();
     paths.sort();
-    finish(session, began, paths, taken, options)
+    let earlier = Earlier::new(&session, &paths, options, monitor)?;
+    let taken = run::take_paths(&session, &plan, &absolute, options, monitor, &earlier)?;
+    let is_same = options.skip_if_unchanged && roots::are_unchanged(&earlier, &taken.roots)?;
+    let same_as = if is_same { earlier.snapshot() } else { None };
+    let last_run = earlier.into_last_run();
+    let snapshot = describe(&session, began, paths, &taken, options)?;
+    if let Some(id) = same_as {
+        session.close()?;
+        return Ok(BackupSummary { id, snapshot, is_skipped: true });
+    }
+    let summary = finish(session, snapshot, taken.since)?;
+    if let Some(error) = last_run.and_then(|last_run| last_run.commit(summary.id)) {
+        let why = error.chain().join(": ");
+        monitor.note(&format!("nothing is kept for the next run, which will look at all files again: {why}"));
+    }
+    Ok(summary)
 }
 
 /// Backs up a stream as one file.
@@ -97,31 +133,36 @@ pub fn backup_stream(
     let session = repository.start_session(&options.host, options.session.clone())?;
     let path = components.iter().fold(Vec::new(), |path, name| [path.as_slice(), b"/", name].concat());
     let taken = stream::take_stream(&session, &components, input, options, monitor)?;
-    finish(session, began, vec![path], taken, options)
+    let snapshot = describe(&session, began, vec![path], &taken, options)?;
+    finish(session, snapshot, taken.since)
 }
 
 /// What was read and stored of all sources.
 struct Taken {
     tree: crate::base::ChunkId,
+    /// The root of each source, by its path; none where it could not be read.
+    roots: Vec<(Vec<u8>, Option<Node>)>,
     nodes: u64,
     bytes: u64,
-    bytes_read: u64,
+    statistics: BTreeMap<Statistic, u64>,
     findings: u64,
     sources: Vec<SourceStatus>,
-    since: crate::base::clock::Stopwatch,
+    since: Stopwatch,
 }
 
-fn finish(
-    session: Session<'_>,
+/// What the snapshot of a run says, but for what only its session knows.
+fn describe(
+    session: &Session<'_>,
     time: Timestamp,
     paths: Vec<Vec<u8>>,
-    taken: Taken,
+    taken: &Taken,
     options: &BackupOptions,
-) -> Result<BackupSummary> {
+) -> Result<Snapshot> {
     let mut tags = options.tags.clone();
     tags.sort();
     tags.dedup();
-    let mut snapshot = Snapshot {
+    let parent = changes::parent(session, &paths, options)?;
+    Ok(Snapshot {
         time,
         duration_milliseconds: 0,
         host: options.host.name.clone(),
@@ -132,37 +173,28 @@ fn finish(
         paths,
         excludes: Vec::new(),
         program: options.session.program.clone(),
-        parent: None,
-        generation: 1,
+        parent: parent.map(|parent| parent.id),
+        generation: parent.map_or(1, |parent| parent.snapshot.generation.saturating_add(1)),
         origin: None,
         tree: taken.tree,
         total_nodes: taken.nodes,
         total_bytes: taken.bytes,
-        sources: taken.sources,
+        sources: taken.sources.clone(),
         findings: taken.findings,
         expected_next_seconds: None,
         sequence: 0,
         previous: None,
-        statistics: Statistics([(Statistic::BytesRead, taken.bytes_read)].into()),
+        statistics: Statistics(taken.statistics.clone()),
         kept: Vec::new(),
-    };
-    if let Some(parent) = newest_like(session.snapshots(), &snapshot) {
-        snapshot.generation = parent.snapshot.generation.saturating_add(1);
-        snapshot.parent = Some(parent.id);
-    }
-    let since = taken.since;
+    })
+}
+
+fn finish(session: Session<'_>, snapshot: Snapshot, since: Stopwatch) -> Result<BackupSummary> {
     let (id, snapshot) = session.commit(move || {
         let milliseconds = since.elapsed().as_millis();
         Snapshot { duration_milliseconds: u64::try_from(milliseconds).unwrap_or(u64::MAX), ..snapshot }
     })?;
-    Ok(BackupSummary { id, snapshot })
-}
-
-fn newest_like<'l>(
-    snapshots: &'l SnapshotList,
-    like: &Snapshot,
-) -> Option<&'l crate::repository::SnapshotEntry> {
-    snapshots.group_of(like).pop()
+    Ok(BackupSummary { id, snapshot, is_skipped: false })
 }
 
 fn path_bytes(path: PathBuf) -> Vec<u8> {

@@ -9,26 +9,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::{Error, ErrorKind, RepositoryId, Result, Timestamp, Wrap};
-use crate::crypto::slot::{Credential, make_slot, slot_name};
+use crate::crypto::slot::{make_slot, slot_name};
 use crate::crypto::{Keys, random};
 use crate::format::config::{Config, Features, Parameters};
 use crate::format::names;
 use crate::format::slot::PasswordCost;
 use crate::repository::object::{Creation, create, create_unique, object_name};
+use crate::repository::slots::{NewSlot, OwnSlot};
 use crate::repository::{Repository, open};
 use crate::storage::Storage;
 
 /// The number of a repository's first config.
 const FIRST_CONFIG: u32 = 1;
-
-/// A key slot to make.
-#[derive(Debug)]
-pub struct NewSlot {
-    /// What opens it.
-    pub credential: Credential,
-    /// What people call it.
-    pub label: String,
-}
 
 /// How a repository is made.
 #[derive(Debug)]
@@ -47,9 +39,7 @@ impl Repository {
     /// Makes a repository in an empty storage. `Exists` if there is one.
     pub fn init(storage: Arc<dyn Storage>, options: InitOptions) -> Result<Self> {
         options.parameters.check().map_err(|error| error.of_object("the parameters"))?;
-        if options.slots.is_empty() {
-            return Err(Error::new(ErrorKind::Usage, "a repository needs a password or a key file"));
-        }
+        options.slots.iter().try_for_each(NewSlot::check)?;
         if let Some(number) = open::newest_config(&*storage)? {
             return Err(exists(&*storage, number));
         }
@@ -63,6 +53,7 @@ impl Repository {
             previous: None,
             kept: Vec::new(),
         };
+        let mut own_slot = None;
         for slot in &options.slots {
             let bytes = make_slot(
                 &keys,
@@ -72,9 +63,13 @@ impl Repository {
                 &slot.label,
                 config.created,
             )?;
-            let name = object_name(&names::slot(&slot_name(&bytes)))?;
-            create_unique(&*storage, &name, &[Bytes::from(bytes)]).wrap(|| "cannot write a key slot")?;
+            let name = slot_name(&bytes);
+            let object = object_name(&names::slot(&name))?;
+            create_unique(&*storage, &object, &[Bytes::from(bytes)]).wrap(|| "cannot write a key slot")?;
+            own_slot.get_or_insert(OwnSlot { name, label: slot.label.clone(), created: config.created });
         }
+        let own_slot = own_slot
+            .ok_or_else(|| Error::new(ErrorKind::Usage, "a repository needs a password or a key file"))?;
         storage.barrier()?;
         let name = names::config(FIRST_CONFIG);
         let covered = config.encode();
@@ -87,7 +82,7 @@ impl Repository {
         }
         storage.barrier()?;
         let cache_folder = options.cache_folder.map(|folder| folder.join(config.repository.hex()));
-        Ok(Self { storage, config, keys, cache_folder })
+        Ok(Self { storage, config, keys, own_slot, cache_folder })
     }
 }
 

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use crate::base::limits::{CONFIG_BYTES_MAX, SLOT_BYTES_MAX, SLOTS_MAX};
+use crate::base::limits::{CONFIG_BYTES_MAX, SLOTS_MAX};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::crypto::Keys;
-use crate::crypto::slot::{Credential, open_slot, slot_name};
+use crate::crypto::slot::{Credential, open_slot};
 use crate::format::config::Config;
 use crate::format::names;
-use crate::format::slot::Slot;
 use crate::repository::Repository;
 use crate::repository::object::object_name;
+use crate::repository::slots::{OwnSlot, listed_slots, read_slot};
 use crate::storage::Storage;
 
 /// The highest number of a config; none: there is no repository.
@@ -62,7 +62,7 @@ impl Repository {
         let damaged = |error: crate::format::DecodeError| error.of_object(&format!("object {name}"));
         let (covered, code) = Config::split(&object).map_err(damaged)?;
         let config = Config::decode(covered).map_err(damaged)?;
-        let keys = find_keys(&*storage, &config, credential)?;
+        let (keys, own_slot) = find_keys(&*storage, &config, credential)?;
         let expected = keys.config_code(config.generation, &name, covered)?;
         if !bool::from(expected.ct_eq(code)) {
             let message =
@@ -70,50 +70,47 @@ impl Repository {
             return Err(Error::damaged(message));
         }
         let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
-        Ok(Self { storage, config, keys, cache_folder })
+        Ok(Self { storage, config, keys, own_slot, cache_folder })
     }
 }
 
 /// Tries the credential on each slot. One that cannot be used never stands in the way of another.
-fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) -> Result<Keys> {
-    let mut slots = Vec::new();
-    storage.list(names::KEYS, None, &mut |listed| {
-        slots.push(listed.name);
-        Ok(())
-    })?;
+fn find_keys(storage: &dyn Storage, config: &Config, credential: &Credential) -> Result<(Keys, OwnSlot)> {
+    let slots = listed_slots(storage)?.slots;
     let mut tried = 0;
-    let mut unusable = None;
+    let mut unusable = Vec::new();
     for name in slots.iter().take(SLOTS_MAX) {
         let opened =
             read_slot(storage, name).and_then(|slot| open_slot(&slot, credential, &config.repository));
-        match opened.wrap(|| format!("cannot use key slot {name}")) {
-            Ok(Some(keys)) => return Ok(keys),
+        match opened.wrap(|| format!("cannot use key slot {}", names::slot(name))) {
+            Ok(Some(opened)) => {
+                let own = OwnSlot { name: *name, label: opened.label, created: opened.created };
+                return Ok((opened.keys, own));
+            }
             Ok(None) => tried += 1,
-            Err(error) => unusable = Some(error),
+            Err(error) => unusable.push(error),
         }
     }
-    match unusable {
-        Some(error) => Err(error),
-        None if slots.is_empty() => {
-            Err(Error::damaged(format!("the repository at {} has no key slot", storage.location())))
-        }
-        None => {
-            let message = match slots.len().saturating_sub(SLOTS_MAX) {
-                0 => format!("wrong password or key: it opens none of {tried} key slots"),
-                more => format!(
-                    "wrong password or key: it opens none of {tried} key slots; {more} more were not tried"
-                ),
-            };
-            Err(Error::new(ErrorKind::WrongKey, message))
-        }
+    if let Some(more) = unusable.len().checked_sub(1)
+        && let Some(first) = unusable.into_iter().next()
+    {
+        // It may be the one that the credential was made for: nobody can tell that the credential is wrong.
+        return Err(match (tried, more) {
+            (0, 0) => first,
+            _ => first.while_doing(format!(
+                "the password or key opens none of {tried} key slots, and {} cannot be used",
+                more + 1
+            )),
+        });
     }
-}
-
-fn read_slot(storage: &dyn Storage, name: &crate::storage::ObjectName) -> Result<Slot> {
-    let bytes = storage.get(name, SLOT_BYTES_MAX)?;
-    if names::parse_slot(name.as_str()) != Some(slot_name(&bytes)) {
-        let message = "its bytes are not those that it is named after (format rule SLOT-8)";
-        return Err(Error::damaged(message));
+    if slots.is_empty() {
+        return Err(Error::damaged(format!("the repository at {} has no key slot", storage.location())));
     }
-    Slot::decode(&bytes).map_err(|error| error.of_object(&format!("object {name}")))
+    let message = match slots.len().saturating_sub(SLOTS_MAX) {
+        0 => format!("wrong password or key: it opens none of {tried} key slots"),
+        more => {
+            format!("wrong password or key: it opens none of {tried} key slots; {more} more were not tried")
+        }
+    };
+    Err(Error::new(ErrorKind::WrongKey, message))
 }

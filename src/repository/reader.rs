@@ -11,6 +11,7 @@ use crate::crypto::{ChunkKind, Opener};
 use crate::format::names;
 use crate::format::sealing::Role;
 use crate::repository::Repository;
+use crate::repository::Session;
 use crate::repository::index::table::{Place, Table};
 use crate::repository::object::object_name;
 use crate::repository::pack::decode_segment;
@@ -50,6 +51,8 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Reader<'r> {
     repository: &'r Repository,
+    /// Whose index is used, which is read when it is first asked for.
+    session: Option<&'r Session<'r>>,
     /// The index as it was read first, and each time that a chunk was missing; rows belong to their table.
     tables: RwLock<Vec<Arc<Table>>>,
     kept: Mutex<Kept>,
@@ -59,7 +62,7 @@ impl Repository {
     /// A reader with the index as it is listed now.
     pub fn reader(&self) -> Result<Reader<'_>> {
         let tables = RwLock::new(vec![Arc::new(self.load_index()?)]);
-        Ok(Reader { repository: self, tables, kept: Mutex::default() })
+        Ok(Reader { repository: self, session: None, tables, kept: Mutex::default() })
     }
 }
 
@@ -69,11 +72,31 @@ impl<'r> Reader<'r> {
         self.repository
     }
 
+    /// A reader that uses the index of a session.
+    pub(super) fn of_session(session: &'r Session<'r>) -> Self {
+        let tables = RwLock::new(Vec::new());
+        Self { repository: session.repository(), session: Some(session), tables, kept: Mutex::default() }
+    }
+
     /// The newest table and its number.
     fn newest(&self) -> Result<(u32, Arc<Table>)> {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let number = u32::try_from(tables.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        tables.last().map(|table| (number, Arc::clone(table))).ok_or_else(no_table)
+        let newest = |tables: &[Arc<Table>]| {
+            let number = u32::try_from(tables.len().saturating_sub(1)).unwrap_or(u32::MAX);
+            tables.last().map(|table| (number, Arc::clone(table)))
+        };
+        let known = newest(&self.tables.read().unwrap_or_else(PoisonError::into_inner));
+        match (known, self.session) {
+            (Some(known), _) => Ok(known),
+            (None, None) => Err(no_table()),
+            (None, Some(session)) => {
+                let table = session.index()?;
+                let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+                if tables.is_empty() {
+                    tables.push(table);
+                }
+                newest(&tables).ok_or_else(no_table)
+            }
+        }
     }
 
     fn table(&self, number: u32) -> Result<Arc<Table>> {

@@ -5,13 +5,13 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use crate::base::host::Host;
-use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
+use crate::base::{ChunkId, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
 use crate::compress::DEFAULT_LEVEL;
 use crate::crypto::{ChunkKind, random};
 use crate::format::names;
@@ -19,11 +19,12 @@ use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot, Statistic};
 use crate::repository::checkpoint::Checkpoints;
+use crate::repository::collections::Collections;
 use crate::repository::index::table::Table;
 use crate::repository::object::{Creation, create, object_name};
 use crate::repository::pack::PackOptions;
 use crate::repository::segment::{Class, ClosedSegment, SegmentPool};
-use crate::repository::{Repository, SnapshotList};
+use crate::repository::{Reader, Repository, SnapshotList};
 
 /// Parts of the set of chunks that this session has met, so that workers seldom wait for each other.
 const SHARDS: usize = 64;
@@ -69,8 +70,8 @@ pub struct Session<'r> {
     host: Host,
     options: SessionOptions,
     snapshots: SnapshotList,
-    blocked: HashSet<ContentName>,
-    table: OnceLock<(Table, Vec<bool>)>,
+    collections: Collections,
+    table: OnceLock<(Arc<Table>, Vec<bool>)>,
     loading: Mutex<()>,
     met: [Mutex<HashSet<ChunkId>>; SHARDS],
     segments: SegmentPool,
@@ -105,7 +106,7 @@ impl Repository {
             id,
             host: host.clone(),
             snapshots: SnapshotList::default(),
-            blocked: HashSet::new(),
+            collections: Collections::default(),
             table: OnceLock::new(),
             loading: Mutex::new(()),
             met: std::array::from_fn(|_| Mutex::default()),
@@ -118,7 +119,7 @@ impl Repository {
             options,
         };
         self.put_start(id, host, &session.options).wrap(|| "cannot begin a session")?;
-        session.blocked = self.blocked_packs().wrap(|| "cannot read the collections")?;
+        session.collections = self.collections().wrap(|| "cannot read the collections")?;
         session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
         Ok(session)
     }
@@ -201,12 +202,28 @@ impl Session<'_> {
     }
 
     /// True if the index has a place for the chunk in a pack that no collection blocks (ordering rule 4).
-    fn is_known(&self, id: &ChunkId) -> Result<bool> {
+    pub fn is_known(&self, id: &ChunkId) -> Result<bool> {
         let (table, blocked) = self.table()?;
         Ok(table.places(id).any(|place| blocked.get(place.pack as usize) == Some(&false)))
     }
 
-    fn table(&self) -> Result<&(Table, Vec<bool>)> {
+    /// Whether what a snapshot names may be named again without looking up each chunk (format-spec 14.2, step 5).
+    pub fn may_take_over(&self, snapshot: &SessionId) -> bool {
+        self.snapshots.visible.iter().any(|entry| entry.id == *snapshot)
+            && self.collections.allow_taking_over(snapshot)
+    }
+
+    /// A reader of what the repository held when the session first asked for its index.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::of_session(self)
+    }
+
+    /// The index, once for the whole session.
+    pub(super) fn index(&self) -> Result<Arc<Table>> {
+        self.table().map(|(table, _)| Arc::clone(table))
+    }
+
+    fn table(&self) -> Result<&(Arc<Table>, Vec<bool>)> {
         if let Some(loaded) = self.table.get() {
             return Ok(loaded);
         }
@@ -217,9 +234,9 @@ impl Session<'_> {
         let table = self.repository.load_index()?;
         let numbers = 0..u32::try_from(table.pack_count()).unwrap_or(u32::MAX);
         let blocked = numbers
-            .map(|number| table.pack(number).is_none_or(|pack| self.blocked.contains(&pack.name)))
+            .map(|number| table.pack(number).is_none_or(|pack| self.collections.blocked.contains(&pack.name)))
             .collect();
-        Ok(self.table.get_or_init(|| (table, blocked)))
+        Ok(self.table.get_or_init(|| (Arc::new(table), blocked)))
     }
 
     fn waiting(&self, kind: ChunkKind) -> &Mutex<Vec<ClosedSegment>> {

@@ -20,13 +20,13 @@ use crate::format::snapshot::{Commit, End, EndReason, Snapshot};
 use crate::storage::memory::Memory;
 use crate::storage::{Body, Capabilities, Listed, ObjectName};
 
-const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
+pub(crate) const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
 
-fn key(byte: u8) -> Credential {
+pub(crate) fn key(byte: u8) -> Credential {
     Credential::KeyFile(Secret::new([byte; 32]))
 }
 
-fn password(text: &str) -> Credential {
+pub(crate) fn password(text: &str) -> Credential {
     Credential::Password(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn new_repository() -> (Memory, Repository) {
     (memory, repository)
 }
 
-fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
+pub(crate) fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
     Repository::open(Arc::new(memory.clone()), credential, None)
 }
 

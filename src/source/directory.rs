@@ -17,6 +17,7 @@ use crate::base::limits::LINK_TARGET_BYTES_MAX;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::format::node::check_name;
 use crate::fsmeta::capture::{self, CapturedXattrs, Stat};
+use crate::source::at_rest;
 use crate::source::file::File;
 use crate::source::listing::{Listed, Listing, Names, problem_of};
 
@@ -84,6 +85,12 @@ impl Directory {
     /// The directory's own status.
     pub fn stat(&self) -> Result<Stat> {
         capture::stat_fd(&self.handle)
+    }
+
+    /// Seconds that must lie between the last change of a file here and the moment at which it is read, lest a later
+    /// change in the same tick of the clock go unseen.
+    pub fn margin_seconds(&self) -> u32 {
+        at_rest::margin_seconds(&self.handle)
     }
 
     /// The directory's own extended attributes.

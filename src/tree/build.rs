@@ -3,12 +3,46 @@
 //! What must hold: where pages and bundles end follows from names, lengths and the repository's parameters alone;
 //! memory holds one page of each level.
 
-use crate::base::{ChunkId, Error, ErrorKind, Result};
+use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
 use crate::format::config::{Bundling, Paging};
-use crate::format::node::{Content, Node, NodeKind};
+use crate::format::node::{Content, Metadata, Node, NodeKind};
 use crate::format::page::{Child, encode_child, encode_inner, encode_leaf};
 use crate::repository::ChunkKind;
 use crate::repository::Session;
+use crate::tree::BundlePlace;
+
+/// What a file that joins a bundle brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// Its content.
+    Content(Vec<u8>),
+    /// The place of its content in a bundle that may be named again.
+    Stored(BundlePlace),
+}
+
+/// A file in the bundle that is being filled.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Bytes of its content.
+    pub size: u64,
+    /// When its content was changed last.
+    pub mtime: Timestamp,
+    /// When anything of it was changed last.
+    pub ctime: Timestamp,
+    /// What it brings.
+    pub member: Member,
+}
+
+/// Gives the content of a file that brought a place, when its bundle cannot be kept because others in it changed.
+pub type ReadAgain<'a> = &'a dyn Fn(&Joined, &BundlePlace) -> Result<Vec<u8>>;
+
+/// For a directory whose files all bring their content.
+fn nothing_stored(joined: &Joined, _: &BundlePlace) -> Result<Vec<u8>> {
+    let name = crate::base::monitor::show_path(&joined.name);
+    Err(Error::new(ErrorKind::Failed, format!("{name} brought no content")))
+}
 
 /// Takes the entries of one directory and stores its pages.
 #[derive(Debug)]
@@ -25,7 +59,8 @@ struct Leaf {
     nodes: Vec<Vec<u8>>,
     node_bytes: u64,
     bundles: Vec<ChunkId>,
-    open_bundle: Vec<u8>,
+    open_bundle: Vec<Joined>,
+    open_bundle_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +77,21 @@ fn falls(number: u64, bytes: u64, average: u32) -> bool {
     u128::from(number) < bound
 }
 
+/// The bundle that holds exactly these files, one after the other, if there is one.
+fn whole_bundle(members: &[Joined], bytes: u64) -> Option<ChunkId> {
+    let mut bundle = None;
+    let mut offset = 0;
+    for joined in members {
+        let Member::Stored(place) = &joined.member else { return None };
+        let is_next = *bundle.get_or_insert(place.id) == place.id && place.offset == offset;
+        if !is_next || place.bundle_bytes != bytes {
+            return None;
+        }
+        offset += joined.size;
+    }
+    bundle
+}
+
 impl<'s> DirectoryBuilder<'s> {
     /// An empty directory.
     pub fn new(session: &'s Session<'s>) -> Self {
@@ -56,31 +106,42 @@ impl<'s> DirectoryBuilder<'s> {
         self.session.repository().parameters().paging
     }
 
-    /// Appends an entry, whose name is after all before it. A regular file whose content is given here joins a
-    /// bundle; its content in the node is then replaced.
-    pub fn push(&mut self, mut node: Node, bundled: Option<&[u8]>) -> Result<()> {
+    /// Appends an entry, whose name is after all before it. A regular file that brings a member joins a bundle; its
+    /// content in the node is then replaced.
+    pub fn push(&mut self, node: Node, member: Option<Member>) -> Result<()> {
+        self.push_reading(node, member, &nothing_stored)
+    }
+
+    /// As `push`, where files may bring a place instead of their content.
+    pub fn push_reading(
+        &mut self,
+        mut node: Node,
+        member: Option<Member>,
+        read_again: ReadAgain<'_>,
+    ) -> Result<()> {
         if !self.is_empty && node.name <= self.last_name {
             return Err(Error::new(ErrorKind::Failed, "the entries of a directory came out of order"));
         }
         self.is_empty = false;
         self.last_name.clone_from(&node.name);
         let number = self.session.repository().name_number(0, &node.name);
-        if let Some(content) = bundled {
-            self.join_bundle(&mut node, content)?;
-        }
+        let joined_bytes = match member {
+            None => None,
+            Some(member) => Some(self.join_bundle(&mut node, member, read_again)?),
+        };
         let encoded = node.encode();
         let length = encoded.len() as u64;
         self.leaf.node_bytes += length;
         self.leaf.nodes.push(encoded);
-        if let Some(content) = bundled {
+        if let Some(bytes) = joined_bytes {
             let Bundling { average_bytes, min_bytes, .. } = self.bundling();
-            let is_long = self.leaf.open_bundle.len() >= min_bytes as usize;
-            if is_long && falls(number, content.len() as u64, average_bytes) {
-                self.close_bundle()?;
+            let is_long = self.leaf.open_bundle_bytes >= u64::from(min_bytes);
+            if is_long && falls(number, bytes, average_bytes) {
+                self.close_bundle(read_again)?;
             }
         }
         if self.ends(number, length, self.leaf.node_bytes) {
-            self.close_leaf()?;
+            self.close_leaf(read_again)?;
         }
         Ok(())
     }
@@ -90,30 +151,51 @@ impl<'s> DirectoryBuilder<'s> {
         held >= u64::from(max_bytes) || (held >= u64::from(min_bytes) && falls(number, length, average_bytes))
     }
 
-    fn join_bundle(&mut self, node: &mut Node, content: &[u8]) -> Result<()> {
-        let max_bytes = self.bundling().max_bytes as usize;
-        if !self.leaf.open_bundle.is_empty() && self.leaf.open_bundle.len() + content.len() > max_bytes {
-            self.close_bundle()?;
-        }
+    fn join_bundle(&mut self, node: &mut Node, member: Member, read_again: ReadAgain<'_>) -> Result<u64> {
+        let max_bytes = u64::from(self.bundling().max_bytes);
         let NodeKind::Regular(regular) = &mut node.kind else {
             return Err(Error::new(ErrorKind::Failed, "only a regular file can join a bundle"));
         };
+        let size = regular.size;
+        if !self.leaf.open_bundle.is_empty() && self.leaf.open_bundle_bytes.saturating_add(size) > max_bytes {
+            self.close_bundle(read_again)?;
+        }
         let index = u32::try_from(self.leaf.bundles.len()).unwrap_or(u32::MAX);
         regular.content = Content::Bundle(index);
-        self.leaf.open_bundle.extend_from_slice(content);
-        Ok(())
+        let Metadata { mtime, ctime, .. } = node.metadata;
+        self.leaf.open_bundle_bytes += size;
+        self.leaf.open_bundle.push(Joined { name: node.name.clone(), size, mtime, ctime, member });
+        Ok(size)
     }
 
-    fn close_bundle(&mut self) -> Result<()> {
-        if !self.leaf.open_bundle.is_empty() {
-            let content = std::mem::take(&mut self.leaf.open_bundle);
-            self.leaf.bundles.push(self.session.store(ChunkKind::Data, &content)?.id);
+    fn close_bundle(&mut self, read_again: ReadAgain<'_>) -> Result<()> {
+        let members = std::mem::take(&mut self.leaf.open_bundle);
+        let bytes = std::mem::take(&mut self.leaf.open_bundle_bytes);
+        if members.is_empty() {
+            return Ok(());
         }
+        let id = match whole_bundle(&members, bytes) {
+            Some(id) => id,
+            None => {
+                let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+                for joined in members {
+                    match &joined.member {
+                        Member::Content(bytes) => content.extend_from_slice(bytes),
+                        Member::Stored(place) => content.extend_from_slice(&read_again(&joined, place)?),
+                    }
+                }
+                if content.len() as u64 != bytes {
+                    return Err(Error::new(ErrorKind::Failed, "a bundle is not as long as its files"));
+                }
+                self.session.store(ChunkKind::Data, &content)?.id
+            }
+        };
+        self.leaf.bundles.push(id);
         Ok(())
     }
 
-    fn close_leaf(&mut self) -> Result<()> {
-        self.close_bundle()?;
+    fn close_leaf(&mut self, read_again: ReadAgain<'_>) -> Result<()> {
+        self.close_bundle(read_again)?;
         let leaf = std::mem::take(&mut self.leaf);
         let page = encode_leaf(&leaf.nodes, &leaf.bundles);
         let id = self.session.store(ChunkKind::Tree, &page)?.id;
@@ -156,13 +238,18 @@ impl<'s> DirectoryBuilder<'s> {
     }
 
     /// Stores what is left, and gives the root page: the lowest page that holds everything.
-    pub fn finish(mut self) -> Result<ChunkId> {
+    pub fn finish(self) -> Result<ChunkId> {
+        self.finish_reading(&nothing_stored)
+    }
+
+    /// As `finish`, where files may have brought a place instead of their content.
+    pub fn finish_reading(mut self, read_again: ReadAgain<'_>) -> Result<ChunkId> {
         if self.is_empty {
             let page = encode_leaf(&[], &[]);
             return Ok(self.session.store(ChunkKind::Tree, &page)?.id);
         }
         if !self.leaf.nodes.is_empty() {
-            self.close_leaf()?;
+            self.close_leaf(read_again)?;
         }
         let mut position = 0;
         loop {

@@ -39,7 +39,7 @@ fn build(session: &Session<'_>, numbers: impl Iterator<Item = usize>) -> ChunkId
         } else {
             let content = name(number).repeat(1 + number % 7);
             let node = regular(&name(number), content.len() as u64, Content::Empty);
-            builder.push(node, Some(&content)).unwrap();
+            builder.push(node, Some(Member::Content(content))).unwrap();
         }
     }
     builder.finish().unwrap()

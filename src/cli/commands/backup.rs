@@ -14,7 +14,7 @@ use packstone::base::host::Host;
 use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind, Monitor, Result, size};
 use packstone::format::snapshot::Statistic;
-use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths, scan};
+use packstone::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths, scan};
 
 use crate::args::parse_duration;
 use crate::context::Context;
@@ -56,6 +56,21 @@ pub struct Arguments {
     /// A remark
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Read everything, whatever was read before
+    #[arg(short, long, conflicts_with = "parent")]
+    force: bool,
+    /// Compare files with this snapshot instead of the newest of the same host and paths
+    #[arg(long, value_name = "SNAP")]
+    parent: Option<String>,
+    /// Do not take a file for changed because its metadata changed (ctime)
+    #[arg(long)]
+    ignore_ctime: bool,
+    /// Do not take a file for changed because its inode number changed, as some network file systems do
+    #[arg(long)]
+    ignore_inode: bool,
+    /// Make no snapshot if nothing changed
+    #[arg(long)]
+    skip_if_unchanged: bool,
     /// After a crash, lose no more than the work of so long, as 30s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
     checkpoint_interval: Duration,
@@ -91,6 +106,14 @@ fn options(arguments: &Arguments, opened: &Opened) -> BackupOptions {
     options.tags = arguments.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect();
     options.description.clone_from(&arguments.description);
     options.left_out = opened.own_directories();
+    options.comparison = match (&arguments.parent, arguments.force) {
+        (Some(wanted), _) => Comparison::With(wanted.clone()),
+        (None, true) => Comparison::Nothing,
+        (None, false) => Comparison::Newest,
+    };
+    options.ignore_ctime = arguments.ignore_ctime;
+    options.ignore_inode = arguments.ignore_inode;
+    options.skip_if_unchanged = arguments.skip_if_unchanged;
     options
 }
 
@@ -160,11 +183,26 @@ fn told(summary: &BackupSummary, progress: &Progress) -> Vec<String> {
     let [added, stored] = [Statistic::BytesAdded, Statistic::BytesStored].map(number).map(size::show);
     let (files, size) = (show::count(progress.files(), "file"), size::show(snapshot.total_bytes));
     let duration = show::duration(progress.elapsed().as_secs());
-    let mut lines = vec![
+    let mut lines = Vec::new();
+    // A stream is no file of a directory that could be compared.
+    if snapshot.statistics.0.contains_key(&Statistic::FilesNew) {
+        let counted = |statistics: [Statistic; 3]| {
+            let [new, changed, unmodified] = statistics.map(number);
+            format!("{new} new, {changed} changed, {unmodified} unmodified")
+        };
+        let files = [Statistic::FilesNew, Statistic::FilesChanged, Statistic::FilesUnmodified];
+        let directories =
+            [Statistic::DirectoriesNew, Statistic::DirectoriesChanged, Statistic::DirectoriesUnmodified];
+        lines.extend([format!("Files: {}", counted(files)), format!("Dirs:  {}", counted(directories))]);
+    }
+    lines.extend([
         format!("Added to the repository: {added} ({stored} stored)"),
         format!("processed {files}, {size} in {duration}"),
-        format!("snapshot {} saved", summary.id.short()),
-    ];
+        match summary.is_skipped {
+            true => format!("nothing changed since snapshot {}; no snapshot was made", summary.id.short()),
+            false => format!("snapshot {} saved", summary.id.short()),
+        },
+    ]);
     if snapshot.findings > 0 {
         lines.push(format!("{} (see the warnings above)", show::count(snapshot.findings, "finding")));
     }

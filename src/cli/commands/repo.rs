@@ -1,6 +1,8 @@
 //! `packstone repo …`: making and looking after repositories.
 
+pub mod info;
 pub mod init;
+pub mod key;
 
 use clap::Subcommand;
 
@@ -9,4 +11,9 @@ use clap::Subcommand;
 pub enum Command {
     /// Make a repository
     Init(init::Arguments),
+    /// Tell what a repository is and what it holds
+    Info(info::Arguments),
+    /// List, add, remove and print the keys of a repository
+    #[command(subcommand, after_help = key::AFTER_HELP)]
+    Key(key::Command),
 }

@@ -22,7 +22,10 @@ pub struct BackupLine {
     total_duration: f64,
     backup_start: String,
     backup_end: String,
-    snapshot_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged_since: Option<String>,
     findings: u64,
 }
 
@@ -39,7 +42,8 @@ impl BackupLine {
             total_duration: seconds(snapshot.duration_milliseconds),
             backup_start: time(snapshot.time),
             backup_end: time(later(snapshot.time, snapshot.duration_milliseconds)),
-            snapshot_id: summary.id.hex(),
+            snapshot_id: Some(summary.id.hex()).filter(|_| !summary.is_skipped),
+            unchanged_since: Some(summary.id.hex()).filter(|_| summary.is_skipped),
             findings: snapshot.findings,
         }
     }

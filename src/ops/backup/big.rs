@@ -12,8 +12,8 @@ use rayon::Scope;
 use crate::base::{FindingKind, Result};
 use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, Extent, NodeKind, Regular};
-use crate::ops::backup::directory::Goal;
-use crate::ops::backup::file::{self, OpenFile};
+use crate::ops::backup::directory::{Finished, Goal};
+use crate::ops::backup::file::{self, Before, OpenFile};
 use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::repository::ChunkKind;
@@ -40,6 +40,8 @@ pub(super) struct WaitingFile<'s> {
     pub(super) path: Vec<u8>,
     pub(super) source: Arc<SourceCounts>,
     pub(super) goal: Goal<'s>,
+    /// What it was in the earlier snapshot.
+    pub(super) before: Option<Before>,
 }
 
 /// A big file that is being read.
@@ -54,13 +56,16 @@ struct BigFile<'s> {
     held: Vec<u8>,
     list: ListBuilder,
     ended_at: Option<u64>,
+    before: Option<Before>,
 }
 
 impl<'s> BigFile<'s> {
-    fn new(open: OpenFile, path: Vec<u8>, source: Arc<SourceCounts>, goal: Goal<'s>) -> Self {
+    fn new(open: OpenFile, waited: (Vec<u8>, Arc<SourceCounts>, Goal<'s>, Option<Before>)) -> Self {
         let mut pieces = open.pieces();
         pieces.reverse();
-        Self { open, path, source, goal, pieces, held: Vec::new(), list: ListBuilder::new(), ended_at: None }
+        let (path, source, goal, before) = waited;
+        let (held, list) = (Vec::new(), ListBuilder::new());
+        Self { open, path, source, goal, pieces, held, list, ended_at: None, before }
     }
 
     /// Fills a batch; shorter only at the end of the file.
@@ -145,9 +150,9 @@ impl<'s> BigFiles<'s> {
 
 /// Opens a file whose turn it is.
 fn open<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file: WaitingFile<'s>) {
-    let WaitingFile { open, path, source, goal } = file;
+    let WaitingFile { open, path, source, goal, before } = file;
     match open() {
-        Ok(open) => step(run, scope, Box::new(BigFile::new(open, path, source, goal))),
+        Ok(open) => step(run, scope, Box::new(BigFile::new(open, (path, source, goal, before)))),
         Err(error) => {
             run.unreadable(&source, path, &error);
             give(run, scope, goal, None);
@@ -240,7 +245,7 @@ fn store_part<'s: 'scope, 'scope>(
 
 /// Ends a file: its last list pages, its node.
 fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file: Box<BigFile<'s>>) {
-    let BigFile { open, path, source, goal, list, ended_at, .. } = *file;
+    let BigFile { open, path, source, goal, list, ended_at, before, .. } = *file;
     let changed = match open.file.stat() {
         Ok(after) => ended_at.is_some() || !open.stat.same_content_as(&after),
         Err(error) => {
@@ -252,19 +257,20 @@ fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file:
     if changed {
         run.finding(&source, path.clone(), FindingKind::Changed, "it changed while it was read".into());
     }
-    let node = list.finish(run.session).and_then(|content| {
+    let finished = list.finish(run.session).and_then(|content| {
         let (size, extents) = match ended_at {
             Some(end) => file::cut(open.extents.as_deref(), end),
             None => (open.stat.size, open.extents),
         };
         let kind = NodeKind::Regular(Regular { size, content, extents, changed_while_read: changed });
-        file::node(run, &source, &|| path.clone(), open.name, kind, &open.stat, open.file.xattrs())
+        file::finished(run, &source, &|| path.clone(), open.name, kind, &open.stat, open.file.xattrs())
     });
-    match node {
-        Ok(node) => {
-            source.add_node(node.size());
+    match finished {
+        Ok(finished) => {
+            run.counts.add_file(file::change(before.as_ref(), &finished.node));
+            source.add_node(finished.node.size());
             run.monitor.advance(1, 0);
-            give(run, scope, goal, Some(node));
+            give(run, scope, goal, Some(finished));
             run.big_files.end(run, scope);
         }
         Err(error) => run.fail(error),
@@ -275,10 +281,10 @@ fn give<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     goal: Goal<'s>,
-    node: Option<crate::format::node::Node>,
+    finished: Option<Finished>,
 ) {
     match goal {
-        Goal::Parent(parent, slot) => parent.fill(run, scope, slot, node.map(|node| (node, None))),
-        Goal::Root(path) => roots::put(run, path, node, None),
+        Goal::Parent(parent, slot) => parent.fill(run, scope, slot, finished),
+        Goal::Root(path) => roots::put(run, path, finished),
     }
 }

@@ -1,27 +1,35 @@
 //! Directories as tasks: each reads its names by ranges, lets its subdirectories go first, then its files, and hands
-//! its node to its parent when all are done.
+//! its node to its parent when all are done. One that is as the last run saw it is not read, but named again.
 //!
 //! What must hold: a task never waits; whoever finishes the last piece goes on with the directory. Contents of tiny
-//! files are held only for one range of a directory whose subdirectories are done, however deep the tree is.
+//! files are held only for one part of a directory whose subdirectories are done, however deep the tree is.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
 
 use crate::base::limits::DEPTH_MAX;
-use crate::base::{ChunkId, FindingKind, Result};
+use crate::base::{ChunkId, FindingKind, Result, Timestamp};
 use crate::format::node::{Metadata, Node, NodeKind, Xattr};
 use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::{OpenLater, WaitingFile};
+use crate::ops::backup::changes::{self, Known, OldEntries, OldFile};
+use crate::ops::backup::counts::Change;
 use crate::ops::backup::file::{self, Taken};
+use crate::ops::backup::print::{Line, Print, Seen};
+use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::path::PathLink;
 use crate::source::{Directory, Listed, Names};
-use crate::tree::DirectoryBuilder;
+use crate::state::Row;
+use crate::tree::{BundlePlace, DirectoryBuilder, Joined, Member};
 
-/// Entries of a directory that are worked on at a time.
+/// Entries of a directory that are looked at before the first is read: one that has no more can be compared as a
+/// whole.
+const LISTED_ENTRIES: usize = 4096;
+/// Entries of which the contents are held at a time.
 const RANGE_ENTRIES: usize = 512;
 /// Entries that are read by one task.
 const GROUP_ENTRIES: usize = 32;
@@ -36,14 +44,29 @@ pub(super) enum Goal<'s> {
     Root(std::path::PathBuf),
 }
 
+/// What an entry or a source became.
+pub(super) struct Finished {
+    pub(super) node: Node,
+    /// Of a file that joins a bundle.
+    pub(super) member: Option<Member>,
+    /// By which the next run tells whether it is the same; 0 if it is to be read again.
+    pub(super) inode: u64,
+}
+
 /// A directory that is being backed up.
 pub(super) struct DirectoryTask<'s> {
     goal: Goal<'s>,
     pub(super) directory: Directory,
     pub(super) path: Arc<PathLink>,
+    /// The path of the directory that holds it, by which it is remembered.
+    parent_path: Arc<[u8]>,
     depth: usize,
     pub(super) source: Arc<SourceCounts>,
     own: (Vec<u8>, Metadata, Vec<Xattr>),
+    /// By which the next run tells whether its own metadata are the same; 0 if they are to be read again.
+    inode: u64,
+    known: Known,
+    margin_seconds: u32,
     names: Names,
     progress: Mutex<Progress<'s>>,
     slots: Mutex<Vec<Slot>>,
@@ -51,10 +74,25 @@ pub(super) struct DirectoryTask<'s> {
 }
 
 struct Progress<'s> {
-    next: usize,
+    stage: Stage,
+    /// The next name that is to be looked at; none before the first.
+    next: Option<usize>,
     builder: Option<DirectoryBuilder<'s>>,
-    /// Of the range that is worked on, while its subdirectories come first.
-    files: Option<Vec<(usize, Listed)>>,
+    old: Option<OldEntries<'s>>,
+    seen: Option<Seen>,
+}
+
+/// What the directory does next.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// It looks at the next names.
+    List,
+    /// Its subdirectories of that range are done.
+    Compare,
+    /// It reads the files from this slot on.
+    Read(usize),
+    /// The files of these slots are read.
+    Push(usize, usize),
 }
 
 /// An entry of the range that is worked on.
@@ -63,14 +101,18 @@ enum Slot {
     /// It is not part of the snapshot, or not yet.
     #[default]
     Nothing,
-    /// A node, and the content of a file that joins a bundle.
-    Node(Box<Node>, Option<Vec<u8>>),
+    /// Not a directory, and not read yet.
+    Listed(Box<Listed>),
+    /// Done.
+    Finished(Box<Finished>),
 }
 
 /// A directory that is about to be read.
 pub(super) struct Found<'s> {
     pub(super) opened: Result<Directory>,
     pub(super) path: Arc<PathLink>,
+    pub(super) parent_path: Arc<[u8]>,
+    pub(super) known: Result<Known>,
     pub(super) depth: usize,
     pub(super) source: Arc<SourceCounts>,
     pub(super) goal: Goal<'s>,
@@ -78,18 +120,17 @@ pub(super) struct Found<'s> {
 
 /// Begins the task of a directory; what cannot be opened is a finding.
 pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, found: Found<'s>) {
-    let Found { opened, path, depth, source, goal } = found;
+    let Found { opened, path, parent_path, known, depth, source, goal } = found;
     if run.is_over() {
         return;
     }
     run.monitor.begin(&path.join(None));
     let read = opened.and_then(|directory| {
         let stat = directory.stat()?;
-        let xattrs = directory.xattrs()?;
         let names = directory.names()?;
-        Ok((directory, stat, xattrs, names))
+        Ok((directory, stat, names))
     });
-    let (directory, stat, xattrs, names) = match read {
+    let (directory, stat, names) = match read {
         Ok(read) if depth < DEPTH_MAX => read,
         Ok(_) => {
             let message = format!("{DEPTH_MAX} directories deep or deeper");
@@ -104,119 +145,176 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
     for (name, kind, message) in names.problems() {
         run.finding(&source, path.join(Some(name)), *kind, message.clone());
     }
-    let xattrs = match run.xattrs(&source, || path.join(None), xattrs) {
-        Ok(xattrs) => xattrs,
-        Err(error) => return run.fail(error),
+    let known = known.unwrap_or_else(|error| {
+        changes::note_unreadable(run.monitor, &path.join(None), &error);
+        Known::Nothing
+    });
+    let metadata = metadata(&stat, &run.owners, None);
+    let (xattrs, is_sound) = match run.earlier.own_xattrs(&known, &metadata, stat.inode) {
+        Some(xattrs) => (xattrs.to_vec(), true),
+        None => match directory.xattrs() {
+            Ok(captured) => {
+                let is_sound = captured.problems.is_empty();
+                match run.xattrs(&source, || path.join(None), captured) {
+                    Ok(xattrs) => (xattrs, is_sound),
+                    Err(error) => return run.fail(error),
+                }
+            }
+            Err(error) => {
+                run.unreadable(&source, path.join(None), &error);
+                return complete(run, scope, goal, None);
+            }
+        },
     };
+    let margin_seconds = run.margin_seconds(stat.device, &directory);
+    // A moment before its entries are looked at.
+    let clean_before = Timestamp::now().earlier(margin_seconds);
     let task = Arc::new(DirectoryTask {
         goal,
-        own: (path.name.clone(), metadata(&stat, &run.owners, None), xattrs),
+        inode: if is_sound { stat.inode } else { 0 },
+        own: (path.name.clone(), metadata, xattrs),
         directory,
         path,
+        parent_path,
         depth,
         source,
+        known,
+        margin_seconds,
         names,
         progress: Mutex::new(Progress {
-            next: 0,
-            builder: Some(DirectoryBuilder::new(run.session)),
-            files: None,
+            stage: Stage::List,
+            next: None,
+            builder: None,
+            old: None,
+            seen: Some(Seen::new(clean_before)),
         }),
         slots: Mutex::default(),
         pending: AtomicUsize::new(0),
     });
-    advance(run, scope, &task);
+    go_on(run, scope, &task);
 }
 
-/// Hands a finished node, or nothing, to where it goes.
+/// Hands what a directory became, or nothing, to where it goes.
 fn complete<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     goal: Goal<'s>,
-    node: Option<Node>,
+    finished: Option<Finished>,
 ) {
     match goal {
-        Goal::Parent(parent, slot) => parent.fill(run, scope, slot, node.map(|node| (node, None))),
-        Goal::Root(path) => {
-            let mut roots = run.roots.lock().unwrap_or_else(PoisonError::into_inner);
-            roots.insert(path, crate::ops::backup::roots::Root { node, bundled: None });
-        }
+        Goal::Parent(parent, slot) => parent.fill(run, scope, slot, finished),
+        Goal::Root(path) => roots::put(run, path, finished),
     }
 }
 
-/// Begins the next range of a directory, or ends it.
-fn advance<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task: &Arc<DirectoryTask<'s>>) {
+/// Goes on with a directory until it must wait for a piece of it, or is done.
+fn go_on<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task: &Arc<DirectoryTask<'s>>) {
     loop {
         if run.is_over() {
             return;
         }
-        let Some(range) = task.next_range() else { return finish(run, scope, task) };
-        let listing = task.directory.entries(&task.names, range);
-        for (name, kind, message) in listing.problems {
-            run.finding(&task.source, task.path.join(Some(&name)), kind, message);
-        }
-        let mut directories = Vec::new();
-        let mut files = Vec::new();
-        for (slot, listed) in listing.entries.into_iter().enumerate() {
-            if listed.stat.kind != StatKind::Directory {
-                files.push((slot, listed));
-            } else if run.left_out.contains(&(listed.stat.device, listed.stat.inode)) {
-                let path = task.path.join(Some(&listed.name));
-                run.monitor.note(&format!(
-                    "left out: {} (the repository or cache in use)",
-                    crate::base::monitor::show_path(&path)
-                ));
-            } else {
-                directories.push((slot, listed.name));
-            }
-        }
-        let count = files.len() + directories.len();
-        task.slots.lock().unwrap_or_else(PoisonError::into_inner).resize_with(count, Slot::default);
-        task.progress.lock().unwrap_or_else(PoisonError::into_inner).files = Some(files);
-        if !directories.is_empty() {
-            // All are counted before the first can finish.
-            task.pending.store(directories.len(), Ordering::Release);
-            for (slot, name) in directories {
-                let task = Arc::clone(task);
-                scope.spawn(move |scope| begin_child(run, scope, task, slot, name));
-            }
-            return;
-        }
-        match begin_files(run, scope, task) {
+        let stage = task.progress().stage;
+        let step = match stage {
+            Stage::List => match task.next_range() {
+                Some(range) => list(run, scope, task, range),
+                None => return finish(run, scope, task),
+            },
+            Stage::Compare => match task.unchanged(run) {
+                Some(tree) => return finish_unchanged(run, scope, task, tree),
+                None => task.enter(Stage::Read(0)),
+            },
+            Stage::Read(from) => begin_files(run, scope, task, from),
+            Stage::Push(from, to) => match task.push_slots(run, from, to) {
+                Ok(()) => task.enter(Stage::Read(to)),
+                Err(error) => return run.fail(error),
+            },
+        };
+        match step {
             Step::Waits => return,
-            Step::IsDone => {}
+            Step::GoesOn => {}
         }
     }
+}
+
+/// What became of a stage.
+enum Step {
+    /// Tasks work on it; the last goes on.
+    Waits,
+    /// It is done.
+    GoesOn,
+}
+
+/// Looks at the entries of a range, and begins its subdirectories.
+fn list<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    task: &Arc<DirectoryTask<'s>>,
+    range: Range<usize>,
+) -> Step {
+    task.enter(Stage::Compare);
+    let listing = task.directory.entries(&task.names, range);
+    for (name, kind, message) in listing.problems {
+        run.finding(&task.source, task.path.join(Some(&name)), kind, message);
+    }
+    let mut directories = Vec::new();
+    let mut slots = Vec::with_capacity(listing.entries.len());
+    for listed in listing.entries {
+        if listed.stat.kind != StatKind::Directory {
+            slots.push(Slot::Listed(Box::new(listed)));
+        } else if run.left_out.contains(&(listed.stat.device, listed.stat.inode)) {
+            let path = task.path.join(Some(&listed.name));
+            run.monitor.note(&format!(
+                "left out: {} (the repository or cache in use)",
+                crate::base::monitor::show_path(&path)
+            ));
+        } else {
+            directories.push((slots.len(), listed.name));
+            slots.push(Slot::Nothing);
+        }
+    }
+    *task.slots.lock().unwrap_or_else(PoisonError::into_inner) = slots;
+    if directories.is_empty() {
+        return Step::GoesOn;
+    }
+    let parent_path: Arc<[u8]> = task.path.join(None).into();
+    // All are counted before the first can finish.
+    task.pending.store(directories.len(), Ordering::Release);
+    for (slot, name) in directories {
+        let (task, parent_path) = (Arc::clone(task), Arc::clone(&parent_path));
+        scope.spawn(move |scope| begin_child(run, scope, task, parent_path, slot, name));
+    }
+    Step::Waits
 }
 
 fn begin_child<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     parent: Arc<DirectoryTask<'s>>,
+    parent_path: Arc<[u8]>,
     slot: usize,
     name: Vec<u8>,
 ) {
     let opened = parent.directory.open_child(&name);
+    let known = run.earlier.directory(&parent_path, &name, &parent.known);
     let path = Arc::new(PathLink { parent: Some(Arc::clone(&parent.path)), name });
     let (depth, source) = (parent.depth + 1, Arc::clone(&parent.source));
-    begin(run, scope, Found { opened, path, depth, source, goal: Goal::Parent(parent, slot) });
+    let goal = Goal::Parent(parent, slot);
+    begin(run, scope, Found { opened, path, parent_path, known, depth, source, goal });
 }
 
-/// What became of the files of a range.
-enum Step {
-    /// Tasks work on them; the last goes on.
-    Waits,
-    /// All are done and the range is part of the directory.
-    IsDone,
-}
+/// A file that is to be read, its slot, and what is known of it.
+type ToRead = (usize, Box<Listed>, Option<OldFile>);
 
-/// Spawns tasks for the files of a range; a single small group is read at once.
+/// Spawns tasks for the next files of a range; a single small group is read at once.
 fn begin_files<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     task: &Arc<DirectoryTask<'s>>,
+    from: usize,
 ) -> Step {
-    let files = task.progress.lock().unwrap_or_else(PoisonError::into_inner).files.take();
-    let mut groups = groups(files.unwrap_or_default());
+    let Some((to, files)) = task.take_files(run, from) else { return task.enter(Stage::List) };
+    task.enter(Stage::Push(from, to));
+    let mut groups = groups(files);
     // One for this function, so that no group can end the range before all are begun.
     task.pending.store(groups.len() + 1, Ordering::Release);
     let last = groups.pop();
@@ -225,7 +323,7 @@ fn begin_files<'s: 'scope, 'scope>(
         scope.spawn(move |scope| {
             read_group(run, scope, &task, group);
             if task.is_last() {
-                range_done(run, scope, &task);
+                go_on(run, scope, &task);
             }
         });
     }
@@ -233,31 +331,11 @@ fn begin_files<'s: 'scope, 'scope>(
         read_group(run, scope, task, group);
         task.pending.fetch_sub(1, Ordering::AcqRel);
     }
-    if !task.is_last() {
-        return Step::Waits;
-    }
-    match task.push_range() {
-        Ok(()) => Step::IsDone,
-        Err(error) => {
-            run.fail(error);
-            Step::Waits
-        }
-    }
+    if task.is_last() { Step::GoesOn } else { Step::Waits }
 }
 
-fn range_done<'s: 'scope, 'scope>(
-    run: &'scope Run<'s>,
-    scope: &Scope<'scope>,
-    task: &Arc<DirectoryTask<'s>>,
-) {
-    match task.push_range() {
-        Ok(()) => advance(run, scope, task),
-        Err(error) => run.fail(error),
-    }
-}
-
-fn groups(files: Vec<(usize, Listed)>) -> Vec<Vec<(usize, Listed)>> {
-    let mut groups: Vec<Vec<(usize, Listed)>> = Vec::new();
+fn groups(files: Vec<ToRead>) -> Vec<Vec<ToRead>> {
+    let mut groups: Vec<Vec<ToRead>> = Vec::new();
     let mut bytes = 0_u64;
     for file in files {
         bytes = bytes.saturating_add(file.1.stat.size);
@@ -276,84 +354,189 @@ fn read_group<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     task: &Arc<DirectoryTask<'s>>,
-    group: Vec<(usize, Listed)>,
+    group: Vec<ToRead>,
 ) {
-    for (slot, listed) in group {
+    for (slot, listed, old) in group {
         if run.is_over() {
             return;
         }
         let path = || task.path.join(Some(&listed.name));
-        if file::is_big(&listed) {
-            let parent = Arc::clone(task);
-            task.begin_big(
-                run,
-                scope,
-                slot,
-                path(),
-                Box::new(move || file::open(&parent.directory, &listed.name)),
-            );
-            continue;
-        }
-        match file::take(run, &task.directory, &listed, &task.source, &path) {
-            Ok(Taken::Node(node, bundled)) => task.put(slot, *node, bundled),
+        let place = file::Place {
+            directory: &task.directory,
+            known: &task.known,
+            margin_seconds: task.margin_seconds,
+            source: &task.source,
+            path: &path,
+        };
+        match file::take(run, &place, &listed, old) {
+            Ok(Taken::Finished(finished)) => task.put(slot, finished),
             Ok(Taken::Nothing) => {}
-            Ok(Taken::Big(file)) => task.begin_big(run, scope, slot, path(), Box::new(move || Ok(*file))),
+            Ok(Taken::Big(opened, before)) => {
+                let (parent, path, name) = (Arc::clone(task), path(), listed.name);
+                let open: OpenLater<'s> = match opened {
+                    Some(opened) => Box::new(move || Ok(*opened)),
+                    None => Box::new(move || file::open(&parent.directory, &name)),
+                };
+                let (source, goal) = (Arc::clone(&task.source), Goal::Parent(Arc::clone(task), slot));
+                task.pending.fetch_add(1, Ordering::AcqRel);
+                run.big_files.begin(run, scope, WaitingFile { open, path, source, goal, before });
+            }
             Err(error) => return run.fail(error),
         }
     }
 }
 
-/// Ends a directory: stores its last pages and hands its node on.
+/// Ends a directory of which something was read: stores its last pages and hands its node on.
 fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task: &Arc<DirectoryTask<'s>>) {
-    let builder = task.progress.lock().unwrap_or_else(PoisonError::into_inner).builder.take();
-    let Some(builder) = builder else { return };
-    match builder.finish() {
-        Err(error) => run.fail(error),
-        Ok(tree) => {
-            let node = task.node(tree);
-            task.source.add_node(0);
-            match &task.goal {
-                Goal::Parent(parent, slot) => parent.fill(run, scope, *slot, Some((node, None))),
-                Goal::Root(path) => complete(run, scope, Goal::Root(path.clone()), Some(node)),
-            }
+    let (builder, seen) = {
+        let mut progress = task.progress();
+        (progress.builder.take(), progress.seen.take())
+    };
+    // It is finished once.
+    let Some(seen) = seen else { return };
+    let builder = builder.unwrap_or_else(|| DirectoryBuilder::new(run.session));
+    let tree = match builder.finish_reading(&|joined, place| task.read_again(run, joined, place)) {
+        Ok(tree) => tree,
+        Err(error) => return run.fail(error),
+    };
+    let node = task.node(tree);
+    let is_small = task.names.len() <= LISTED_ENTRIES;
+    let (row, children) = seen.into_row(task.inode, &node, is_small);
+    run.earlier.remember(&task.parent_path, &task.path.name, &row, &children);
+    task.hand_on(run, scope, node);
+}
+
+/// Ends a directory in which everything is as the last run saw it.
+fn finish_unchanged<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    task: &Arc<DirectoryTask<'s>>,
+    tree: ChunkId,
+) {
+    let slots = std::mem::take(&mut *task.slots.lock().unwrap_or_else(PoisonError::into_inner));
+    let (mut files, mut others, mut bytes) = (0, 0, 0_u64);
+    for slot in slots {
+        if let Slot::Listed(listed) = slot {
+            let is_regular = listed.stat.kind == StatKind::Regular;
+            let size = if is_regular { listed.stat.size } else { 0 };
+            files += u64::from(is_regular);
+            others += u64::from(!is_regular);
+            bytes = bytes.saturating_add(size);
+            task.source.add_node(size);
         }
     }
+    run.counts.add_files_unmodified(files);
+    run.monitor.advance(files + others, bytes);
+    let node = task.node(tree);
+    if let Known::Row(row) = &task.known
+        && row.1 != node
+    {
+        let row = Row { inode: task.inode, node: node.encode(), ..row.0.clone() };
+        run.earlier.remember_itself(&task.parent_path, &task.path.name, &row);
+    }
+    task.hand_on(run, scope, node);
 }
 
 impl<'s> DirectoryTask<'s> {
+    fn progress(&self) -> MutexGuard<'_, Progress<'s>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, stage: Stage) -> Step {
+        self.progress().stage = stage;
+        Step::GoesOn
+    }
+
     fn node(&self, tree: ChunkId) -> Node {
         let (name, metadata, xattrs) = self.own.clone();
         Node { name, kind: NodeKind::Directory(tree), metadata, xattrs, kept: Vec::new() }
     }
 
-    fn next_range(&self) -> Option<Range<usize>> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = progress.next;
-        progress.next = (begin + RANGE_ENTRIES).min(self.names.len());
-        (begin < self.names.len()).then_some(begin..progress.next)
-    }
-
-    fn put(&self, slot: usize, node: Node, bundled: Option<Vec<u8>>) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get_mut(slot) {
-            *slot = Slot::Node(Box::new(node), bundled);
+    fn hand_on<'scope>(self: &Arc<Self>, run: &'scope Run<'s>, scope: &Scope<'scope>, node: Node)
+    where
+        's: 'scope,
+    {
+        run.counts.add_directory(match &self.known {
+            Known::Nothing => Change::New,
+            Known::Row(row) if row.1 == node => Change::Unmodified,
+            Known::Tree(tree) if node.kind == NodeKind::Directory(*tree) => Change::Unmodified,
+            Known::Row(_) | Known::Tree(_) => Change::Changed,
+        });
+        self.source.add_node(0);
+        let finished = Some(Finished { node, member: None, inode: self.inode });
+        match &self.goal {
+            Goal::Parent(parent, slot) => parent.fill(run, scope, *slot, finished),
+            Goal::Root(path) => complete(run, scope, Goal::Root(path.clone()), finished),
         }
     }
 
-    /// Begins a big file, whose node will fill a slot.
-    fn begin_big<'scope>(
-        self: &Arc<Self>,
-        run: &'scope Run<'s>,
-        scope: &Scope<'scope>,
-        slot: usize,
-        path: Vec<u8>,
-        open: OpenLater<'s>,
-    ) where
-        's: 'scope,
-    {
-        self.pending.fetch_add(1, Ordering::AcqRel);
-        let (source, goal) = (Arc::clone(&self.source), Goal::Parent(Arc::clone(self), slot));
-        run.big_files.begin(run, scope, WaitingFile { open, path, source, goal });
+    /// The next names; a directory without any has one range without any.
+    fn next_range(&self) -> Option<Range<usize>> {
+        let mut progress = self.progress();
+        let begin = progress.next.unwrap_or(0);
+        if progress.next.is_some() && begin >= self.names.len() {
+            return None;
+        }
+        let end = (begin + LISTED_ENTRIES).min(self.names.len());
+        progress.next = Some(end);
+        Some(begin..end)
+    }
+
+    /// The tree of a directory in which everything is as the last run saw it.
+    fn unchanged(&self, run: &Run<'s>) -> Option<ChunkId> {
+        if self.names.len() > LISTED_ENTRIES {
+            return None;
+        }
+        let (expected, node) = run.earlier.unchanged(&self.known)?;
+        let NodeKind::Directory(tree) = node.kind else { return None };
+        let mut print = Print::default();
+        for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            match slot {
+                Slot::Nothing => {}
+                Slot::Listed(listed) => {
+                    print.add(&Line::of_stat(&listed.name, &listed.stat, run.links(&listed.stat)));
+                }
+                Slot::Finished(finished) => print.add(&Line::of_node(&finished.node, finished.inode)),
+            }
+        }
+        (print.finish() == *expected).then_some(tree)
+    }
+
+    /// The files that are read next, with what is known of them, and the slot behind the last.
+    fn take_files(&self, run: &Run<'s>, from: usize) -> Option<(usize, Vec<ToRead>)> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let to = (from + RANGE_ENTRIES).min(slots.len());
+        let range = slots.get_mut(from..to).filter(|range| !range.is_empty())?;
+        let mut progress = self.progress();
+        if progress.builder.is_none() {
+            progress.builder = Some(DirectoryBuilder::new(run.session));
+            progress.old = run.earlier.entries(&self.known);
+        }
+        let mut files: Vec<ToRead> = Vec::new();
+        for (position, slot) in range.iter_mut().enumerate() {
+            match std::mem::take(slot) {
+                Slot::Listed(listed) => files.push((from + position, listed, None)),
+                other => *slot = other,
+            }
+        }
+        if let Some(old) = &mut progress.old {
+            let found = files.iter_mut().try_for_each(|(_, listed, found)| -> Result<()> {
+                *found = old.find(&listed.name)?;
+                Ok(())
+            });
+            if let Err(error) = found {
+                progress.old = None;
+                changes::note_unreadable(run.monitor, &self.path.join(None), &error);
+            }
+        }
+        Some((to, files))
+    }
+
+    fn put(&self, slot: usize, finished: Box<Finished>) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get_mut(slot) {
+            *slot = Slot::Finished(finished);
+        }
     }
 
     /// True for whoever finishes the last piece.
@@ -367,40 +550,47 @@ impl<'s> DirectoryTask<'s> {
         run: &'scope Run<'s>,
         scope: &Scope<'scope>,
         slot: usize,
-        piece: Option<(Node, Option<Vec<u8>>)>,
+        finished: Option<Finished>,
     ) where
         's: 'scope,
     {
-        if let Some((node, bundled)) = piece {
-            self.put(slot, node, bundled);
+        if let Some(finished) = finished {
+            self.put(slot, Box::new(finished));
         }
-        if !self.is_last() {
-            return;
+        if self.is_last() {
+            // A new task, so that a chain of directories does not pile up on one stack.
+            let task = Arc::clone(self);
+            scope.spawn(move |scope| go_on(run, scope, &task));
         }
-        // A new task, so that a chain of directories does not pile up on one stack.
-        let task = Arc::clone(self);
-        let has_files_left = self.progress.lock().unwrap_or_else(PoisonError::into_inner).files.is_some();
-        scope.spawn(move |scope| {
-            if !has_files_left {
-                return range_done(run, scope, &task);
-            }
-            match begin_files(run, scope, &task) {
-                Step::Waits => {}
-                Step::IsDone => advance(run, scope, &task),
-            }
-        });
     }
 
-    /// Appends the finished range to the directory's pages.
-    fn push_range(&self) -> Result<()> {
-        let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(builder) = progress.builder.as_mut() else { return Ok(()) };
+    /// Appends finished slots to the directory's pages.
+    fn push_slots(&self, run: &Run<'s>, from: usize, to: usize) -> Result<()> {
+        let slots: Vec<Slot> = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.get_mut(from..to).unwrap_or_default().iter_mut().map(std::mem::take).collect()
+        };
+        let mut progress = self.progress();
+        let Progress { builder: Some(builder), seen: Some(seen), .. } = &mut *progress else { return Ok(()) };
         for slot in slots {
-            if let Slot::Node(node, bundled) = slot {
-                builder.push(*node, bundled.as_deref())?;
+            if let Slot::Finished(finished) = slot {
+                let Finished { node, member, inode } = *finished;
+                seen.add(&node, inode);
+                builder.push_reading(node, member, &|joined, place| self.read_again(run, joined, place))?;
             }
         }
         Ok(())
+    }
+
+    /// The content of an unchanged file of which the neighbours changed: from the source, where it is still as it was,
+    /// else as it was stored.
+    fn read_again(&self, run: &Run<'s>, joined: &Joined, place: &BundlePlace) -> Result<Vec<u8>> {
+        match file::read_same(&self.directory, joined) {
+            Some(content) => {
+                run.add_bytes_read(content.len() as u64);
+                Ok(content)
+            }
+            None => run.earlier.bundled(place, joined.size),
+        }
     }
 }

@@ -4,12 +4,15 @@
 //! again once, and then marked.
 
 use crate::base::{Error, ErrorKind, FindingKind, Result};
-use crate::format::node::{ChunkRef, Content, Extent, Node, NodeKind, Regular};
+use crate::format::node::{ChunkRef, Content, Extent, Metadata, Node, NodeKind, Regular};
 use crate::fsmeta::capture::{CapturedXattrs, Stat, StatKind, metadata};
+use crate::ops::backup::changes::{Known, OldFile, TakenOver};
+use crate::ops::backup::counts::Change;
+use crate::ops::backup::directory::Finished;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::repository::ChunkKind;
 use crate::source::{Directory, File, Listed};
-use crate::tree::ListBuilder;
+use crate::tree::{Joined, ListBuilder, Member};
 
 /// Files up to this size are read by the task that meets them; larger ones in pieces by many.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
@@ -21,10 +24,22 @@ const READ_BEYOND_BYTES: usize = 64 << 10;
 pub(super) enum Taken {
     /// Nothing: it is gone or unreadable, which is a finding by now.
     Nothing,
-    /// A node, and the content of a file that joins a bundle.
-    Node(Box<Node>, Option<Vec<u8>>),
-    /// A file that has grown since it was listed, and is to be read in pieces after all.
-    Big(Box<OpenFile>),
+    /// Part of the snapshot.
+    Finished(Box<Finished>),
+    /// A file that is to be read in pieces; opened, if it has only grown so large since it was listed.
+    Big(Option<Box<OpenFile>>, Option<Before>),
+}
+
+/// What a regular file was in the earlier snapshot.
+pub(super) type Before = (Metadata, Regular);
+
+/// Where an entry stands, and what is known of its directory.
+pub(super) struct Place<'p> {
+    pub(super) directory: &'p Directory,
+    pub(super) known: &'p Known,
+    pub(super) margin_seconds: u32,
+    pub(super) source: &'p SourceCounts,
+    pub(super) path: &'p dyn Fn() -> Vec<u8>,
 }
 
 /// An opened regular file.
@@ -51,38 +66,115 @@ impl OpenFile {
     }
 }
 
-/// True for a file that is to be read in pieces by many tasks.
-pub(super) fn is_big(listed: &Listed) -> bool {
-    listed.stat.kind == StatKind::Regular && listed.stat.size > WHOLE_BYTES_MAX
-}
-
-/// Reads one entry that is not big. Fails only where storing fails; what the source refuses is a finding.
-pub(super) fn take(
-    run: &Run<'_>,
-    directory: &Directory,
-    listed: &Listed,
-    source: &SourceCounts,
-    path: &dyn Fn() -> Vec<u8>,
-) -> Result<Taken> {
-    let taken = match listed.stat.kind {
-        StatKind::Regular => match open(directory, &listed.name) {
-            Ok(open) if open.content_bytes() > WHOLE_BYTES_MAX => return Ok(Taken::Big(Box::new(open))),
-            Ok(open) => read_whole(run, directory, open, source, path)?,
+/// Takes one entry that is no directory: over from before, or by reading it unless it is big. Fails only where storing
+/// fails; what the source refuses is a finding.
+pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Option<OldFile>) -> Result<Taken> {
+    let is_regular = listed.stat.kind == StatKind::Regular;
+    let mut before = None;
+    if is_regular {
+        before = old.as_ref().and_then(OldFile::regular);
+        let taken_over = match old {
+            Some(old) => {
+                let is_bundled = run.is_bundled(listed.stat.size, &listed.stat);
+                let (known, margin_seconds) = (place.known, place.margin_seconds);
+                run.earlier.take_over(old, known, &listed.stat, margin_seconds, is_bundled)?
+            }
+            None => None,
+        };
+        if let Some(taken_over) = taken_over {
+            run.counts.add_file(Change::Unmodified);
+            return take_over(run, place, listed, taken_over);
+        }
+        if listed.stat.size > WHOLE_BYTES_MAX {
+            return Ok(Taken::Big(None, before));
+        }
+    }
+    let taken = match is_regular {
+        true => match open(place.directory, &listed.name) {
+            Ok(open) if open.content_bytes() > WHOLE_BYTES_MAX => {
+                return Ok(Taken::Big(Some(Box::new(open)), before));
+            }
+            Ok(open) => read_whole(run, place, open)?,
             Err(error) => Err(error),
         },
-        _ => read_special(run, directory, listed, source, path)?,
+        false => read_special(run, place, listed)?,
     };
     match taken {
-        Ok((node, bundled)) => {
-            source.add_node(node.size());
-            run.monitor.advance(1, node.size());
-            Ok(Taken::Node(Box::new(node), bundled))
+        Ok(finished) => {
+            if is_regular {
+                run.counts.add_file(change(before.as_ref(), &finished.node));
+            }
+            Ok(done(run, place, finished))
         }
         Err(error) => {
-            run.unreadable(source, path(), &error);
+            run.unreadable(place.source, (place.path)(), &error);
             Ok(Taken::Nothing)
         }
     }
+}
+
+/// How a regular file that was read compares with what it was. Of two files in bundles the times tell.
+pub(super) fn change(before: Option<&Before>, after: &Node) -> Change {
+    let NodeKind::Regular(regular) = &after.kind else { return Change::New };
+    let is_bundled = |content: &Content| matches!(content, Content::Bundle(_) | Content::Empty);
+    match before {
+        None => Change::New,
+        Some((metadata, old)) => {
+            let has_same_content =
+                old.content == regular.content || (is_bundled(&old.content) && is_bundled(&regular.content));
+            let is_same = *metadata == after.metadata && old.size == regular.size && has_same_content;
+            if is_same { Change::Unmodified } else { Change::Changed }
+        }
+    }
+}
+
+fn done(run: &Run<'_>, place: &Place<'_>, finished: Finished) -> Taken {
+    place.source.add_node(finished.node.size());
+    run.monitor.advance(1, finished.node.size());
+    Taken::Finished(Box::new(finished))
+}
+
+/// A file whose content is taken over; its metadata are those of now.
+fn take_over(run: &Run<'_>, place: &Place<'_>, listed: &Listed, taken_over: TakenOver) -> Result<Taken> {
+    let TakenOver { regular, member, xattrs } = taken_over;
+    let (xattrs, is_sound) = match xattrs {
+        Some(xattrs) => (xattrs, true),
+        None => match xattrs_at(place, &listed.name) {
+            Ok(captured) => {
+                let is_sound = captured.problems.is_empty();
+                (run.xattrs(place.source, place.path, captured)?, is_sound)
+            }
+            Err(error) => {
+                run.unreadable(place.source, (place.path)(), &error);
+                return Ok(Taken::Nothing);
+            }
+        },
+    };
+    let metadata = metadata(&listed.stat, &run.owners, run.links(&listed.stat));
+    let kind = NodeKind::Regular(regular);
+    let node = Node { name: listed.name.clone(), kind, metadata, xattrs, kept: Vec::new() };
+    let inode = if is_sound { listed.stat.inode } else { 0 };
+    Ok(done(run, place, Finished { node, member, inode }))
+}
+
+/// The attributes of an object that is not opened; only that it is gone is an error.
+fn xattrs_at(place: &Place<'_>, name: &[u8]) -> Result<CapturedXattrs> {
+    match place.directory.xattrs_at(name) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Ok(CapturedXattrs { attributes: Vec::new(), problems: vec![error.chain().join(": ")] })
+        }
+        other => other,
+    }
+}
+
+/// The content of a file that is still as it was when it was listed.
+pub(super) fn read_same(directory: &Directory, joined: &Joined) -> Option<Vec<u8>> {
+    let open = open(directory, &joined.name).ok()?;
+    let is_same =
+        |stat: &Stat| (stat.size, stat.mtime, stat.ctime) == (joined.size, joined.mtime, joined.ctime);
+    let content = read_content(&open).ok().filter(|_| is_same(&open.stat))?;
+    let is_whole = content.extents.is_none() && content.bytes.len() as u64 == joined.size;
+    (is_whole && open.file.stat().is_ok_and(|after| is_same(&after))).then_some(content.bytes)
 }
 
 pub(super) fn open(directory: &Directory, name: &[u8]) -> Result<OpenFile> {
@@ -92,8 +184,8 @@ pub(super) fn open(directory: &Directory, name: &[u8]) -> Result<OpenFile> {
     Ok(OpenFile { name: name.to_vec(), file, stat, extents })
 }
 
-/// A node, and the content of a file that joins a bundle; or why the source did not give it.
-type Read = std::result::Result<(Node, Option<Vec<u8>>), Error>;
+/// What was read; or why the source did not give it.
+type Read = std::result::Result<Finished, Error>;
 
 /// Content as it was read: the size of the file and the pieces that hold data, cut where the file ended.
 pub(super) struct Piece {
@@ -154,13 +246,7 @@ pub(super) fn cut(extents: Option<&[Extent]>, end: u64) -> (u64, Option<Vec<Exte
     (end, has_hole.then_some(left))
 }
 
-fn read_whole(
-    run: &Run<'_>,
-    directory: &Directory,
-    mut open: OpenFile,
-    source: &SourceCounts,
-    path: &dyn Fn() -> Vec<u8>,
-) -> Result<Read> {
+fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Read> {
     let mut is_again = false;
     let (content, changed) = loop {
         let content = match read_content(&open) {
@@ -178,7 +264,7 @@ fn read_whole(
         }
         is_again = true;
         // By name again: it may have been replaced, which is how most programs save.
-        match self::open(directory, &open.name) {
+        match self::open(place.directory, &open.name) {
             Ok(fresh) if fresh.content_bytes() <= WHOLE_BYTES_MAX => open = fresh,
             // It has grown beyond what is read at once: what was read stands, marked.
             Ok(_) => break (content, true),
@@ -186,13 +272,14 @@ fn read_whole(
         }
     };
     if changed {
-        run.finding(source, path(), FindingKind::Changed, "it changed while it was read, twice".into());
+        run.finding(
+            place.source,
+            (place.path)(),
+            FindingKind::Changed,
+            "it changed while it was read, twice".into(),
+        );
     }
-    let bundling = run.session.repository().parameters().bundling;
-    let length = content.bytes.len() as u64;
-    let is_bundled = (1..=u64::from(bundling.file_bytes_max)).contains(&length)
-        && content.extents.is_none()
-        && open.stat.links == 1;
+    let is_bundled = content.extents.is_none() && run.is_bundled(content.bytes.len() as u64, &open.stat);
     let stored = if is_bundled { Content::Empty } else { store_content(run, &content.bytes)? };
     let kind = NodeKind::Regular(Regular {
         size: content.size,
@@ -200,8 +287,10 @@ fn read_whole(
         extents: content.extents,
         changed_while_read: changed,
     });
-    let node = node(run, source, path, open.name.clone(), kind, &open.stat, open.file.xattrs())?;
-    Ok(Ok((node, is_bundled.then_some(content.bytes))))
+    let mut finished =
+        finished(run, place.source, place.path, open.name.clone(), kind, &open.stat, open.file.xattrs())?;
+    finished.member = is_bundled.then_some(Member::Content(content.bytes));
+    Ok(Ok(finished))
 }
 
 fn store_content(run: &Run<'_>, content: &[u8]) -> Result<Content> {
@@ -216,8 +305,8 @@ fn store_content(run: &Run<'_>, content: &[u8]) -> Result<Content> {
     list.finish(run.session)
 }
 
-/// The node of an object whose kind, metadata and attributes are known.
-pub(super) fn node(
+/// What an object became whose kind, metadata and attributes are known.
+pub(super) fn finished(
     run: &Run<'_>,
     source: &SourceCounts,
     path: &dyn Fn() -> Vec<u8>,
@@ -225,21 +314,18 @@ pub(super) fn node(
     kind: NodeKind,
     stat: &Stat,
     xattrs: CapturedXattrs,
-) -> Result<Node> {
+) -> Result<Finished> {
+    let is_changing = matches!(&kind, NodeKind::Regular(regular) if regular.changed_while_read);
+    let is_sound = xattrs.problems.is_empty() && !is_changing;
     let xattrs = run.xattrs(source, path, xattrs)?;
     let metadata = metadata(stat, &run.owners, run.links(stat));
-    Ok(Node { name, kind, metadata, xattrs, kept: Vec::new() })
+    let node = Node { name, kind, metadata, xattrs, kept: Vec::new() };
+    Ok(Finished { node, member: None, inode: if is_sound { stat.inode } else { 0 } })
 }
 
-fn read_special(
-    run: &Run<'_>,
-    directory: &Directory,
-    listed: &Listed,
-    source: &SourceCounts,
-    path: &dyn Fn() -> Vec<u8>,
-) -> Result<Read> {
+fn read_special(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Read> {
     let kind = match listed.stat.kind {
-        StatKind::Symlink => match directory.read_link(&listed.name) {
+        StatKind::Symlink => match place.directory.read_link(&listed.name) {
             Ok(target) => NodeKind::Symlink(target),
             Err(error) => return Ok(Err(error)),
         },
@@ -251,12 +337,11 @@ fn read_special(
             return Ok(Err(Error::new(ErrorKind::Failed, "it became another kind of object")));
         }
     };
-    let xattrs = match directory.xattrs_at(&listed.name) {
+    let xattrs = match xattrs_at(place, &listed.name) {
         Ok(xattrs) => xattrs,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(error)),
-        Err(error) => CapturedXattrs { attributes: Vec::new(), problems: vec![error.chain().join(": ")] },
+        Err(error) => return Ok(Err(error)),
     };
-    node(run, source, path, listed.name.clone(), kind, &listed.stat, xattrs).map(|node| Ok((node, None)))
+    finished(run, place.source, place.path, listed.name.clone(), kind, &listed.stat, xattrs).map(Ok)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! What must hold: a source that is gone or unreadable is a finding of that source and has no node; the root directory
 //! and all parents are there in any case.
 
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -14,18 +14,14 @@ use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
 use crate::format::node::{Metadata, Node, NodeKind};
 use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::{OpenLater, WaitingFile};
-use crate::ops::backup::directory::{self, Found, Goal};
-use crate::ops::backup::file::{self, Taken};
+use crate::ops::backup::changes::{self, Earlier, Known};
+use crate::ops::backup::directory::{self, Finished, Found, Goal};
+use crate::ops::backup::file::{self, Place, Taken};
+use crate::ops::backup::print::Seen;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::path::PathLink;
 use crate::source::{Directory, Listed, Planned, PlannedDirectory};
-use crate::tree::DirectoryBuilder;
-
-/// What became of the root of a source.
-pub(super) struct Root {
-    pub(super) node: Option<Node>,
-    pub(super) bundled: Option<Vec<u8>>,
-}
+use crate::tree::{BundlePlace, DirectoryBuilder, Joined};
 
 /// The whole tree.
 pub(super) struct Assembled {
@@ -34,6 +30,8 @@ pub(super) struct Assembled {
     pub(super) parents: u64,
     /// Parents whose metadata could not be read.
     pub(super) findings: u64,
+    /// What became of each source.
+    pub(super) roots: Vec<(Vec<u8>, Option<Node>)>,
 }
 
 /// Fails if not one of the paths is there, before anything is written.
@@ -51,8 +49,9 @@ pub(super) fn check_any_exists(paths: &[PathBuf]) -> Result<()> {
     Err(missing.unwrap_or_else(|| Error::new(ErrorKind::Usage, "no path to back up was given")))
 }
 
-pub(super) fn put(run: &Run<'_>, path: PathBuf, node: Option<Node>, bundled: Option<Vec<u8>>) {
-    run.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(path, Root { node, bundled });
+/// Takes what became of the root of a source: nothing if it is gone or unreadable.
+pub(super) fn put(run: &Run<'_>, path: PathBuf, finished: Option<Finished>) {
+    run.roots.lock().unwrap_or_else(PoisonError::into_inner).insert(path, finished);
 }
 
 /// Begins a source.
@@ -65,52 +64,75 @@ pub(super) fn begin<'s: 'scope, 'scope>(
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         // The root of everything has neither.
         let link = Arc::new(PathLink { parent: None, name: Vec::new() });
-        let opened = Directory::open_absolute(path);
         let (source, goal) = (Arc::clone(source), Goal::Root(path.to_owned()));
-        return directory::begin(run, scope, Found { opened, path: link, depth: 0, source, goal });
+        let found = Found {
+            opened: Directory::open_absolute(path),
+            path: link,
+            parent_path: Arc::from([]),
+            known: run.earlier.source_directory(b"", b""),
+            depth: 0,
+            source,
+            goal,
+        };
+        return directory::begin(run, scope, found);
     };
-    let name = name.as_bytes().to_vec();
+    let (parent_path, name) = (parent.as_os_str().as_bytes(), name.as_bytes().to_vec());
     let listed = Directory::open_absolute(parent).and_then(|directory| {
         directory.stat_at(&name).map(|stat| (directory, Listed { name: name.clone(), stat }))
     });
     match listed {
         Err(error) => {
             run.unreadable(source, source.path.clone(), &error);
-            put(run, path.to_owned(), None, None);
+            put(run, path.to_owned(), None);
         }
         Ok((directory, listed)) if listed.stat.kind == StatKind::Directory => {
             let parent_link = Arc::new(link_of(parent));
-            let link = Arc::new(PathLink { parent: Some(parent_link), name: name.clone() });
-            let opened = directory.open_child(&name);
-            // As deep as it stands in the snapshot; the root, which is the first component, is at depth 0.
-            let depth = path.components().count() - 1;
-            let (source, goal) = (Arc::clone(source), Goal::Root(path.to_owned()));
-            directory::begin(run, scope, Found { opened, path: link, depth, source, goal });
+            let found = Found {
+                opened: directory.open_child(&name),
+                known: run.earlier.source_directory(parent_path, &name),
+                path: Arc::new(PathLink { parent: Some(parent_link), name }),
+                parent_path: parent_path.into(),
+                // As deep as it stands in the snapshot; the root, which is the first component, is at depth 0.
+                depth: path.components().count() - 1,
+                source: Arc::clone(source),
+                goal: Goal::Root(path.to_owned()),
+            };
+            directory::begin(run, scope, found);
         }
-        Ok((directory, listed)) if file::is_big(&listed) => {
-            begin_big(run, scope, path, source, Box::new(move || file::open(&directory, &listed.name)));
-        }
-        Ok((directory, listed)) => {
-            let shown = || source.path.clone();
-            match file::take(run, &directory, &listed, source, &shown) {
-                Ok(Taken::Node(node, bundled)) => put(run, path.to_owned(), Some(*node), bundled),
-                Ok(Taken::Nothing) => put(run, path.to_owned(), None, None),
-                Ok(Taken::Big(open)) => begin_big(run, scope, path, source, Box::new(move || Ok(*open))),
-                Err(error) => run.fail(error),
-            }
-        }
+        Ok((directory, listed)) => begin_file(run, scope, path, source, directory, listed),
     }
 }
 
-fn begin_big<'s: 'scope, 'scope>(
+/// Begins a source that is no directory.
+fn begin_file<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     path: &Path,
     source: &Arc<SourceCounts>,
-    open: OpenLater<'s>,
+    directory: Directory,
+    listed: Listed,
 ) {
-    let (shown, goal) = (source.path.clone(), Goal::Root(path.to_owned()));
-    run.big_files.begin(run, scope, WaitingFile { open, path: shown, source: Arc::clone(source), goal });
+    let old = run.earlier.source_file(&source.path).unwrap_or_else(|error| {
+        changes::note_unreadable(run.monitor, &source.path, &error);
+        None
+    });
+    let shown = || source.path.clone();
+    let margin_seconds = run.margin_seconds(listed.stat.device, &directory);
+    let place = Place { directory: &directory, known: &Known::Nothing, margin_seconds, source, path: &shown };
+    match file::take(run, &place, &listed, old) {
+        Ok(Taken::Finished(finished)) => put(run, path.to_owned(), Some(*finished)),
+        Ok(Taken::Nothing) => put(run, path.to_owned(), None),
+        Ok(Taken::Big(opened, before)) => {
+            let open: OpenLater<'s> = match opened {
+                Some(opened) => Box::new(move || Ok(*opened)),
+                None => Box::new(move || file::open(&directory, &listed.name)),
+            };
+            let (shown, goal) = (source.path.clone(), Goal::Root(path.to_owned()));
+            let source = Arc::clone(source);
+            run.big_files.begin(run, scope, WaitingFile { open, path: shown, source, goal, before });
+        }
+        Err(error) => run.fail(error),
+    }
 }
 
 /// The path of a source's parent as one link; `/` is the empty name.
@@ -119,14 +141,19 @@ fn link_of(parent: &Path) -> PathLink {
     PathLink { parent: None, name: if bytes == b"/" { Vec::new() } else { bytes.to_vec() } }
 }
 
-/// Builds the directories above the sources.
-pub(super) fn assemble(run: &Run<'_>, plan: &Planned) -> Result<Assembled> {
-    let mut assembled = Assembled { tree: ChunkId([0; 32]), parents: 0, findings: 0 };
+/// Builds the directories above the sources. `began` is a moment before anything was looked at.
+pub(super) fn assemble(run: &Run<'_>, plan: &Planned, began: Timestamp) -> Result<Assembled> {
+    let mut assembled = Assembled { tree: ChunkId([0; 32]), parents: 0, findings: 0, roots: Vec::new() };
+    let clean_before = began.earlier(run.longest_margin_seconds());
     match plan {
-        Planned::Directory(root) => assembled.tree = build(run, root, &mut assembled)?,
+        Planned::Directory(root) => {
+            assembled.tree = build(run, root, clean_before, &mut assembled)?;
+        }
         Planned::Path => {
             let root = run.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(Path::new("/"));
-            assembled.tree = match root.ok_or_else(unfinished)?.node.map(|node| node.kind) {
+            let root = root.ok_or_else(unfinished)?;
+            assembled.roots.push((b"/".to_vec(), root.as_ref().map(|root| root.node.clone())));
+            assembled.tree = match root.map(|root| root.node.kind) {
                 Some(NodeKind::Directory(tree)) => tree,
                 _ => DirectoryBuilder::new(run.session).finish()?,
             };
@@ -135,31 +162,86 @@ pub(super) fn assemble(run: &Run<'_>, plan: &Planned) -> Result<Assembled> {
     Ok(assembled)
 }
 
+/// Whether all sources are as in the snapshot that they were compared with. The directories above them are not asked:
+/// the times of `/tmp` say nothing of what lies in it.
+pub(super) fn are_unchanged(earlier: &Earlier<'_>, roots: &[(Vec<u8>, Option<Node>)]) -> Result<bool> {
+    if earlier.snapshot().is_none() {
+        return Ok(false);
+    }
+    for (path, node) in roots {
+        let before = match path.as_slice() {
+            b"/" => earlier.root_tree().map(|tree| bare_directory(Vec::new(), tree)),
+            _ => earlier.node(path)?,
+        };
+        let is_same = match (&before, node) {
+            (Some(before), Some(node)) if path == b"/" => before.kind == node.kind,
+            _ => before == *node,
+        };
+        if !is_same {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Without a word from a source, nothing can be said of it.
 fn unfinished() -> Error {
     Error::new(ErrorKind::Failed, "a source was not read to its end")
 }
 
-fn build(run: &Run<'_>, directory: &PlannedDirectory, assembled: &mut Assembled) -> Result<ChunkId> {
-    let mut builder = DirectoryBuilder::new(run.session);
+fn build(
+    run: &Run<'_>,
+    directory: &PlannedDirectory,
+    clean_before: Timestamp,
+    assembled: &mut Assembled,
+) -> Result<ChunkId> {
+    let mut children = Vec::new();
+    let mut seen = Seen::new(clean_before);
     for (name, planned) in &directory.children {
         let path = directory.path.join(std::ffi::OsStr::from_bytes(name));
-        match planned {
+        let finished = match planned {
             Planned::Path => {
                 let root = run.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
-                let Root { node, bundled } = root.ok_or_else(unfinished)?;
-                if let Some(node) = node {
-                    builder.push(node, bundled.as_deref())?;
-                }
+                let root = root.ok_or_else(unfinished)?;
+                let node = root.as_ref().map(|root| root.node.clone());
+                assembled.roots.push((path.into_os_string().into_vec(), node));
+                root
             }
             Planned::Directory(below) => {
-                let tree = build(run, below, assembled)?;
+                let tree = build(run, below, clean_before, assembled)?;
                 assembled.parents += 1;
-                builder.push(parent_node(run, &path, name.clone(), tree, assembled)?, None)?;
+                Some(parent_node(run, &path, name.clone(), tree, assembled)?)
             }
+        };
+        if let Some(finished) = finished {
+            seen.add(&finished.node, finished.inode);
+            children.push(finished);
         }
     }
-    builder.finish()
+    let parent_path = directory.path.parent().map_or(&b""[..], |parent| parent.as_os_str().as_bytes());
+    let name = directory.path.file_name().map_or(&b""[..], |name| name.as_bytes());
+    let known = run.earlier.directory(parent_path, name, &Known::Nothing)?;
+    if let Some((print, node)) = run.earlier.unchanged(&known)
+        && *print == seen.print()
+        && let NodeKind::Directory(tree) = node.kind
+    {
+        return Ok(tree);
+    }
+    let read_again = |joined: &Joined, place: &BundlePlace| {
+        let directory = Directory::open_absolute(&directory.path);
+        match directory.ok().and_then(|directory| file::read_same(&directory, joined)) {
+            Some(content) => Ok(content),
+            None => run.earlier.bundled(place, joined.size),
+        }
+    };
+    let mut builder = DirectoryBuilder::new(run.session);
+    for Finished { node, member, .. } in children {
+        builder.push_reading(node, member, &read_again)?;
+    }
+    let tree = builder.finish_reading(&read_again)?;
+    let (row, children) = seen.into_row(0, &bare_directory(name.to_vec(), tree), true);
+    run.earlier.remember(parent_path, name, &row, &children);
+    Ok(tree)
 }
 
 /// The node of a directory above a source.
@@ -169,7 +251,7 @@ fn parent_node(
     name: Vec<u8>,
     tree: ChunkId,
     assembled: &mut Assembled,
-) -> Result<Node> {
+) -> Result<Finished> {
     let kind = NodeKind::Directory(tree);
     let counts = SourceCounts::new(path.as_os_str().as_bytes().to_vec());
     let read = Directory::open_absolute(path)
@@ -185,7 +267,7 @@ fn parent_node(
         }
     };
     assembled.findings += counts.status().findings;
-    Ok(node)
+    Ok(Finished { node, member: None, inode: 0 })
 }
 
 /// A directory of which nothing is known but its entries: parents of a stream, and parents that are gone.

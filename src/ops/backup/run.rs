@@ -9,19 +9,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Error, ErrorKind, Finding, FindingKind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Finding, FindingKind, Monitor, Result, Timestamp};
 use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
 use crate::fsmeta::owners::Owners;
 use crate::ops::backup::big::BigFiles;
-use crate::ops::backup::roots::{self, Root};
+use crate::ops::backup::changes::Earlier;
+use crate::ops::backup::counts::Counts;
+use crate::ops::backup::directory::Finished;
+use crate::ops::backup::roots;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::repository::ChunkKind;
 
 use crate::repository::Session;
-use crate::source::Planned;
+use crate::source::{Directory, Planned};
 
 /// What all tasks of a run share.
 pub(super) struct Run<'s> {
@@ -31,11 +34,13 @@ pub(super) struct Run<'s> {
     pub(super) monitor: &'s dyn Monitor,
     pub(super) left_out: &'s [(u64, u64)],
     pub(super) big_files: BigFiles<'s>,
-    pub(super) roots: Mutex<HashMap<PathBuf, Root>>,
+    pub(super) roots: Mutex<HashMap<PathBuf, Option<Finished>>>,
     filesystems: Mutex<HashMap<u64, u64>>,
     failure: Mutex<Option<Error>>,
     has_failed: AtomicBool,
-    bytes_read: AtomicU64,
+    pub(super) counts: Counts,
+    pub(super) earlier: &'s Earlier<'s>,
+    margins: Mutex<HashMap<u64, u32>>,
 }
 
 /// What one source gave.
@@ -101,9 +106,13 @@ impl<'s> Run<'s> {
         options: &'s BackupOptions,
         workers: usize,
         monitor: &'s dyn Monitor,
+        earlier: &'s Earlier<'s>,
     ) -> Result<Self> {
         Ok(Self {
             session,
+            earlier,
+            margins: Mutex::default(),
+            counts: Counts::default(),
             cutter: session.repository().cutter()?,
             owners: Owners::new(),
             monitor,
@@ -113,7 +122,6 @@ impl<'s> Run<'s> {
             filesystems: Mutex::default(),
             failure: Mutex::default(),
             has_failed: AtomicBool::new(false),
-            bytes_read: AtomicU64::new(0),
         })
     }
 
@@ -158,11 +166,25 @@ impl<'s> Run<'s> {
     }
 
     pub(super) fn add_bytes_read(&self, bytes: u64) {
-        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.add_bytes_read(bytes);
     }
 
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.bytes_read.load(Ordering::Relaxed)
+    /// Whether a file without holes, of so many bytes, joins a bundle.
+    pub(super) fn is_bundled(&self, bytes: u64, stat: &Stat) -> bool {
+        let bundling = self.session.repository().parameters().bundling;
+        (1..=u64::from(bundling.file_bytes_max)).contains(&bytes) && stat.links == 1
+    }
+
+    /// Seconds that must lie between a change and its reading, on this device.
+    pub(super) fn margin_seconds(&self, device: u64, directory: &Directory) -> u32 {
+        let mut margins = self.margins.lock().unwrap_or_else(PoisonError::into_inner);
+        *margins.entry(device).or_insert_with(|| directory.margin_seconds())
+    }
+
+    /// The longest of them that was met.
+    pub(super) fn longest_margin_seconds(&self) -> u32 {
+        let margins = self.margins.lock().unwrap_or_else(PoisonError::into_inner);
+        margins.values().copied().max().unwrap_or(0)
     }
 
     /// Counts the file systems of the sources themselves first and in order, so that the numbers of the usual ones do
@@ -230,10 +252,11 @@ pub(super) fn take_paths(
     paths: &[PathBuf],
     options: &BackupOptions,
     monitor: &dyn Monitor,
+    earlier: &Earlier<'_>,
 ) -> Result<Taken> {
-    let since = Stopwatch::start();
+    let (since, began) = (Stopwatch::start(), Timestamp::now());
     let workers = worker_count(options.workers);
-    let run = Run::new(session, options, workers, monitor)?;
+    let run = Run::new(session, options, workers, monitor, earlier)?;
     run.count_file_systems(paths);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
@@ -250,13 +273,14 @@ pub(super) fn take_paths(
     });
     run.take_failure()?;
     sources.iter().for_each(|source| source.ended());
-    let assembled = roots::assemble(&run, plan)?;
+    let assembled = roots::assemble(&run, plan, began)?;
     let statuses: Vec<SourceStatus> = sources.iter().map(|source| source.status()).collect();
     Ok(Taken {
         tree: assembled.tree,
+        roots: assembled.roots,
         nodes: assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>(),
         bytes: statuses.iter().fold(0, |sum, status| status.bytes.saturating_add(sum)),
-        bytes_read: run.bytes_read(),
+        statistics: run.counts.statistics().collect(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
         sources: statuses,
         since,

@@ -10,7 +10,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use crate::base::clock::Stopwatch;
 use crate::base::{Monitor, Result, Timestamp, Wrap};
 use crate::format::node::{ChunkRef, Content, Metadata, Node, NodeKind, Regular};
-use crate::format::snapshot::{SourceOutcome, SourceStatus};
+use crate::format::snapshot::{SourceOutcome, SourceStatus, Statistic};
 use crate::ops::backup::big::batch_bytes;
 use crate::ops::backup::roots::bare_directory;
 use crate::ops::backup::{BackupOptions, Taken, interrupted, run};
@@ -102,7 +102,9 @@ pub(super) fn take_stream(
         kept: Vec::new(),
     };
     let nodes = components.len() as u64;
-    Ok(Taken { tree, nodes, bytes: size, bytes_read: size, findings: 0, sources: vec![source], since })
+    let statistics = [(Statistic::BytesRead, size)].into();
+    let roots = Vec::new();
+    Ok(Taken { tree, roots, nodes, bytes: size, statistics, findings: 0, sources: vec![source], since })
 }
 
 /// Tells what is read when it is read: of a slow stream, a batch may take hours.

@@ -136,9 +136,16 @@ impl SnapshotList {
 
     /// The snapshots of the same host, job and paths, in order of generation, then time.
     pub fn group_of(&self, like: &Snapshot) -> Vec<&SnapshotEntry> {
-        let key = Grouping::HISTORY.key_of(like);
-        let is_like = |entry: &&SnapshotEntry| Grouping::HISTORY.key_of(&entry.snapshot) == key;
-        let mut group: Vec<_> = self.visible.iter().filter(is_like).collect();
+        self.group(&like.host, like.job.as_deref(), &like.paths)
+    }
+
+    /// The snapshots of a host, job and sorted paths, in order of generation, then time.
+    pub fn group(&self, host: &str, job: Option<&str>, paths: &[Vec<u8>]) -> Vec<&SnapshotEntry> {
+        let is_member = |entry: &&SnapshotEntry| {
+            let Snapshot { host: of_host, job: of_job, paths: of_paths, .. } = &entry.snapshot;
+            (of_host.as_str(), of_job.as_deref(), of_paths.as_slice()) == (host, job, paths)
+        };
+        let mut group: Vec<_> = self.visible.iter().filter(is_member).collect();
         in_order_of_making(&mut group);
         group
     }

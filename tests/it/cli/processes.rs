@@ -65,6 +65,23 @@ fn output_that_nobody_reads_ends_the_program_without_a_word() {
 }
 
 #[test]
+fn a_key_that_nobody_reads_has_no_slot() {
+    let place = place_with_backup();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = place.command("packstone");
+    command.args(["repo", "key", "export"]).stdout(writer).stderr(Stdio::piped());
+    let child = command.spawn().expect("the program");
+    drop(command);
+    let output = child.wait_with_output().expect("an end");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(141), "{said}");
+    assert!(said.starts_with("key slot ") && said.contains(" was removed again"), "{said}");
+    let listed = place.shell("packstone repo key list | tail -n 1").output().expect("a shell");
+    assert_eq!(text(&listed.stdout), "1 key slot\n");
+}
+
+#[test]
 fn an_interruption_ends_a_silent_command_and_makes_no_snapshot() {
     for sent in [Signal::INT, Signal::TERM, Signal::HUP] {
         let place = place_with_backup();

@@ -1,0 +1,52 @@
+//! `packstone repo key …`: the key slots of a repository.
+
+pub mod add;
+pub mod export;
+pub mod list;
+pub mod passwd;
+pub mod remove;
+
+use clap::Subcommand;
+use packstone::format::slot::PasswordCost;
+
+use crate::context::Context;
+use crate::report::{Done, Outcome};
+
+/// Help that stands below the list of commands.
+pub const AFTER_HELP: &str = "\
+A repository opens with any of its keys: passwords, key files, and keys that are printed on paper. Each has a key slot \
+in the repository, which can be removed without the others.
+
+Examples:
+  packstone repo key list
+  packstone repo key add --new-key-file /root/second.key
+  packstone repo key export --output /media/stick/sheet.txt";
+
+/// What a new password costs to try.
+const COST: PasswordCost = PasswordCost::RECOMMENDED;
+
+/// The commands of the group.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// List the key slots
+    List(list::Arguments),
+    /// Add a password or a key file
+    Add(add::Arguments),
+    /// Remove a key slot
+    Remove(remove::Arguments),
+    /// Replace the password or the key in use
+    Passwd(passwd::Arguments),
+    /// Print a key to keep on paper
+    Export(export::Arguments),
+}
+
+/// Runs a command of the group.
+pub fn run(command: &Command, context: &Context) -> Outcome<Done> {
+    match command {
+        Command::List(arguments) => list::run(arguments, context),
+        Command::Add(arguments) => add::run(arguments, context),
+        Command::Remove(arguments) => remove::run(arguments, context),
+        Command::Passwd(arguments) => passwd::run(arguments, context),
+        Command::Export(arguments) => export::run(arguments, context),
+    }
+}

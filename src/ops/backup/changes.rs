@@ -1,0 +1,420 @@
+//! What may be taken over from an earlier snapshot instead of being read again.
+//!
+//! What must hold: a file is taken for unchanged only if size, times and inode are what they were, and it was at rest
+//! when it was read: a change in the same tick of the clock would leave no trace. An id is named again only from a
+//! snapshot that the session saw, and without a look only where collections allow it; what cannot be taken over is
+//! read.
+
+use std::path::PathBuf;
+
+use crate::base::monitor::show_path;
+use crate::base::{ChunkId, ErrorKind, Monitor, Result, SessionId, Timestamp};
+use crate::format::cbor;
+use crate::format::node::{Content, Metadata, Node, NodeKind, Regular, Xattr, XattrValue};
+use crate::fsmeta::capture::{Stat, StatKind};
+use crate::ops::backup::BackupOptions;
+use crate::ops::backup::file::Before;
+use crate::ops::list::path_components;
+use crate::repository::{Reader, Session, SnapshotEntry};
+use crate::state::{self, LastRun, Row};
+use crate::tree::{BundlePlace, DirectoryEntries, Entry, Member, Tree};
+
+/// Which earlier snapshot a backup is compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Comparison {
+    /// The newest of the same host, job and paths.
+    #[default]
+    Newest,
+    /// None: everything is read.
+    Nothing,
+    /// This one, as a user names it.
+    With(String),
+}
+
+/// The earlier snapshot.
+struct Origin {
+    id: SessionId,
+    time: Timestamp,
+    tree: ChunkId,
+    /// The local rows are of this snapshot.
+    has_rows: bool,
+    /// What it names may be named again without looking up each chunk.
+    is_free: bool,
+}
+
+/// What is known from earlier runs.
+pub(super) struct Earlier<'s> {
+    session: &'s Session<'s>,
+    reader: Reader<'s>,
+    last_run: Option<LastRun>,
+    origin: Option<Origin>,
+    ignore_ctime: bool,
+    ignore_inode: bool,
+}
+
+/// What is known of a directory.
+pub(super) enum Known {
+    /// Nothing, so that everything in it is new.
+    Nothing,
+    /// What the last run saw of it, and its node.
+    Row(Box<(Row, Node)>),
+    /// Its tree in the earlier snapshot.
+    Tree(ChunkId),
+}
+
+/// What is known of a file.
+pub(super) struct OldFile {
+    entry: Entry,
+    /// Where the last run told; 0 for one that is to be read again.
+    inode: Option<u64>,
+}
+
+/// What is taken over of a file.
+pub(super) struct TakenOver {
+    pub(super) regular: Regular,
+    pub(super) member: Option<Member>,
+    /// `None`: they are to be read.
+    pub(super) xattrs: Option<Vec<Xattr>>,
+}
+
+impl<'s> Earlier<'s> {
+    /// Finds the snapshot to compare with and what is kept of it on this machine.
+    pub(super) fn new(
+        session: &'s Session<'s>,
+        paths: &[Vec<u8>],
+        options: &BackupOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let parent = parent(session, paths, options)?;
+        let last_run = open_state(session, paths, options, monitor);
+        let mut earlier = Self {
+            session,
+            reader: session.reader(),
+            last_run,
+            origin: None,
+            ignore_ctime: options.ignore_ctime,
+            ignore_inode: options.ignore_inode,
+        };
+        let rows_of = earlier.last_run.as_ref().and_then(LastRun::snapshot);
+        let visible = |id: SessionId| session.snapshots().visible.iter().find(|entry| entry.id == id);
+        let with_rows = match options.comparison {
+            Comparison::Nothing => None,
+            Comparison::Newest => rows_of.and_then(visible),
+            Comparison::With(_) => parent.filter(|parent| rows_of == Some(parent.id)),
+        };
+        if let (None, Some(last_run)) = (with_rows, &earlier.last_run) {
+            last_run.clear();
+        }
+        let origin = match options.comparison {
+            Comparison::Nothing => None,
+            _ => with_rows.or(parent),
+        };
+        earlier.origin = origin.map(|entry| Origin {
+            id: entry.id,
+            time: entry.snapshot.time,
+            tree: entry.snapshot.tree,
+            has_rows: with_rows.is_some(),
+            is_free: session.may_take_over(&entry.id),
+        });
+        Ok(earlier)
+    }
+
+    fn tree(&'s self) -> Tree<'s> {
+        Tree::new(&self.reader)
+    }
+
+    /// What is known of the directory `name` in `parent`, which is known as `above`.
+    pub(super) fn directory(&'s self, parent: &[u8], name: &[u8], above: &Known) -> Result<Known> {
+        let Some(origin) = &self.origin else { return Ok(Known::Nothing) };
+        if origin.has_rows {
+            return Ok(self.row(parent, name).map_or(Known::Nothing, |row| Known::Row(Box::new(row))));
+        }
+        let Known::Tree(above) = above else { return Ok(Known::Nothing) };
+        Ok(match self.tree().find_entry(above, name)?.map(|entry| entry.node.kind) {
+            Some(NodeKind::Directory(tree)) => Known::Tree(tree),
+            _ => Known::Nothing,
+        })
+    }
+
+    /// What is known of the directory at a path from the root on, in whose parent nothing was looked up.
+    pub(super) fn source_directory(&'s self, parent: &[u8], name: &[u8]) -> Result<Known> {
+        let Some(origin) = &self.origin else { return Ok(Known::Nothing) };
+        if origin.has_rows {
+            return self.directory(parent, name, &Known::Nothing);
+        }
+        let path = state::join(parent, name);
+        if path == b"/" {
+            return Ok(Known::Tree(origin.tree));
+        }
+        Ok(match self.entry(origin, &path)?.map(|entry| entry.node.kind) {
+            Some(NodeKind::Directory(tree)) => Known::Tree(tree),
+            _ => Known::Nothing,
+        })
+    }
+
+    /// What is known of a source that is a file.
+    pub(super) fn source_file(&'s self, path: &[u8]) -> Result<Option<OldFile>> {
+        let Some(origin) = &self.origin else { return Ok(None) };
+        Ok(self.entry(origin, path)?.map(|entry| OldFile { entry, inode: None }))
+    }
+
+    fn entry(&'s self, origin: &Origin, path: &[u8]) -> Result<Option<Entry>> {
+        match self.tree().lookup(&origin.tree, &path_components(path)?) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn row(&self, parent: &[u8], name: &[u8]) -> Option<(Row, Node)> {
+        let row = self.last_run.as_ref()?.row(parent, name)?;
+        let mut reader = cbor::Reader::new(&row.node);
+        let node = Node::decode(&mut reader).ok()?;
+        Some((row, node))
+    }
+
+    /// The entries that the directory had.
+    pub(super) fn entries(&'s self, known: &Known) -> Option<OldEntries<'s>> {
+        let (tree, inodes) = match known {
+            Known::Nothing => return None,
+            Known::Tree(tree) => (*tree, None),
+            Known::Row(row) => match row.1.kind {
+                NodeKind::Directory(tree) => {
+                    (tree, Some(row.0.inodes.clone()).filter(|list| !list.is_empty()))
+                }
+                _ => return None,
+            },
+        };
+        Some(OldEntries { entries: self.tree().directory(tree), next: None, inodes, others_met: 0 })
+    }
+
+    /// The node of a directory whose print is what the row says: its tree may be named again.
+    pub(super) fn unchanged<'k>(&self, known: &'k Known) -> Option<(&'k [u8; 32], &'k Node)> {
+        let origin = self.origin.as_ref()?;
+        let Known::Row(row) = known else { return None };
+        let print = row.0.print.as_ref()?;
+        (origin.is_free && !self.ignore_ctime && !self.ignore_inode).then_some((print, &row.1))
+    }
+
+    /// The attributes of a directory that is itself as it was.
+    pub(super) fn own_xattrs<'k>(
+        &self,
+        known: &'k Known,
+        metadata: &Metadata,
+        inode: u64,
+    ) -> Option<&'k [Xattr]> {
+        let Known::Row(row) = known else { return None };
+        let (row, node) = &**row;
+        let is_at_rest = metadata.ctime < row.clean_before;
+        let is_same = node.metadata == *metadata && row.inode == inode && is_at_rest && !self.ignore_ctime;
+        (is_same && self.may_keep(&node.xattrs)).then_some(&node.xattrs)
+    }
+
+    /// What changed at or after this moment may have changed again unseen; in a directory whose file system has this
+    /// margin.
+    fn clean_before(&self, known: &Known, margin_seconds: u32) -> Option<Timestamp> {
+        match known {
+            Known::Row(row) => Some(row.0.clean_before),
+            _ => self.origin.as_ref().map(|origin| origin.time.earlier(margin_seconds)),
+        }
+    }
+
+    /// The content of a file that is as it was; `None` if it is to be read.
+    pub(super) fn take_over(
+        &self,
+        old: OldFile,
+        known: &Known,
+        stat: &Stat,
+        margin_seconds: u32,
+        is_bundled: bool,
+    ) -> Result<Option<TakenOver>> {
+        let Some(clean_before) = self.clean_before(known, margin_seconds) else { return Ok(None) };
+        let OldFile { entry: Entry { node, bundle }, inode } = old;
+        let NodeKind::Regular(regular) = node.kind else { return Ok(None) };
+        let is_same = stat.kind == StatKind::Regular
+            && regular.size == stat.size
+            && node.metadata.mtime == stat.mtime
+            && stat.mtime < clean_before
+            && (self.ignore_ctime || (node.metadata.ctime == stat.ctime && stat.ctime < clean_before))
+            && (self.ignore_inode || inode.is_none_or(|inode| inode == stat.inode))
+            && !regular.changed_while_read
+            // With another number of names it would be stored in another way.
+            && bundle.is_some() == (is_bundled && regular.extents.is_none());
+        if !is_same || !self.holds(&regular.content, bundle.as_ref())? {
+            return Ok(None);
+        }
+        // Without the row's inode it is not known that they were read without a problem.
+        let knows_xattrs = !self.ignore_ctime && !self.ignore_inode && inode.is_some();
+        let xattrs = (knows_xattrs && self.may_keep(&node.xattrs)).then_some(node.xattrs);
+        Ok(Some(TakenOver { regular, member: bundle.map(Member::Stored), xattrs }))
+    }
+
+    /// Whether all chunks of a content may be named again.
+    fn holds(&self, content: &Content, bundle: Option<&BundlePlace>) -> Result<bool> {
+        if self.origin.as_ref().is_some_and(|origin| origin.is_free) {
+            return Ok(true);
+        }
+        match (content, bundle) {
+            (_, Some(place)) => self.session.is_known(&place.id),
+            (Content::Empty, None) => Ok(true),
+            (Content::Chunk(id), None) => self.session.is_known(id),
+            (Content::Chunks(chunks), None) => {
+                for chunk in chunks {
+                    if !self.session.is_known(&chunk.id)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            // Rare, and reading is always right.
+            (Content::List { .. } | Content::Bundle(_), None) => Ok(false),
+        }
+    }
+
+    /// Whether attributes may be taken over: those with stored values only where ids may.
+    fn may_keep(&self, xattrs: &[Xattr]) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.is_free)
+            || xattrs.iter().all(|xattr| matches!(xattr.value, XattrValue::Inline(_)))
+    }
+
+    /// The content of a file from its bundle.
+    pub(super) fn bundled(&'s self, place: &BundlePlace, size: u64) -> Result<Vec<u8>> {
+        self.tree().bundled(place, size)
+    }
+
+    /// The node at a path of the snapshot that is compared with.
+    pub(super) fn node(&'s self, path: &[u8]) -> Result<Option<Node>> {
+        let Some(origin) = &self.origin else { return Ok(None) };
+        Ok(self.entry(origin, path)?.map(|entry| entry.node))
+    }
+
+    /// The snapshot that is compared with.
+    pub(super) fn snapshot(&self) -> Option<SessionId> {
+        self.origin.as_ref().map(|origin| origin.id)
+    }
+
+    /// The root tree of the snapshot that is compared with.
+    pub(super) fn root_tree(&self) -> Option<ChunkId> {
+        self.origin.as_ref().map(|origin| origin.tree)
+    }
+
+    /// Remembers what this run saw of a directory, and forgets the subdirectories that it no longer has.
+    pub(super) fn remember(&self, parent: &[u8], name: &[u8], row: &Row, children: &[Vec<u8>]) {
+        if let Some(last_run) = &self.last_run {
+            last_run.put(parent, name, row);
+            last_run.keep_only(&state::join(parent, name), children);
+        }
+    }
+
+    /// Remembers that a directory's own metadata changed, and nothing in it.
+    pub(super) fn remember_itself(&self, parent: &[u8], name: &[u8], row: &Row) {
+        if let Some(last_run) = &self.last_run {
+            last_run.put(parent, name, row);
+        }
+    }
+
+    /// Gives what this run saw, to be kept once its snapshot is committed.
+    pub(super) fn into_last_run(self) -> Option<LastRun> {
+        self.last_run
+    }
+}
+
+/// The snapshot that a backup follows or is told to be compared with.
+pub(super) fn parent<'s>(
+    session: &'s Session<'_>,
+    paths: &[Vec<u8>],
+    options: &BackupOptions,
+) -> Result<Option<&'s SnapshotEntry>> {
+    match &options.comparison {
+        Comparison::With(wanted) => session.snapshots().find(wanted).map(Some),
+        _ => Ok(session.snapshots().group(&options.host.name, None, paths).pop()),
+    }
+}
+
+/// The file of this group of runs. Whatever is wrong with it costs time alone.
+fn open_state(
+    session: &Session<'_>,
+    paths: &[Vec<u8>],
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Option<LastRun> {
+    let repository = session.repository();
+    let folder = repository.cache_folder()?;
+    let opened = state::make_folder(folder).and_then(|()| {
+        let key = repository.local_key("runs")?;
+        let mut group = blake3::Hasher::new_keyed(key.expose());
+        group.update(options.host.name.as_bytes());
+        for path in paths {
+            group.update(b"\0").update(path);
+        }
+        let name = group.finalize().to_hex();
+        let path: PathBuf = folder.join(format!("run-{}.sqlite", name.get(..16).unwrap_or_default()));
+        LastRun::open(&path, key)
+    });
+    match opened {
+        Ok(opened) => {
+            if let Some(error) = opened.discarded {
+                let why = error.chain().join(": ");
+                monitor.note(&format!("what was kept of the last run is thrown away, and all files are compared with the repository: {why}"));
+            }
+            Some(opened.last_run)
+        }
+        Err(error) => {
+            monitor.note(&format!("nothing is kept for the next run: {}", error.chain().join(": ")));
+            None
+        }
+    }
+}
+
+/// The entries that a directory had, in order of names.
+pub(super) struct OldEntries<'s> {
+    entries: DirectoryEntries<'s>,
+    next: Option<Entry>,
+    inodes: Option<Vec<u64>>,
+    /// Entries that are no directories, up to and without `next`.
+    others_met: usize,
+}
+
+impl OldEntries<'_> {
+    /// The entry of this name; names are asked for in order.
+    pub(super) fn find(&mut self, name: &[u8]) -> Result<Option<OldFile>> {
+        loop {
+            let entry = match self.next.take() {
+                Some(entry) => entry,
+                None => match self.entries.next() {
+                    None => return Ok(None),
+                    Some(entry) => entry?,
+                },
+            };
+            if entry.node.name.as_slice() > name {
+                self.next = Some(entry);
+                return Ok(None);
+            }
+            let is_directory = matches!(entry.node.kind, NodeKind::Directory(_));
+            let inode = self.inodes.as_ref().map(|list| list.get(self.others_met).copied().unwrap_or(0));
+            self.others_met += usize::from(!is_directory);
+            if entry.node.name == name {
+                let inode = if is_directory { None } else { inode };
+                return Ok(Some(OldFile { entry, inode }));
+            }
+        }
+    }
+}
+
+impl OldFile {
+    /// What it was, if it was a regular file.
+    pub(super) fn regular(&self) -> Option<Before> {
+        match &self.entry.node.kind {
+            NodeKind::Regular(regular) => Some((self.entry.node.metadata.clone(), regular.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Says that an earlier tree cannot be read, whose files are then read again.
+pub(super) fn note_unreadable(monitor: &dyn Monitor, path: &[u8], error: &crate::base::Error) {
+    let (shown, why) = (show_path(path), error.chain().join(": "));
+    monitor.note(&format!(
+        "{shown}: everything in it is read again, as the earlier snapshot cannot be read: {why}"
+    ));
+}
