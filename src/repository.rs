@@ -25,7 +25,7 @@ mod snapshots;
 pub use crate::crypto::ChunkKind;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
-pub use reader::{Placement, Reader, Segment, SegmentKey};
+pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};

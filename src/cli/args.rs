@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, cat, ls, repo, restore, snapshots};
+use crate::commands::{backup, cat, ls, repo, restore, snapshots, stats};
 
 const AFTER_HELP: &str = "\
 Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
@@ -118,6 +118,8 @@ pub enum Command {
     Cat(cat::Arguments),
     /// Give back what a snapshot holds
     Restore(restore::Arguments),
+    /// Count what snapshots hold and what they take
+    Stats(stats::Arguments),
 }
 
 /// Whether arguments that may make no sense ask for JSON all the same. What follows `--` is not this program's.

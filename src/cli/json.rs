@@ -8,6 +8,7 @@ mod message;
 mod progress;
 mod repository;
 mod snapshot;
+mod stats;
 mod summary;
 
 pub use listing::{NodeLine, SnapshotLine};
@@ -15,6 +16,7 @@ pub use message::{ErrorLine, ExitError, Message};
 pub use progress::{BackupStatus, RestoreStatus, VerboseStatus};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use snapshot::{GroupDocument, SnapshotDocument};
+pub use stats::StatsDocument;
 pub use summary::{BackupLine, Initialized, RestoreLine};
 
 use std::io::Write;

@@ -36,6 +36,12 @@ pub fn argument(path: &Path, words: &str) -> String {
     }
 }
 
+/// How many times larger one size is than another, with two digits; `-` where there is nothing to compare.
+pub fn ratio(larger: u64, smaller: u64) -> String {
+    let hundredths = (u128::from(larger) * 100).checked_div(u128::from(smaller)).filter(|_| larger > 0);
+    hundredths.map_or_else(|| "-".to_owned(), |all| format!("{}.{:02}", all / 100, all % 100))
+}
+
 /// A number with its noun, which takes an `s` unless the number is 1.
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -99,6 +105,9 @@ mod tests {
         assert_eq!(duration(72), "1:12");
         assert_eq!(duration(3723), "1:02:03");
         assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(ratio(1007, 100), "10.07");
+        assert_eq!(ratio(1, 3), "0.33");
+        assert_eq!([ratio(0, 5), ratio(5, 0)], ["-", "-"]);
         assert_eq!(count(0, "file"), "0 files");
     }
 

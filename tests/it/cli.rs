@@ -36,6 +36,7 @@ transcripts!(
     odd_names,
     restore,
     snapshots,
+    stats,
     streams,
     unprivileged,
     usage,

@@ -13,7 +13,7 @@ use packstone::repository::{GroupKey, Grouping, SnapshotEntry};
 use crate::context::Context;
 use crate::json::{self, GroupDocument, SnapshotDocument};
 use crate::output::Output;
-use crate::report::{self, Done, Hint, Outcome};
+use crate::report::{Done, Hint, Outcome};
 use crate::selection::{Selection, parse_grouping};
 use crate::table::{self, Column};
 use crate::{commands, open, show};
@@ -75,11 +75,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     };
     let mut output = Output::open()?;
     let written = write(&mut output, &selected, arguments, context);
-    let done = if list.damaged.is_empty() { Done::Fully } else { Done::WithDamage };
-    for (id, error) in list.damaged {
-        let error = error.while_doing(format!("cannot read snapshot {}", id.short()));
-        report::error_aside(&error, "snapshots", &id.hex());
-    }
+    let done = commands::tell_damaged(list.damaged, "snapshots");
     Ok(output.end(written.map(|()| done))?)
 }
 

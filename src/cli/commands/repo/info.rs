@@ -12,8 +12,8 @@ use crate::commands::repo::key::list;
 use crate::context::Context;
 use crate::json::{self, InfoDocument};
 use crate::output::Output;
-use crate::report::{self, Done, Outcome};
-use crate::{open, show};
+use crate::report::{Done, Outcome};
+use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
 The sizes of packs and index runs are what they take in the repository. Snapshots that are forgotten do not count.
@@ -39,12 +39,11 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
             lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
         }
     };
-    let is_damaged = list::tell_unusable(info.slots) || !info.snapshots.damaged.is_empty();
-    for (id, error) in info.snapshots.damaged {
-        let error = error.while_doing(format!("cannot read snapshot {}", id.short()));
-        report::error_aside(&error, "info", &id.hex());
-    }
-    let done = if is_damaged { Done::WithDamage } else { Done::Fully };
+    let has_damaged_slot = list::tell_unusable(info.slots);
+    let done = match commands::tell_damaged(info.snapshots.damaged, "info") {
+        Done::Fully if has_damaged_slot => Done::WithDamage,
+        done => done,
+    };
     Ok(output.end(written.map(|()| done))?)
 }
 
