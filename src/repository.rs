@@ -15,6 +15,7 @@ mod info;
 mod init;
 mod object;
 mod open;
+mod own;
 mod pack;
 mod reader;
 mod segment;

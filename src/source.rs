@@ -6,13 +6,17 @@
 
 mod at_rest;
 pub mod directory;
+pub mod exclude;
 pub mod file;
+pub mod glob;
 pub mod listing;
 pub mod plan;
 pub mod stream;
 
 pub use directory::Directory;
+pub use exclude::{Excludes, GivenPattern, Marker, Patterns, Reason};
 pub use file::File;
+pub use glob::{Globbed, glob};
 pub use listing::{Listed, Listing, Names};
-pub use plan::{Planned, PlannedDirectory, plan, stream_path};
+pub use plan::{Planned, PlannedDirectory, join_lists, plan, stream_path};
 pub use stream::{CommandStop, CommandStream};

@@ -95,6 +95,12 @@ pub trait Monitor: Send + Sync {
     /// Something worth a line in a log, that is not a problem.
     fn note(&self, _text: &str) {}
 
+    /// Something of a source is left out because a rule says so, for this reason; that is no problem.
+    fn excluded(&self, _path: &[u8], _reason: &dyn fmt::Display) {}
+
+    /// Something of a source would be backed up; told by a dry run alone.
+    fn included(&self, _path: &[u8]) {}
+
     /// Work whose amount has become known: so many more files and bytes are to come.
     fn expect(&self, _files: u64, _bytes: u64) {}
 

@@ -109,7 +109,7 @@ pub enum Command {
     #[command(subcommand, hide = true, after_help = repo::key::AFTER_HELP)]
     Key(repo::key::Command),
     /// Back up files, directories, or a stream
-    Backup(backup::Arguments),
+    Backup(Box<backup::Arguments>),
     /// List the snapshots
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds

@@ -5,6 +5,7 @@ use crate::environment::Environment;
 use crate::interruption::Interruption;
 
 /// What every command is given.
+#[derive(Clone)]
 pub struct Context {
     /// Flags that all commands have.
     pub global: Global,
@@ -12,4 +13,13 @@ pub struct Context {
     pub environment: Environment,
     /// Whether the user or the system asked to stop.
     pub interruption: Interruption,
+}
+
+impl Context {
+    /// The same for work that keeps nothing outside the repository.
+    pub fn without_cache(&self) -> Self {
+        let mut context = self.clone();
+        context.global.no_cache = true;
+        context
+    }
 }

@@ -30,7 +30,7 @@ pub fn user() -> Option<String> {
 }
 
 /// Variables that are set and not empty.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     password: Option<Zeroizing<Vec<u8>>>,

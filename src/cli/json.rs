@@ -13,11 +13,11 @@ mod summary;
 
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
-pub use progress::{BackupStatus, RestoreStatus, VerboseStatus};
+pub use progress::{BackupStatus, ExcludedItem, RestoreStatus, VerboseStatus};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use stats::StatsDocument;
-pub use summary::{BackupLine, Initialized, RestoreLine};
+pub use summary::{BackupLine, DryRunLine, Initialized, RestoreLine};
 
 use std::io::Write;
 

@@ -109,6 +109,20 @@ pub fn open_named(context: &Context, directory: PathBuf) -> Outcome<Opened> {
     Ok(open_with(context, storage, directory, obtained)?)
 }
 
+/// Opens the repository that is meant, to look at what a backup would do: nothing is made or written. `None` if a backup
+/// would make the repository.
+pub fn open_unwritten(context: &Context) -> Outcome<Option<Opened>> {
+    let opened = match place(context)? {
+        Place::Named(directory) => open_named(&context.without_cache(), directory),
+        Place::Default(places) => match default_repository::open(&context.without_cache(), &places) {
+            Err(error) if error.kind() == ErrorKind::NoRepository => return Ok(None),
+            opened => Ok(opened?),
+        },
+    };
+    // A backup leaves the cache folder out, once it is there.
+    opened.map(|opened| Some(Opened { cache: cache_path(context), ..opened }))
+}
+
 /// Opens a repository that is known to be there.
 pub fn open_with(
     context: &Context,
@@ -155,12 +169,7 @@ pub fn is_repository(storage: &Local) -> Result<bool> {
 
 /// The folder for what may be kept on this machine, made where it is missing; without one, work only takes longer.
 fn cache_folder(context: &Context) -> Option<PathBuf> {
-    if context.global.no_cache {
-        return None;
-    }
-    let flag = context.global.cache_dir.clone();
-    let named = flag.or_else(|| context.environment.get(environment::CACHE_DIR).map(PathBuf::from));
-    let folder = named.or_else(|| Folder::Cache.of_program(&context.environment))?;
+    let folder = cache_path(context)?;
     match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
         Ok(()) => Some(folder),
         Err(error) => {
@@ -169,6 +178,15 @@ fn cache_folder(context: &Context) -> Option<PathBuf> {
             None
         }
     }
+}
+
+fn cache_path(context: &Context) -> Option<PathBuf> {
+    if context.global.no_cache {
+        return None;
+    }
+    let flag = context.global.cache_dir.clone();
+    let named = flag.or_else(|| context.environment.get(environment::CACHE_DIR).map(PathBuf::from));
+    named.or_else(|| Folder::Cache.of_program(&context.environment))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use packstone::base::{Finding, Monitor};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
-use crate::json::{self, BackupStatus, ErrorLine, Message, RestoreStatus, VerboseStatus};
+use crate::json::{self, BackupStatus, ErrorLine, ExcludedItem, Message, RestoreStatus, VerboseStatus};
 use crate::progress::reading::Window;
 use crate::report;
 
@@ -267,6 +267,18 @@ impl Monitor for Progress {
                 false => format!("note: {text}"),
             };
             self.print(line.as_bytes());
+        }
+    }
+
+    fn excluded(&self, path: &[u8], reason: &dyn std::fmt::Display) {
+        match self.verbosity {
+            Verbosity::Verbose if report::is_json() => {
+                tell(&json::line(&ExcludedItem::of(path, reason.to_string())));
+            }
+            Verbosity::Verbose => {
+                self.print(format!("excluded  {}  ({reason})", show_path(path)).as_bytes());
+            }
+            Verbosity::Quiet | Verbosity::Usual => {}
         }
     }
 

@@ -73,6 +73,14 @@ pub fn mode(node: &Node) -> String {
     shown
 }
 
+/// A number of things that rules leave out.
+pub fn left_out(number: u64) -> String {
+    match number {
+        1 => "1 entry, with all below it".to_owned(),
+        more => format!("{more} entries, with all below them"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,9 @@ mod big;
 mod changes;
 mod counts;
 mod directory;
+mod dry_run;
 mod file;
+mod filter;
 mod print;
 mod roots;
 mod run;
@@ -15,6 +17,7 @@ mod scan;
 mod stream;
 
 pub use changes::Comparison;
+pub use dry_run::{DryRun, dry_run};
 pub use scan::scan;
 pub use stream::{StreamEnd, StreamInput};
 
@@ -28,6 +31,7 @@ use crate::format::node::Node;
 use crate::format::snapshot::{Snapshot, SourceStatus, Statistic, Statistics};
 use crate::ops::backup::changes::Earlier;
 use crate::repository::{Repository, Session, SessionOptions};
+use crate::source::Excludes;
 
 /// How a backup is made, and what its snapshot says.
 #[derive(Clone, Debug)]
@@ -46,12 +50,17 @@ pub struct BackupOptions {
     pub workers: usize,
     /// Directories that are left out, by device and inode number: the repository itself and this program's cache.
     pub left_out: Vec<(u64, u64)>,
+    /// What is left out of sources besides.
+    pub excludes: Excludes,
     /// Which earlier snapshot the files are compared with.
     pub comparison: Comparison,
     /// Compare without the time of the last change of metadata.
     pub ignore_ctime: bool,
     /// Compare without inode numbers.
     pub ignore_inode: bool,
+    /// Seconds that must lie between a change and its reading for a file to be taken for unchanged later; `None`: as its
+    /// file system calls for.
+    pub margin_seconds: Option<u32>,
     /// Make no snapshot if all sources are as in the one that they are compared with.
     pub skip_if_unchanged: bool,
 }
@@ -67,9 +76,11 @@ impl BackupOptions {
             description: None,
             workers: 0,
             left_out: Vec::new(),
+            excludes: Excludes::default(),
             comparison: Comparison::Newest,
             ignore_ctime: false,
             ignore_inode: false,
+            margin_seconds: None,
             skip_if_unchanged: false,
         }
     }
@@ -82,6 +93,8 @@ pub struct BackupSummary {
     pub id: SessionId,
     /// What the new snapshot says, or would say.
     pub snapshot: Snapshot,
+    /// Entries that the rules left out; what is below them is not counted.
+    pub excluded: u64,
     /// No snapshot was made, because nothing had changed.
     pub is_skipped: bool,
 }
@@ -98,7 +111,7 @@ pub fn backup_paths(
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
     let (plan, absolute) = crate::source::plan(paths, current_directory)?;
-    roots::check_any_exists(&absolute)?;
+    check_sources(&absolute)?;
     let began = Timestamp::now();
     let session = repository.start_session(&options.host, options.session.clone())?;
     let mut paths: Vec<Vec<u8>> = absolute.iter().cloned().map(path_bytes).collect();
@@ -111,14 +124,20 @@ pub fn backup_paths(
     let snapshot = describe(&session, began, paths, &taken, options)?;
     if let Some(id) = same_as {
         session.close()?;
-        return Ok(BackupSummary { id, snapshot, is_skipped: true });
+        return Ok(BackupSummary { id, snapshot, excluded: taken.excluded, is_skipped: true });
     }
-    let summary = finish(session, snapshot, taken.since)?;
+    let summary = finish(session, snapshot, &taken)?;
     if let Some(error) = last_run.and_then(|last_run| last_run.commit(summary.id)) {
         let why = error.chain().join(": ");
         monitor.note(&format!("nothing is kept for the next run, which will look at all files again: {why}"));
     }
     Ok(summary)
+}
+
+/// Fails with kind `NotFound` or `Denied` if not one of some absolute paths can be found, as backing them up would,
+/// before anything is written.
+pub fn check_sources(paths: &[PathBuf]) -> Result<()> {
+    roots::check_any_exists(paths)
 }
 
 /// Backs up a stream as one file.
@@ -134,7 +153,7 @@ pub fn backup_stream(
     let path = components.iter().fold(Vec::new(), |path, name| [path.as_slice(), b"/", name].concat());
     let taken = stream::take_stream(&session, &components, input, options, monitor)?;
     let snapshot = describe(&session, began, vec![path], &taken, options)?;
-    finish(session, snapshot, taken.since)
+    finish(session, snapshot, &taken)
 }
 
 /// What was read and stored of all sources.
@@ -147,6 +166,7 @@ struct Taken {
     statistics: BTreeMap<Statistic, u64>,
     findings: u64,
     sources: Vec<SourceStatus>,
+    excluded: u64,
     since: Stopwatch,
 }
 
@@ -171,7 +191,7 @@ fn describe(
         tags,
         description: options.description.clone(),
         paths,
-        excludes: Vec::new(),
+        excludes: options.excludes.patterns.given().map(|pattern| shown_text(&pattern.text)).collect(),
         program: options.session.program.clone(),
         parent: parent.map(|parent| parent.id),
         generation: parent.map_or(1, |parent| parent.snapshot.generation.saturating_add(1)),
@@ -189,12 +209,18 @@ fn describe(
     })
 }
 
-fn finish(session: Session<'_>, snapshot: Snapshot, since: Stopwatch) -> Result<BackupSummary> {
+fn finish(session: Session<'_>, snapshot: Snapshot, taken: &Taken) -> Result<BackupSummary> {
+    let (since, excluded) = (taken.since, taken.excluded);
     let (id, snapshot) = session.commit(move || {
         let milliseconds = since.elapsed().as_millis();
         Snapshot { duration_milliseconds: u64::try_from(milliseconds).unwrap_or(u64::MAX), ..snapshot }
     })?;
-    Ok(BackupSummary { id, snapshot, is_skipped: false })
+    Ok(BackupSummary { id, snapshot, excluded, is_skipped: false })
+}
+
+/// Text as it is; if it is none, as it can be shown.
+fn shown_text(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| crate::base::monitor::show_path(bytes), str::to_owned)
 }
 
 fn path_bytes(path: PathBuf) -> Vec<u8> {
@@ -204,3 +230,6 @@ fn path_bytes(path: PathBuf) -> Vec<u8> {
 fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "interrupted; no snapshot was made")
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Result, SessionId, Wrap};
+use crate::base::{ContentName, Result, SessionId, Wrap};
 use crate::crypto::content_name;
 use crate::format::index::{Entry, IndexRun};
 use crate::format::names;
@@ -57,6 +57,14 @@ impl Checkpoints {
     }
 }
 
+/// An index run that is in the repository.
+#[derive(Debug)]
+pub(super) struct PublishedRun {
+    pub(super) name: ContentName,
+    pub(super) size_bytes: u64,
+    pub(super) run: IndexRun,
+}
+
 impl Waiting {
     fn take(&mut self) -> Vec<PublishedPack> {
         self.entries = 0;
@@ -66,11 +74,8 @@ impl Waiting {
 }
 
 impl Repository {
-    /// Makes packs durable and publishes an index run that names them; gives the bytes that it takes.
-    pub(super) fn publish_run(&self, session: SessionId, packs: Vec<PublishedPack>) -> Result<u64> {
-        if packs.is_empty() {
-            return Ok(0);
-        }
+    /// Makes packs durable and publishes an index run that names them.
+    pub(super) fn publish_run(&self, session: SessionId, packs: Vec<PublishedPack>) -> Result<PublishedRun> {
         // Ordering rule 2.
         self.storage.barrier().wrap(|| "cannot make packs durable")?;
         let run = run_of(packs);
@@ -79,7 +84,7 @@ impl Repository {
         let size_bytes = object.len() as u64;
         create_unique(&*self.storage, &object_name(&names::index(&name))?, &[object])
             .wrap(|| "cannot publish an index run")?;
-        Ok(size_bytes)
+        Ok(PublishedRun { name, size_bytes, run })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
@@ -18,11 +18,12 @@ use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot, Statistic};
-use crate::repository::checkpoint::Checkpoints;
+use crate::repository::checkpoint::{Checkpoints, PublishedRun};
 use crate::repository::collections::Collections;
 use crate::repository::index::table::Table;
 use crate::repository::object::{Creation, create, object_name};
-use crate::repository::pack::PackOptions;
+use crate::repository::own::OwnRuns;
+use crate::repository::pack::{PackOptions, PublishedPack};
 use crate::repository::segment::{Class, ClosedSegment, SegmentPool};
 use crate::repository::{Reader, Repository, SnapshotList};
 
@@ -73,7 +74,9 @@ pub struct Session<'r> {
     collections: Collections,
     table: OnceLock<(Arc<Table>, Vec<bool>)>,
     loading: Mutex<()>,
+    /// New chunks that no run of this session names yet.
     met: [Mutex<HashSet<ChunkId>>; SHARDS],
+    own: OwnRuns,
     segments: SegmentPool,
     packs: [Mutex<Vec<ClosedSegment>>; 2],
     checkpoints: Checkpoints,
@@ -110,6 +113,7 @@ impl Repository {
             table: OnceLock::new(),
             loading: Mutex::new(()),
             met: std::array::from_fn(|_| Mutex::default()),
+            own: OwnRuns::new(self.cache_folder.clone(), self.local_key("own runs")?),
             segments: SegmentPool::default(),
             packs: Default::default(),
             checkpoints: Checkpoints::new(options.checkpoint_interval),
@@ -196,9 +200,19 @@ impl Session<'_> {
 
     /// True for the first who asks for a chunk that the index does not have.
     fn meet(&self, id: ChunkId) -> bool {
+        let mut shard = self.met_shard(&id);
+        // While the shard is held, a chunk is in it or in a run, or new.
+        !self.own.contain(&id) && shard.insert(id)
+    }
+
+    fn met_shard(&self, id: &ChunkId) -> MutexGuard<'_, HashSet<ChunkId>> {
+        let [zero, ..] = &self.met;
         let [first, ..] = *id.as_bytes();
-        let shard = self.met.get(usize::from(first) % SHARDS);
-        shard.is_some_and(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).insert(id))
+        self.met
+            .get(usize::from(first) % SHARDS)
+            .unwrap_or(zero)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if the index has a place for the chunk in a pack that no collection blocks (ordering rule 4).
@@ -266,9 +280,17 @@ impl Session<'_> {
         self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs))
     }
 
-    fn publish_run(&self, packs: Vec<crate::repository::pack::PublishedPack>) -> Result<()> {
-        let bytes = self.repository.publish_run(self.id, packs)?;
-        self.counts.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+    fn publish_run(&self, packs: Vec<PublishedPack>) -> Result<()> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        let PublishedRun { name, size_bytes, run } = self.repository.publish_run(self.id, packs)?;
+        self.counts.bytes_stored.fetch_add(size_bytes, Ordering::Relaxed);
+        let ids: Vec<ChunkId> = run.entries.iter().map(|entry| entry.id).collect();
+        self.own.add(name, run)?;
+        for id in ids {
+            self.met_shard(&id).remove(&id);
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::format::names;
 use crate::format::session::SessionStart;
 use crate::format::slot::PasswordCost;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot};
-use crate::storage::memory::Memory;
+pub(crate) use crate::storage::memory::Memory;
 use crate::storage::{Body, Capabilities, Listed, ObjectName};
 
 pub(crate) const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
@@ -30,7 +30,7 @@ pub(crate) fn password(text: &str) -> Credential {
     Credential::Password(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-fn options() -> InitOptions {
+pub(crate) fn options() -> InitOptions {
     let slot = |credential, label: &str| NewSlot { credential, label: label.into() };
     InitOptions {
         parameters: Parameters::tiny(),
@@ -45,6 +45,24 @@ pub(crate) fn new_repository() -> (Memory, Repository) {
     let memory = Memory::new();
     let repository = Repository::init(Arc::new(memory.clone()), options()).unwrap();
     (memory, repository)
+}
+
+/// As `new_repository`, of which this machine keeps what it may.
+pub(crate) fn new_repository_with_cache(folder: std::path::PathBuf) -> (Memory, Repository) {
+    let memory = Memory::new();
+    let options = InitOptions { cache_folder: Some(folder), ..options() };
+    let repository = Repository::init(Arc::new(memory.clone()), options).unwrap();
+    (memory, repository)
+}
+
+/// The names of all packs, sorted.
+pub(crate) fn pack_names(memory: &Memory) -> Vec<ContentName> {
+    memory.names().iter().filter_map(|name| names::parse_pack(name.as_str())).collect()
+}
+
+/// Removes packs, as a prune does.
+pub(crate) fn remove_packs(memory: &Memory, packs: &[ContentName]) {
+    packs.iter().for_each(|pack| memory.delete(&object_name(&names::pack(pack)).unwrap()).unwrap());
 }
 
 pub(crate) fn open(memory: &Memory, credential: &Credential) -> Result<Repository> {
@@ -82,7 +100,7 @@ fn commit_chunk(repository: &Repository, number: u8) -> (SessionId, ChunkId) {
     (session, id)
 }
 
-fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
+pub(crate) fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
     let object = repository.seal_record(kind, SessionId([0; 16]), Some(name), content).unwrap();
     repository.storage.put_if_absent(&object_name(name).unwrap(), &[object]).unwrap();
 }

@@ -10,7 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom, openat, readlinkat_raw, seek};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RawDir, SeekFrom, StatxAttributes, StatxFlags, openat, readlinkat_raw, seek,
+    statx,
+};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::base::limits::LINK_TARGET_BYTES_MAX;
@@ -123,6 +126,16 @@ impl Directory {
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         Ok(target.to_vec())
+    }
+
+    /// Whether something is mounted on what stands in this directory under a name; `None` if the system does not tell,
+    /// as Linux before 5.8.
+    pub fn is_mount_point(&self, name: &[u8]) -> Option<bool> {
+        let name = component(name).ok()?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let found = retry_on_intr(|| statx(&self.handle, name, flags, StatxFlags::TYPE)).ok()?;
+        let is_told = found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+        is_told.then(|| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
     /// The names in this directory; kind `NotFound` if the directory was removed since it was opened.

@@ -46,6 +46,18 @@ impl Names {
         self.places.get(position).map(|place| name_at(&self.bytes, *place))
     }
 
+    /// Whether a name is one of them.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.places.binary_search_by(|place| name_at(&self.bytes, *place).cmp(name)).is_ok()
+    }
+
+    /// Keeps the names for which this is true, among them those that cannot be stored.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&[u8]) -> bool) {
+        let bytes = &self.bytes;
+        self.places.retain(|place| is_kept(name_at(bytes, *place)));
+        self.problems.retain(|(name, ..)| is_kept(name));
+    }
+
     /// Names that cannot be stored; they have no position.
     pub fn problems(&self) -> &[NameProblem] {
         &self.problems
@@ -152,6 +164,25 @@ mod tests {
         assert_eq!(by_inode, [&b"a\nb"[..], b"a", b"B"]);
         assert_eq!(names.by_inode(4..9).collect::<Vec<_>>(), [b"\xff"]);
         assert_eq!(names.by_inode(6..9).len(), 0);
+    }
+
+    #[test]
+    fn only_the_names_that_are_kept_remain() {
+        let mut names = Names::default();
+        let long = [b'x'; NAME_BYTES_MAX + 1];
+        for name in [&b"c"[..], b"a", b"b", &long] {
+            names.add(name, 1);
+        }
+        names.finish();
+        assert!(
+            names.contains(b"a") && names.contains(b"c") && !names.contains(b"d") && !names.contains(b"")
+        );
+        names.retain(|name| name != b"b");
+        let left: Vec<&[u8]> = (0..names.len()).filter_map(|position| names.get(position)).collect();
+        assert_eq!((left, names.problems().len()), (vec![&b"a"[..], b"c"], 1));
+        assert!(!names.contains(b"b"));
+        names.retain(|name| name == b"c");
+        assert_eq!((names.len(), names.problems().len()), (1, 0));
     }
 
     #[test]

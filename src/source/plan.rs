@@ -4,7 +4,7 @@
 //! What must hold: no path is claimed by two sources; the file system is not asked, so that the same request gives the
 //! same tree whatever is mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,37 @@ pub fn plan(paths: &[PathBuf], current_directory: &Path) -> Result<(Planned, Vec
         }
     }
     Ok((tree(&sources), absolute))
+}
+
+/// The sources of paths that were named and of paths that stand in lists, without those that lie in another one or are
+/// another one: a list often holds a directory and all that is in it.
+///
+/// Named paths that overlap each other remain, for `plan` to refuse.
+pub fn join_lists(
+    named: Vec<PathBuf>,
+    listed: Vec<PathBuf>,
+    current_directory: &Path,
+) -> Result<Vec<PathBuf>> {
+    let names = |paths: &[PathBuf]| -> Result<Vec<Vec<Vec<u8>>>> {
+        paths.iter().map(|path| components(path, current_directory)).collect()
+    };
+    let (named_components, listed_components) = (names(&named)?, names(&listed)?);
+    let of_named: BTreeSet<&[Vec<u8>]> = named_components.iter().map(Vec::as_slice).collect();
+    let of_listed: BTreeSet<&[Vec<u8>]> = listed_components.iter().map(Vec::as_slice).collect();
+    let lies_in = |components: &[Vec<u8>], set: &BTreeSet<&[Vec<u8>]>| {
+        (0..components.len()).any(|length| components.get(..length).is_some_and(|above| set.contains(above)))
+    };
+    let named = named.into_iter().zip(&named_components);
+    let mut sources: Vec<PathBuf> =
+        named.filter(|(_, components)| !lies_in(components, &of_listed)).map(|(path, _)| path).collect();
+    let mut seen = of_named.clone();
+    for (path, components) in listed.into_iter().zip(&listed_components) {
+        let is_first = seen.insert(components);
+        if is_first && !lies_in(components, &of_named) && !lies_in(components, &of_listed) {
+            sources.push(path);
+        }
+    }
+    Ok(sources)
 }
 
 /// The names under which a stream is stored, from a filename with or without a leading slash.

@@ -70,15 +70,36 @@ pub fn open(storage: Arc<dyn Storage>, cache_folder: Option<&Path>) -> Repositor
 
 /// As many workers as CI has cores, so that every machine runs the same.
 pub fn options() -> BackupOptions {
-    BackupOptions { workers: 2, ..BackupOptions::new(Host::current()) }
+    BackupOptions { workers: 2, margin_seconds: Some(0), ..BackupOptions::new(Host::current()) }
+}
+
+/// Waits until the clock by which the kernel stamps files has moved on, so that a change after this moment has another
+/// time than one before it: a few milliseconds. With it a margin of 0 seconds is enough.
+pub fn pass_tick() {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = || {
+        let time = clock_gettime(ClockId::RealtimeCoarse);
+        (time.tv_sec, time.tv_nsec)
+    };
+    let began = now();
+    while now() == began {
+        std::thread::yield_now();
+    }
 }
 
 /// Backs up a directory. Anything that could not be read ends the test.
 #[track_caller]
 pub fn back_up(repository: &Repository, source: &Path) -> BackupSummary {
+    back_up_with(repository, source, &options())
+}
+
+/// As `back_up`, in another way than the usual.
+#[track_caller]
+pub fn back_up_with(repository: &Repository, source: &Path, options: &BackupOptions) -> BackupSummary {
     let findings = Findings::default();
-    let summary =
-        backup_paths(repository, &[source.to_owned()], Path::new("/"), &options(), &findings).unwrap();
+    pass_tick();
+    let summary = backup_paths(repository, &[source.to_owned()], Path::new("/"), options, &findings).unwrap();
+    pass_tick();
     findings.assert_none();
     assert_eq!(summary.snapshot.findings, 0);
     summary

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "tests print their counts")]
 
 #[cfg(test)]
+mod changes;
 mod cli;
 #[cfg(test)]
 mod damage;

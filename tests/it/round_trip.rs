@@ -4,10 +4,11 @@ use std::path::Path;
 
 use packstone::format::config::Parameters;
 use packstone::format::snapshot::Statistic;
-use packstone::ops::backup::BackupSummary;
+use packstone::ops::backup::{BackupOptions, BackupSummary, backup_paths};
 use packstone::ops::list::list;
+use packstone::source::{Excludes, GivenPattern, Patterns};
 
-use crate::engine::{Findings, back_up, give_back, in_memory, options, statistic, tree_of};
+use crate::engine::{Findings, back_up, give_back, in_memory, options, snapshot, statistic, tree_of};
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::scratch::Scratch;
@@ -129,4 +130,37 @@ fn a_directory_that_is_there_already_keeps_what_it_is() {
     assert_eq!(std::fs::read(target.join("shared/file")).unwrap(), b"x");
     assert!(target.join("shared/new").is_dir());
     assert_eq!(std::fs::metadata(target.join("shared")).unwrap().permissions().mode() & 0o7777, 0o711);
+}
+
+#[test]
+fn what_the_rules_leave_out_is_not_in_the_snapshot_and_the_rules_are() {
+    let scratch = Scratch::new();
+    let source = scratch.join("source");
+    for file in ["a/x.tmp", "a/y", "b.TMP", "c"] {
+        let path = source.join(file);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, file).expect("a file");
+    }
+    let given = [("*.tmp", true), ("/nowhere", false), ("!c", false)].map(|(text, ignores_case)| {
+        GivenPattern { text: text.into(), ignores_case, origin: "--exclude".into() }
+    });
+    let patterns = Patterns::new(given.into()).expect("patterns");
+    let options = BackupOptions { excludes: Excludes { patterns, ..Excludes::default() }, ..options() };
+    let repository = in_memory(Parameters::tiny());
+    let findings = Findings::default();
+    let paths = [source.clone()];
+    let summary = backup_paths(&repository, &paths, Path::new("/"), &options, &findings).expect("a backup");
+    findings.assert_none();
+    assert_eq!(summary.excluded, 2);
+    assert_eq!(summary.snapshot.excludes, ["/nowhere", "!c", "*.tmp"]);
+    assert_eq!(snapshot(&repository, summary.id).snapshot.excludes, summary.snapshot.excludes);
+    let entry = snapshot(&repository, summary.id);
+    let mut kept = Vec::new();
+    list(&repository, &entry, Some(source.as_os_str().as_encoded_bytes()), &findings, &mut |path, _| {
+        kept.push(String::from_utf8_lossy(path).replace(&format!("{}/", source.display()), ""));
+        Ok(())
+    })
+    .expect("a list");
+    findings.assert_none();
+    assert_eq!(kept, [&source.display().to_string(), "a", "a/y", "c"]);
 }

@@ -1,20 +1,23 @@
 //! `packstone backup PATH…`: backs up files and directories, or a stream.
 
+mod dry_run;
+mod lists;
+mod rules;
 mod stream;
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use packstone::base::host::Host;
-use packstone::base::monitor::show_path;
+use packstone::base::monitor::{show_file, show_path};
 use packstone::base::{Error, ErrorKind, Monitor, Result, size};
 use packstone::format::snapshot::Statistic;
-use packstone::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths, scan};
+use packstone::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths, check_sources, scan};
 
 use crate::args::parse_duration;
 use crate::context::Context;
@@ -22,15 +25,24 @@ use crate::json::BackupLine;
 use crate::open::{self, Opened, Place};
 use crate::progress::{Progress, Work};
 use crate::report::{Done, Outcome, conclude};
-use crate::{default_repository, environment, show};
+use crate::{default_repository, environment, report, show};
+
+use lists::{Lists, Sources};
+use rules::Rules;
 
 const AFTER_HELP: &str = "\
 What cannot be read is told, counted in the snapshot, and makes the exit code 3. The repository itself and the cache \
 folder are left out. No snapshot is made of a command that fails.
 
+The last pattern that matches decides, but nothing is taken back in below a directory that is out. A PATH itself is \
+never left out. \"packstone backup -n -v PATH\" shows for each file why it is in or out. A path of a list that lies \
+in another source is part of it.
+
 Examples:
   packstone backup ~/documents ~/photos
   packstone backup --tag nightly,etc --description 'before the upgrade' /etc
+  packstone backup -x --exclude-caches --exclude '*.tmp' --exclude /home/*/.cache /
+  find ~ -name '*.odt' -print0 | packstone backup --files-from-raw -
   mysqldump shop | packstone backup --stdin --stdin-filename dumps/shop.sql
   packstone backup --stdin-filename dumps/shop.sql --stdin-from-command -- pg_dump --format=custom shop";
 
@@ -39,7 +51,10 @@ Examples:
 #[command(after_help = AFTER_HELP, group = ArgGroup::new("stream").args(["stdin", "stdin_from_command"]))]
 pub struct Arguments {
     /// Files and directories; after --stdin-from-command: a command and its arguments
-    #[arg(value_name = "PATH", required_unless_present = "stdin")]
+    #[arg(
+        value_name = "PATH",
+        required_unless_present_any = ["stdin", "files_from", "files_from_verbatim", "files_from_raw"]
+    )]
     operands: Vec<OsString>,
     /// Back up the standard input as one file
     #[arg(long, conflicts_with = "operands")]
@@ -74,15 +89,53 @@ pub struct Arguments {
     /// After a crash, lose no more than the work of so long, as 30s, 10m or 1h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
     checkpoint_interval: Duration,
+    /// Only say what would be read, and with -v of each path why it is in or out; nothing is written
+    #[arg(short = 'n', long, conflicts_with = "stream")]
+    dry_run: bool,
+    #[command(flatten)]
+    lists: Lists,
+    #[command(flatten)]
+    rules: Rules,
 }
 
 /// Backs up.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
+    let mut options = options(arguments, context)?;
+    // Where it is unknown, only absolute paths can be backed up, and the library says so.
+    let current = std::env::current_dir().unwrap_or_default();
+    let sources = match arguments {
+        Arguments { stdin: true, .. } | Arguments { stdin_from_command: true, .. } => Sources::default(),
+        _ => arguments.lists.sources(&arguments.operands, &current)?,
+    };
+    let done = if arguments.dry_run {
+        if let Some(opened) = open::open_unwritten(context)? {
+            options.left_out = opened.own_directories();
+        }
+        check(&sources.paths, &current, &options)?;
+        dry_run::run(&sources.paths, &current, &options, context)?
+    } else {
+        back_up(arguments, &sources.paths, &current, options, context)?
+    };
+    Ok(if sources.is_uncertain && done == Done::Fully { Done::WithFindings } else { done })
+}
+
+fn back_up(
+    arguments: &Arguments,
+    paths: &[PathBuf],
+    current: &Path,
+    mut options: BackupOptions,
+    context: &Context,
+) -> Outcome<Done> {
+    let is_stream = arguments.stdin || arguments.stdin_from_command;
+    if !is_stream {
+        // Before a repository is made for nothing.
+        check(paths, current, &options)?;
+    }
     let opened = match open::place(context)? {
         Place::Named(directory) => open::open_named(context, directory)?,
         Place::Default(places) => default_repository::open_or_create(context, &places)?,
     };
-    let options = options(arguments, &opened);
+    options.left_out = opened.own_directories();
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));
     let shown = progress.begin();
     let summary = context.interruption.gently(|| match arguments {
@@ -90,7 +143,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         Arguments { stdin_from_command: true, .. } => {
             stream::of_command(&opened, arguments, &options, &progress)
         }
-        _ => of_paths(&opened, arguments, &options, &progress),
+        _ => of_paths(&opened, paths, current, &options, &progress),
     });
     drop(shown);
     let summary = summary?;
@@ -99,13 +152,12 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     Ok(if summary.snapshot.findings > 0 { Done::WithFindings } else { Done::Fully })
 }
 
-fn options(arguments: &Arguments, opened: &Opened) -> BackupOptions {
+fn options(arguments: &Arguments, context: &Context) -> Result<BackupOptions> {
     let mut options = BackupOptions::new(Host::current());
     options.session.checkpoint_interval = arguments.checkpoint_interval;
     options.user = environment::user();
     options.tags = arguments.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect();
     options.description.clone_from(&arguments.description);
-    options.left_out = opened.own_directories();
     options.comparison = match (&arguments.parent, arguments.force) {
         (Some(wanted), _) => Comparison::With(wanted.clone()),
         (None, true) => Comparison::Nothing,
@@ -114,28 +166,41 @@ fn options(arguments: &Arguments, opened: &Opened) -> BackupOptions {
     options.ignore_ctime = arguments.ignore_ctime;
     options.ignore_inode = arguments.ignore_inode;
     options.skip_if_unchanged = arguments.skip_if_unchanged;
-    options
+    options.excludes = arguments.rules.read(&context.environment)?;
+    Ok(options)
+}
+
+/// Refuses sources that cannot be backed up, and tells of those of which nothing would be.
+fn check(paths: &[PathBuf], current: &Path, options: &BackupOptions) -> Result<()> {
+    let (_, absolute) = packstone::source::plan(paths, current)?;
+    check_sources(&absolute)?;
+    refuse_own_directories(&absolute, &options.left_out)?;
+    for path in absolute.iter().filter(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir())) {
+        if let Some(rule) = options.excludes.patterns.rule_for(path.as_os_str().as_encoded_bytes()) {
+            let shown = show_file(path);
+            report::warn(&format!("the {rule} matches {shown} itself, and so leaves out what is below it"));
+        }
+    }
+    Ok(())
 }
 
 fn of_paths(
     opened: &Opened,
-    arguments: &Arguments,
+    paths: &[PathBuf],
+    current: &Path,
     options: &BackupOptions,
     progress: &Progress,
 ) -> Result<BackupSummary> {
-    let paths: Vec<PathBuf> = arguments.operands.iter().map(PathBuf::from).collect();
-    // Where it is unknown, only absolute paths can be backed up, and the library says so.
-    let current = std::env::current_dir().unwrap_or_default();
-    let (_, absolute) = packstone::source::plan(&paths, &current)?;
+    let (_, absolute) = packstone::source::plan(paths, current)?;
     refuse_own_directories(&absolute, &options.left_out)?;
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         if progress.is_shown() {
             let scanning = Scanning { progress, is_over: &is_over };
-            let (absolute, left_out) = (&absolute, &options.left_out);
-            scope.spawn(move || scan(absolute, left_out, &scanning));
+            let absolute = &absolute;
+            scope.spawn(move || scan(absolute, &options.excludes, &options.left_out, &scanning));
         }
-        let summary = backup_paths(&opened.repository, &paths, &current, options, progress);
+        let summary = backup_paths(&opened.repository, paths, current, options, progress);
         is_over.store(true, Ordering::Relaxed);
         summary
     })
@@ -203,6 +268,9 @@ fn told(summary: &BackupSummary, progress: &Progress) -> Vec<String> {
             false => format!("snapshot {} saved", summary.id.short()),
         },
     ]);
+    if summary.excluded > 0 {
+        lines.insert(lines.len() - 1, format!("left out {}", show::left_out(summary.excluded)));
+    }
     if snapshot.findings > 0 {
         lines.push(format!("{} (see the warnings above)", show::count(snapshot.findings, "finding")));
     }

@@ -125,3 +125,21 @@ impl<'a> VerboseStatus<'a> {
         Self { data_size: Some(bytes), total_files: Some(files), ..line }
     }
 }
+
+/// Something that a rule leaves out.
+#[derive(Debug, Serialize)]
+pub struct ExcludedItem {
+    message_type: &'static str,
+    item: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_hex: Option<String>,
+    reason: String,
+}
+
+impl ExcludedItem {
+    /// For this reason.
+    pub fn of(path: &[u8], reason: String) -> Self {
+        let (item, item_hex) = name(path);
+        Self { message_type: "excluded_item", item, item_hex, reason }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use packstone::ops::backup::BackupSummary;
+use packstone::ops::backup::{BackupSummary, DryRun};
 use packstone::ops::restore::RestoreSummary;
 use packstone::repository::Repository;
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub struct BackupLine {
     snapshot_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unchanged_since: Option<String>,
+    excluded: u64,
     findings: u64,
 }
 
@@ -44,7 +45,35 @@ impl BackupLine {
             backup_end: time(later(snapshot.time, snapshot.duration_milliseconds)),
             snapshot_id: Some(summary.id.hex()).filter(|_| !summary.is_skipped),
             unchanged_since: Some(summary.id.hex()).filter(|_| summary.is_skipped),
+            excluded: summary.excluded,
             findings: snapshot.findings,
+        }
+    }
+}
+
+/// What a backup would take.
+#[derive(Debug, Serialize)]
+pub struct DryRunLine {
+    message_type: &'static str,
+    dry_run: bool,
+    total_files_processed: u64,
+    total_dirs_processed: u64,
+    total_bytes_processed: u64,
+    excluded: u64,
+    findings: u64,
+}
+
+impl DryRunLine {
+    /// Of a dry run.
+    pub const fn of(found: &DryRun) -> Self {
+        Self {
+            message_type: "summary",
+            dry_run: true,
+            total_files_processed: found.files,
+            total_dirs_processed: found.directories,
+            total_bytes_processed: found.bytes,
+            excluded: found.excluded,
+            findings: found.findings,
         }
     }
 }

@@ -127,7 +127,8 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
     run.monitor.begin(&path.join(None));
     let read = opened.and_then(|directory| {
         let stat = directory.stat()?;
-        let names = directory.names()?;
+        let here = || path.join(None);
+        let names = run.filter.names(&directory, stat.device, &source.path, here, run.monitor)?;
         Ok((directory, stat, names))
     });
     let (directory, stat, names) = match read {
@@ -252,7 +253,9 @@ fn list<'s: 'scope, 'scope>(
     range: Range<usize>,
 ) -> Step {
     task.enter(Stage::Compare);
-    let listing = task.directory.entries(&task.names, range);
+    let mut listing = task.directory.entries(&task.names, range);
+    let path_of = |name: &[u8]| task.path.join(Some(name));
+    run.filter.entries(&task.directory, &task.source.path, path_of, &mut listing.entries, run.monitor);
     for (name, kind, message) in listing.problems {
         run.finding(&task.source, task.path.join(Some(&name)), kind, message);
     }

@@ -19,6 +19,7 @@ use crate::ops::backup::big::BigFiles;
 use crate::ops::backup::changes::Earlier;
 use crate::ops::backup::counts::Counts;
 use crate::ops::backup::directory::Finished;
+use crate::ops::backup::filter::Filter;
 use crate::ops::backup::roots;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::repository::ChunkKind;
@@ -33,6 +34,7 @@ pub(super) struct Run<'s> {
     pub(super) owners: Owners,
     pub(super) monitor: &'s dyn Monitor,
     pub(super) left_out: &'s [(u64, u64)],
+    pub(super) filter: Filter<'s>,
     pub(super) big_files: BigFiles<'s>,
     pub(super) roots: Mutex<HashMap<PathBuf, Option<Finished>>>,
     filesystems: Mutex<HashMap<u64, u64>>,
@@ -41,6 +43,7 @@ pub(super) struct Run<'s> {
     pub(super) counts: Counts,
     pub(super) earlier: &'s Earlier<'s>,
     margins: Mutex<HashMap<u64, u32>>,
+    fixed_margin_seconds: Option<u32>,
 }
 
 /// What one source gave.
@@ -104,6 +107,7 @@ impl<'s> Run<'s> {
     pub(super) fn new(
         session: &'s Session<'s>,
         options: &'s BackupOptions,
+        paths: &[PathBuf],
         workers: usize,
         monitor: &'s dyn Monitor,
         earlier: &'s Earlier<'s>,
@@ -112,11 +116,13 @@ impl<'s> Run<'s> {
             session,
             earlier,
             margins: Mutex::default(),
+            fixed_margin_seconds: options.margin_seconds,
             counts: Counts::default(),
             cutter: session.repository().cutter()?,
             owners: Owners::new(),
             monitor,
             left_out: &options.left_out,
+            filter: Filter::new(&options.excludes, paths),
             big_files: BigFiles::new(workers),
             roots: Mutex::default(),
             filesystems: Mutex::default(),
@@ -178,7 +184,9 @@ impl<'s> Run<'s> {
     /// Seconds that must lie between a change and its reading, on this device.
     pub(super) fn margin_seconds(&self, device: u64, directory: &Directory) -> u32 {
         let mut margins = self.margins.lock().unwrap_or_else(PoisonError::into_inner);
-        *margins.entry(device).or_insert_with(|| directory.margin_seconds())
+        *margins
+            .entry(device)
+            .or_insert_with(|| self.fixed_margin_seconds.unwrap_or_else(|| directory.margin_seconds()))
     }
 
     /// The longest of them that was met.
@@ -256,7 +264,7 @@ pub(super) fn take_paths(
 ) -> Result<Taken> {
     let (since, began) = (Stopwatch::start(), Timestamp::now());
     let workers = worker_count(options.workers);
-    let run = Run::new(session, options, workers, monitor, earlier)?;
+    let run = Run::new(session, options, paths, workers, monitor, earlier)?;
     run.count_file_systems(paths);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
@@ -283,6 +291,7 @@ pub(super) fn take_paths(
         statistics: run.counts.statistics().collect(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
         sources: statuses,
+        excluded: run.filter.excluded(),
         since,
     })
 }

@@ -104,7 +104,17 @@ pub(super) fn take_stream(
     let nodes = components.len() as u64;
     let statistics = [(Statistic::BytesRead, size)].into();
     let roots = Vec::new();
-    Ok(Taken { tree, roots, nodes, bytes: size, statistics, findings: 0, sources: vec![source], since })
+    Ok(Taken {
+        tree,
+        roots,
+        nodes,
+        bytes: size,
+        statistics,
+        findings: 0,
+        sources: vec![source],
+        excluded: 0,
+        since,
+    })
 }
 
 /// Tells what is read when it is read: of a slow stream, a batch may take hours.

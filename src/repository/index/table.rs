@@ -124,6 +124,11 @@ impl Table {
         self.segments_start() + self.segments * SEGMENT_BYTES
     }
 
+    /// Number of entries.
+    pub const fn entry_count(&self) -> usize {
+        self.entries
+    }
+
     /// Number of packs.
     pub const fn pack_count(&self) -> usize {
         self.packs
@@ -480,4 +485,4 @@ impl Drop for Output {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::repository) mod tests;

@@ -122,3 +122,17 @@ fn streams_are_stored_under_names() {
         assert_eq!(stream_path(bad).expect_err(bad).kind(), ErrorKind::Usage);
     }
 }
+
+#[test]
+fn what_lies_in_another_path_of_a_list_is_part_of_it() {
+    let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let joined = |named: &[&str], listed: &[&str]| {
+        join_lists(paths(named), paths(listed), Path::new("/here")).expect("sources")
+    };
+    assert_eq!(joined(&[], &["/b", "/a/x", "/a", "/a/y/z", "/b", "/./a"]), paths(&["/b", "/a"]));
+    assert_eq!(joined(&["/a", "x"], &["/a/b", "/here/x", "/here", "c"]), paths(&["/a", "/here"]));
+    assert_eq!(joined(&["/a/b"], &["/a/b", "/a/bc", "/a/b/c"]), paths(&["/a/b", "/a/bc"]));
+    assert_eq!(joined(&["/a", "/a/b"], &["/c"]), paths(&["/a", "/a/b", "/c"]));
+    assert_eq!(joined(&[], &["/", "/a"]), paths(&["/"]));
+    assert!(join_lists(paths(&[]), paths(&[""]), Path::new("/here")).is_err());
+}

@@ -14,7 +14,7 @@ fn chunk(number: u32) -> ChunkId {
 }
 
 /// A run of two packs, each with ten chunks, chunk numbers from `first` on.
-fn run(first: u32) -> (ContentName, IndexRun) {
+pub(in crate::repository) fn run(first: u32) -> (ContentName, IndexRun) {
     let mut packs: Vec<IndexedPack> = (0..2)
         .map(|part| IndexedPack {
             name: name(first + part),
