@@ -87,6 +87,31 @@ pub fn show_path(path: &[u8]) -> String {
     shown
 }
 
+/// What a restore does with one object, or would do in a dry run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ItemAction {
+    /// It is not there and is made.
+    Create,
+    /// What is there is replaced.
+    Replace,
+    /// Its content is there already; it gets its metadata.
+    Update,
+    /// What is there is kept.
+    Skip,
+}
+
+impl ItemAction {
+    /// One word for people and for JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Update => "update",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 /// Listens to the work of the engine. All methods may be called from many threads at once.
 pub trait Monitor: Send + Sync {
     /// A problem that does not stop the work.
@@ -109,6 +134,9 @@ pub trait Monitor: Send + Sync {
 
     /// Work begins on the object at this path.
     fn begin(&self, _path: &[u8]) {}
+
+    /// This is done, or in a dry run would be done, with the object at this path, which has so many bytes.
+    fn item(&self, _action: ItemAction, _path: &[u8], _size_bytes: u64) {}
 
     /// So many more files and bytes are done.
     fn advance(&self, _files: u64, _bytes: u64) {}

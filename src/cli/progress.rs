@@ -18,7 +18,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Finding, Monitor};
+use packstone::base::{Finding, ItemAction, Monitor};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
@@ -250,6 +250,16 @@ fn draw(bar: &ProgressBar, reading: &Reading) {
     bar.tick();
 }
 
+impl Progress {
+    /// Remembers what is worked on, for the bar.
+    fn show_path(&self, path: &[u8]) {
+        if let (true, Ok(mut shown)) = (self.is_shown(), self.path.try_lock()) {
+            shown.clear();
+            shown.extend_from_slice(path);
+        }
+    }
+}
+
 impl Monitor for Progress {
     fn finding(&self, finding: &Finding) {
         self.findings.fetch_add(1, Ordering::Relaxed);
@@ -303,10 +313,18 @@ impl Monitor for Progress {
             Verbosity::Verbose => self.print(show_path(path).as_bytes()),
             Verbosity::Quiet | Verbosity::Usual => {}
         }
-        if let (true, Ok(mut shown)) = (self.is_shown(), self.path.try_lock()) {
-            shown.clear();
-            shown.extend_from_slice(path);
+        self.show_path(path);
+    }
+
+    fn item(&self, action: ItemAction, path: &[u8], size_bytes: u64) {
+        match self.verbosity {
+            Verbosity::Verbose if report::is_json() => {
+                tell(&json::line(&VerboseStatus::restored(action, path, size_bytes)));
+            }
+            Verbosity::Verbose => self.print(format!("{} {}", action.word(), show_path(path)).as_bytes()),
+            Verbosity::Quiet | Verbosity::Usual => {}
         }
+        self.show_path(path);
     }
 
     fn advance(&self, files: u64, bytes: u64) {

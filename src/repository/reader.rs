@@ -65,17 +65,36 @@ pub struct Reader<'r> {
     /// The index as it was read first, and each time that a chunk was missing; rows belong to their table.
     tables: RwLock<Vec<Arc<Table>>>,
     kept: Mutex<Kept>,
+    kept_bytes_max: usize,
 }
 
 impl Repository {
     /// A reader with the index as it is listed now.
     pub fn reader(&self) -> Result<Reader<'_>> {
         let tables = RwLock::new(vec![Arc::new(self.load_index()?)]);
-        Ok(Reader { repository: self, session: None, tables, kept: Mutex::default() })
+        Ok(Reader::new(self, None, tables))
     }
 }
 
 impl<'r> Reader<'r> {
+    fn new(
+        repository: &'r Repository,
+        session: Option<&'r Session<'r>>,
+        tables: RwLock<Vec<Arc<Table>>>,
+    ) -> Self {
+        Self { repository, session, tables, kept: Mutex::default(), kept_bytes_max: KEPT_BYTES_MAX }
+    }
+
+    /// The same reader, which keeps less than it usually does for the next chunk.
+    pub fn keeping_at_most(self, bytes: usize) -> Self {
+        Self { kept_bytes_max: self.kept_bytes_max.min(bytes), ..self }
+    }
+
+    /// The name that content has as a chunk.
+    pub fn chunk_id(&self, kind: ChunkKind, content: &[u8]) -> ChunkId {
+        self.repository.keys.chunk_id(kind, content)
+    }
+
     /// The repository that it reads.
     pub const fn repository(&self) -> &'r Repository {
         self.repository
@@ -84,7 +103,7 @@ impl<'r> Reader<'r> {
     /// A reader that uses the index of a session.
     pub(super) fn of_session(session: &'r Session<'r>) -> Self {
         let tables = RwLock::new(Vec::new());
-        Self { repository: session.repository(), session: Some(session), tables, kept: Mutex::default() }
+        Self::new(session.repository(), Some(session), tables)
     }
 
     /// The newest table and its number.
@@ -221,7 +240,11 @@ impl<'r> Reader<'r> {
             .read_segments(table, key.pack, &[key.segment])?
             .pop()
             .ok_or_else(|| Error::new(ErrorKind::Failed, "no segment was read"))??;
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(key, segment.clone());
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(
+            key,
+            segment.clone(),
+            self.kept_bytes_max,
+        );
         Ok(segment)
     }
 
@@ -323,13 +346,13 @@ impl Kept {
         self.segments.get(&key).cloned()
     }
 
-    fn put(&mut self, key: SegmentKey, segment: Segment) {
+    fn put(&mut self, key: SegmentKey, segment: Segment, bytes_max: usize) {
         let bytes = segment.raw.len();
         if self.segments.insert(key, segment).is_none() {
             self.order.push_back(key);
             self.bytes += bytes;
         }
-        while self.bytes > KEPT_BYTES_MAX && self.order.len() > 1 {
+        while self.bytes > bytes_max && self.order.len() > 1 {
             let oldest = self.order.pop_front().and_then(|key| self.segments.remove(&key));
             self.bytes -= oldest.map_or(0, |segment| segment.raw.len());
         }

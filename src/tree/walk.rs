@@ -62,6 +62,11 @@ impl<'r> Walk<'r> {
         Self { tree, open: vec![tree.directory(root)], budget }
     }
 
+    /// Leaves the directory whose entry came last, whose own entries and `Leave` then do not come. Nothing of it is read.
+    pub fn skip_directory(&mut self) {
+        self.open.pop();
+    }
+
     fn step(&mut self, entry: Entry) -> Result<WalkItem> {
         self.budget.spend(&entry)?;
         if let NodeKind::Directory(tree) = entry.node.kind {

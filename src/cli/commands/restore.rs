@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use packstone::base::monitor::show_path;
 use packstone::base::{ErrorKind, size};
-use packstone::ops::restore::{RestoreOptions, RestoreSummary, restore};
+use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, restore};
 
 use crate::context::Context;
 use crate::json::RestoreLine;
@@ -19,11 +19,17 @@ use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
 Without a path everything comes below DIR under its absolute path. The contents of a directory PATH come straight into \
-DIR, a file becomes DIR/FILE. Nothing that is there already is replaced.
+DIR, a file becomes DIR/FILE. Without --overwrite nothing that is there already is replaced, and anything in the way \
+ends the restore before it begins.
+
+A file that replaces another is written beside it, under a name that begins with .packstone-restore-, and takes its \
+place when it is complete. A directory that is not empty is never removed. A symbolic link is replaced itself, never \
+followed.
 
 Examples:
   packstone restore latest -t /tmp/restored
   packstone restore latest:/etc -t /tmp/etc
+  packstone restore latest:/srv/data -t /srv/data --overwrite if-changed --dry-run -v
   packstone restore 1a2b3c4d:/etc/hosts -t /tmp --no-ownership";
 
 /// Arguments of `restore`.
@@ -38,6 +44,21 @@ pub struct Arguments {
     /// Where to put it; the directory is made where it is missing
     #[arg(short, long, value_name = "DIR")]
     target: PathBuf,
+    /// What to do with what is there already
+    #[arg(long, value_name = "WHEN", value_enum)]
+    overwrite: Option<When>,
+    /// Write nothing; with --verbose, print what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Make holes of zeros that fill whole blocks of 4096 bytes; what was stored as a hole always becomes one
+    #[arg(long)]
+    sparse: bool,
+    /// Read each restored file back and compare it with what was stored
+    #[arg(long, conflicts_with = "dry_run")]
+    verify: bool,
+    /// Set the owners and groups that have the stored names here, and the stored numbers where nobody has
+    #[arg(long, conflicts_with = "no_ownership")]
+    ownership_by_name: bool,
     /// Do not set owners and groups
     #[arg(long)]
     no_ownership: bool,
@@ -46,13 +67,44 @@ pub struct Arguments {
     no_special: bool,
 }
 
+/// When something that is there is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// Replace all of it
+    Always,
+    /// Replace what differs in kind, size or time; set mode and owner where only these differ
+    IfChanged,
+    /// Replace what is older than in the snapshot
+    IfNewer,
+    /// Keep all of it, and restore what is missing
+    Never,
+}
+
+impl From<When> for Overwrite {
+    fn from(when: When) -> Self {
+        match when {
+            When::Always => Self::Always,
+            When::IfChanged => Self::IfChanged,
+            When::IfNewer => Self::IfNewer,
+            When::Never => Self::Never,
+        }
+    }
+}
+
 /// Gives back what a snapshot holds.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
-    let opened = open::open(context)?;
-    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
-    let mut options = RestoreOptions::default();
+    let mut options = RestoreOptions {
+        ownership_by_name: arguments.ownership_by_name,
+        overwrite: arguments.overwrite.map(Overwrite::from),
+        sparse: arguments.sparse,
+        verify: arguments.verify,
+        dry_run: arguments.dry_run,
+        ..RestoreOptions::default()
+    };
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;
+    let opened = open::open(context)?;
+    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Restore));
     let shown = progress.begin();
     let summary = context
@@ -60,17 +112,14 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         .gently(|| restore(&opened.repository, &snapshot, path, &arguments.target, &options, &*progress));
     drop(shown);
     let summary = summary.hint(ErrorKind::Exists, || {
-        "restore replaces nothing: choose another directory, or move away what is there".to_owned()
+        "nothing is replaced without --overwrite: choose another directory, or see \"packstone restore --help\""
+            .to_owned()
     })?;
     let lines = || {
         let target = show_path(arguments.target.as_os_str().as_bytes());
-        let mut lines = vec![told(&summary, &target, progress.elapsed().as_secs())];
-        if summary.findings > 0 {
-            lines.push(format!("{} (see the warnings above)", show::count(summary.findings, "finding")));
-        }
-        lines
+        told(&summary, &options, &target, progress.elapsed().as_secs())
     };
-    let document = || RestoreLine::of(&summary, progress.expected(), progress.elapsed());
+    let document = || RestoreLine::of(&summary, options.dry_run, progress.expected(), progress.elapsed());
     conclude(&context.global, lines, document);
     Ok(match summary {
         RestoreSummary { damaged: 1.., .. } => Done::WithDamage,
@@ -79,7 +128,8 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     })
 }
 
-fn told(summary: &RestoreSummary, target: &str, seconds: u64) -> String {
+/// The lines that sum a restore up.
+fn told(summary: &RestoreSummary, options: &RestoreOptions, target: &str, seconds: u64) -> Vec<String> {
     let files = show::count(summary.files, "file");
     let directories = match summary.directories {
         1 => "1 directory".to_owned(),
@@ -89,8 +139,29 @@ fn told(summary: &RestoreSummary, target: &str, seconds: u64) -> String {
         0 => String::new(),
         number => format!(", {}", show::count(number, "other item")),
     };
-    let (size, duration) = (size::show(summary.bytes), show::duration(seconds));
-    format!("restored {files}, {directories}{others}, {size} to {target} in {duration}")
+    let size = size::show(summary.bytes);
+    let what = format!("{files}, {directories}{others}, {size} to {target}");
+    let mut lines = vec![match options.dry_run {
+        true => format!("would restore {what}"),
+        false => format!("restored {what} in {}", show::duration(seconds)),
+    }];
+    let did = if options.dry_run { "would be" } else { "were" };
+    let mut add = |number, noun, what: &str| {
+        if number > 0 {
+            lines.push(format!("{}{what}", show::count(number, noun)));
+        }
+    };
+    add(summary.replaced, "item", &format!(" of these {did} put in the place of another"));
+    add(summary.files_updated, "file", &format!(" {did} given mode and owner only"));
+    let kept = format!(" kept as before, {} in all", size::show(summary.bytes_skipped));
+    add(summary.files_skipped, "item", &kept);
+    if options.verify {
+        lines.push(format!("{} read back and found as stored", show::count(summary.files_verified, "file")));
+    }
+    if summary.findings > 0 {
+        lines.push(format!("{} (see the warnings above)", show::count(summary.findings, "finding")));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -99,10 +170,44 @@ mod tests {
 
     #[test]
     fn a_summary_counts_in_words() {
+        let options = RestoreOptions::default();
         let summary = RestoreSummary { files: 2, directories: 1, bytes: 1536, ..RestoreSummary::default() };
-        assert_eq!(told(&summary, "/t", 61), "restored 2 files, 1 directory, 1.5 KiB to /t in 1:01");
-        let summary = RestoreSummary { others: 1, ..RestoreSummary::default() };
-        let expected = "restored 0 files, 0 directories, 1 other item, 0 B to /t in 0:00";
-        assert_eq!(told(&summary, "/t", 0), expected);
+        assert_eq!(
+            told(&summary, &options, "/t", 61),
+            ["restored 2 files, 1 directory, 1.5 KiB to /t in 1:01"]
+        );
+        let summary = RestoreSummary { others: 1, findings: 1, ..RestoreSummary::default() };
+        let expected = [
+            "restored 0 files, 0 directories, 1 other item, 0 B to /t in 0:00",
+            "1 finding (see the warnings above)",
+        ];
+        assert_eq!(told(&summary, &options, "/t", 0), expected);
+    }
+
+    #[test]
+    fn a_dry_run_says_what_would_be() {
+        let options = RestoreOptions { dry_run: true, ..RestoreOptions::default() };
+        let summary = RestoreSummary {
+            files: 1,
+            bytes: 2048,
+            replaced: 1,
+            files_updated: 2,
+            files_skipped: 3,
+            bytes_skipped: 1024,
+            ..RestoreSummary::default()
+        };
+        let expected = [
+            "would restore 1 file, 0 directories, 2.0 KiB to t",
+            "1 item of these would be put in the place of another",
+            "2 files would be given mode and owner only",
+            "3 items kept as before, 1.0 KiB in all",
+        ];
+        assert_eq!(told(&summary, &options, "t", 5), expected);
+    }
+
+    #[test]
+    fn every_word_of_the_command_line_has_its_policy() {
+        let words: Vec<_> = When::value_variants().iter().map(|when| Overwrite::from(*when)).collect();
+        assert_eq!(words, [Overwrite::Always, Overwrite::IfChanged, Overwrite::IfNewer, Overwrite::Never]);
     }
 }

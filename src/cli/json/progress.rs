@@ -1,5 +1,6 @@
 //! Lines that tell how far the work is.
 
+use packstone::base::ItemAction;
 use serde::Serialize;
 
 use super::name;
@@ -109,6 +110,10 @@ pub struct VerboseStatus<'a> {
     data_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<&'static str>,
 }
 
 impl<'a> VerboseStatus<'a> {
@@ -116,7 +121,19 @@ impl<'a> VerboseStatus<'a> {
     pub fn of_item(action: &'a str, path: &[u8]) -> Self {
         let (item, item_hex) = name(path);
         let message_type = "verbose_status";
-        Self { message_type, action, item, item_hex, data_size: None, total_files: None }
+        let (data_size, total_files, size, done) = (None, None, None, None);
+        Self { message_type, action, item, item_hex, data_size, total_files, size, done }
+    }
+
+    /// A restore did this with an item, or would in a dry run.
+    pub fn restored(action: ItemAction, path: &[u8], size_bytes: u64) -> Self {
+        // Restic knows three cases of these four.
+        let known = match action {
+            ItemAction::Create => "restored",
+            ItemAction::Replace => "updated",
+            ItemAction::Update | ItemAction::Skip => "unchanged",
+        };
+        Self { size: Some(size_bytes), done: Some(action.word()), ..Self::of_item(known, path) }
     }
 
     /// All that is to be done is known.

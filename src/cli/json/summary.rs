@@ -82,6 +82,7 @@ impl DryRunLine {
 #[derive(Debug, Serialize)]
 pub struct RestoreLine {
     message_type: &'static str,
+    dry_run: bool,
     seconds_elapsed: u64,
     total_files: u64,
     files_restored: u64,
@@ -90,27 +91,45 @@ pub struct RestoreLine {
     total_bytes: u64,
     bytes_restored: u64,
     bytes_skipped: u64,
-    directories_restored: u64,
+    dirs_restored: u64,
     others_restored: u64,
+    items_replaced: u64,
+    files_updated: u64,
+    files_verified: u64,
     findings: u64,
     damaged: u64,
 }
 
 impl RestoreLine {
-    /// Of a restore that found so many files and bytes in the snapshot.
-    pub fn of(summary: &RestoreSummary, total: (u64, u64), elapsed: Duration) -> Self {
+    /// Of a restore that expected so many files and bytes; a dry run, which expects none, has only met them.
+    pub const fn of(
+        summary: &RestoreSummary,
+        dry_run: bool,
+        expected: (u64, u64),
+        elapsed: Duration,
+    ) -> Self {
+        let met = (
+            summary.files + summary.others + summary.files_updated + summary.files_skipped,
+            summary.bytes + summary.bytes_skipped,
+        );
+        let total = if dry_run { met } else { expected };
         Self {
             message_type: "summary",
+            dry_run,
             seconds_elapsed: elapsed.as_secs(),
             total_files: total.0,
             files_restored: summary.files,
-            files_skipped: 0,
+            files_skipped: summary.files_skipped,
+            // A restore removes nothing but what it replaces.
             files_deleted: 0,
             total_bytes: total.1,
             bytes_restored: summary.bytes,
-            bytes_skipped: 0,
-            directories_restored: summary.directories,
+            bytes_skipped: summary.bytes_skipped,
+            dirs_restored: summary.directories,
             others_restored: summary.others,
+            items_replaced: summary.replaced,
+            files_updated: summary.files_updated,
+            files_verified: summary.files_verified,
             findings: summary.findings,
             damaged: summary.damaged,
         }

@@ -1,52 +1,48 @@
 //! The tree that is written: every object is made relative to an open directory, by a single name.
 //!
 //! What must hold, also while somebody else changes the tree: nothing outside the directory that the user named is
-//! made, changed or removed; nothing that was there is overwritten; a symbolic link is never followed; a file that is
-//! opened again, linked or removed is the one that this run made. Files are unreadable for others until they are
-//! finished, directories until the caller finishes them, bottom-up, after everything in them.
+//! made, changed or removed; nothing that was there is overwritten unless `replacing` is asked for it; a symbolic link
+//! is never followed; a file that is opened again, linked or removed is the one that this run made. Files are
+//! unreadable for others until they are finished, directories until the caller finishes them, bottom-up, after
+//! everything in them.
 
 mod directories;
+mod examining;
+mod replacing;
 
 use std::io::ErrorKind as IoErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::base::monitor::show_path;
+use crate::base::monitor::{show_file, show_path};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::format::node::{NodeKind, check_name};
 use crate::fsmeta::apply::{ApplyOptions, Attributes, apply_to_fd, apply_to_path_fd};
 
 use directories::{Directories, open_directory, replaced};
 pub use directories::{DirectoryNumber, FileIdentity};
+pub use examining::{Existing, Found};
 
 /// Directories that are kept open at a time, beside the root and those in use; a quarter of the usual limit on open
 /// files of a process (1024).
 const DIRECTORIES_OPEN_MAX: usize = 256;
 
 const DIRECTORY_MODE: u16 = 0o700;
-const FILE_MODE: u16 = 0o600;
+/// Of a file that is not finished. The sticky bit, which means nothing on a file, tells one that an interrupted restore
+/// left: no rename is needed to make a file appear when it is complete.
+const UNFINISHED_MODE: u16 = 0o1600;
+const PLAIN_MODE: u16 = 0o600;
 
 /// A directory into which a snapshot is restored. Shared by all threads that restore.
 pub struct Target {
     directories: Directories,
-}
-
-/// What has a name already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Existing {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link, wherever it leads.
-    Symlink,
-    /// A named pipe, socket or device.
-    Special,
+    temporary_names: AtomicU64,
 }
 
 /// An object that was made and has got its attributes.
@@ -66,39 +62,45 @@ impl Target {
         Self::open_bounded(path, DIRECTORIES_OPEN_MAX)
     }
 
+    /// Opens the directory that the user named and makes nothing; `None` if nothing has that path.
+    ///
+    /// Symbolic links in this path are followed. `Exists` if a part of it is something other than a directory.
+    pub fn find(path: &Path) -> Result<Option<Self>> {
+        match Self::open_root(path) {
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR) => {
+                let message = format!("the target {} is there already and is no directory", show_file(path));
+                Err(Error::caused(ErrorKind::Exists, message, std::io::Error::from(Errno::NOTDIR)))
+            }
+            opened => Self::new(path, opened.wrap(|| cannot_open(path))?, DIRECTORIES_OPEN_MAX).map(Some),
+        }
+    }
+
     /// Keeps at most so many directories open.
     fn open_bounded(path: &Path, directories_open_max: usize) -> Result<Self> {
-        let message = || format!("cannot open the target {}", show_path(path.as_os_str().as_encoded_bytes()));
         let made = std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.into()).create(path);
         made.map_err(|cause| {
             let is_in_the_way = cause.kind() == IoErrorKind::NotADirectory;
             let error = Error::system("cannot make it", cause);
             if is_in_the_way { error.of_kind(ErrorKind::Exists) } else { error }
         })
-        .wrap(message)?;
+        .wrap(|| cannot_open(path))?;
+        Self::new(path, Self::open_root(path).wrap(|| cannot_open(path))?, directories_open_max)
+    }
+
+    fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty()).wrap(message)?;
-        Ok(Self { directories: Directories::new(path.to_owned(), root, directories_open_max)? })
+        rustix::fs::open(path, flags, Mode::empty())
+    }
+
+    fn new(path: &Path, root: OwnedFd, directories_open_max: usize) -> Result<Self> {
+        let directories = Directories::new(path.to_owned(), root, directories_open_max)?;
+        Ok(Self { directories, temporary_names: AtomicU64::new(0) })
     }
 
     /// The path of an entry for a message; of a long one the end.
     pub fn show(&self, directory: DirectoryNumber, name: &[u8]) -> String {
         self.directories.show(directory, name)
-    }
-
-    /// What has this name in a directory, if anything.
-    pub fn existing(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Option<Existing>> {
-        let directory = self.entry(parent, name)?;
-        let stat = match rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(None),
-            other => other.wrap(|| format!("cannot examine {}", self.directories.show(parent, name)))?,
-        };
-        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Existing::Directory,
-            FileType::RegularFile => Existing::File,
-            FileType::Symlink => Existing::Symlink,
-            _ => Existing::Special,
-        }))
     }
 
     /// Enters a directory that may exist; `None` if nothing has the name, `Exists` if it is something else.
@@ -147,13 +149,15 @@ impl Target {
         let directory = self.entry(parent, name)?;
         let message = || format!("cannot make the file {}", self.directories.show(parent, name));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(FILE_MODE.into());
+        let mode = Mode::from_raw_mode(UNFINISHED_MODE.into());
         let descriptor = rustix::fs::openat(&*directory, name, flags, mode).wrap(message)?;
         let stat = rustix::fs::fstat(&descriptor).wrap(message)?;
         let file = TargetFile { descriptor, identity: FileIdentity::of(&stat), size, name: name.into() };
-        let prepared = match grants(&stat, FILE_MODE) {
+        let prepared = match grants(&stat, UNFINISHED_MODE) {
             true => Ok(()),
-            false => rustix::fs::fchmod(&file.descriptor, mode),
+            // A file system without the sticky bit only lacks the mark.
+            false => rustix::fs::fchmod(&file.descriptor, mode)
+                .or_else(|errno| if grants(&stat, PLAIN_MODE) { Ok(()) } else { Err(errno) }),
         };
         let sized = match size {
             0 => prepared,
@@ -167,7 +171,7 @@ impl Target {
         Ok(file)
     }
 
-    /// Opens a file again that this run made, to write more of it.
+    /// Opens a file again that this run made, to write more of it or to read it.
     ///
     /// Fails if the name stands for anything else by now, or if the file has got further names.
     pub fn reopen_file(
@@ -179,7 +183,7 @@ impl Target {
         let directory = self.entry(parent, name)?;
         let message = || format!("cannot open {} again", self.directories.show(parent, name));
         // Without blocking: a named pipe may have been put there, whose opening would wait for a reader.
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let descriptor = match rustix::fs::openat(&*directory, name, flags, Mode::empty()) {
             Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Err(replaced()),
             other => other.wrap(|| "the system refuses"),
@@ -207,7 +211,6 @@ impl Target {
 
     /// Makes a symbolic link. `Exists` if anything has the name.
     ///
-    /// To be called after all files are made, so that no link stands while names are still to be found.
     pub fn create_symlink(
         &self,
         parent: DirectoryNumber,
@@ -255,7 +258,7 @@ impl Target {
             }
         };
         let directory = self.entry(parent, name)?;
-        let mode = Mode::from_raw_mode(FILE_MODE.into());
+        let mode = Mode::from_raw_mode(PLAIN_MODE.into());
         rustix::fs::mknodat(&*directory, name, file_type, mode, device).wrap(message)?;
         let (pinned, stat) = pin(directory.as_fd(), name).wrap(message)?;
         if FileType::from_raw_mode(stat.st_mode) != file_type || stat.st_nlink > 1 {
@@ -305,13 +308,14 @@ impl Target {
         options: &ApplyOptions,
     ) -> Vec<String> {
         match self.directories.descriptor(number) {
-            Ok(descriptor) => {
-                let problems = apply_to_fd(descriptor.as_fd(), attributes, options);
-                self.directories.close(number);
-                problems
-            }
+            Ok(descriptor) => apply_to_fd(descriptor.as_fd(), attributes, options),
             Err(error) => vec![format!("nothing of the metadata was set: {}", error.chain().join(": "))],
         }
+    }
+
+    /// Forgets a directory in and below which nothing more is to be done.
+    pub fn leave(&self, number: DirectoryNumber) {
+        self.directories.close(number);
     }
 
     /// Makes the system write out all file systems that the target reaches, and tells of bytes that could not be
@@ -385,6 +389,45 @@ impl TargetFile {
         self.size
     }
 
+    /// Fills the buffer with the bytes at an offset, from the disk where the system allows it; false if the file ends
+    /// before.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<bool> {
+        let message = || format!("cannot read {} back", show_path(&self.name));
+        let mut rest = buffer;
+        let mut at = offset;
+        while !rest.is_empty() {
+            match rustix::io::pread(&self.descriptor, &mut *rest, at) {
+                Err(Errno::INTR) => {}
+                read => {
+                    let read = read.wrap(message)?;
+                    if read == 0 {
+                        return Ok(false);
+                    }
+                    rest = rest.get_mut(read..).unwrap_or_default();
+                    at = at.saturating_add(read as u64);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks the system to forget what it holds in memory of the file, so that it is read from the disk. What was not
+    /// written out yet stays.
+    pub fn drop_cached(&self) {
+        // An advice: a file system without a disk has nothing to forget.
+        rustix::fs::fadvise(&self.descriptor, 0, None, rustix::fs::Advice::DontNeed).ok();
+    }
+
+    /// First byte at or behind an offset that is not in a hole; `None` if only a hole follows.
+    pub fn next_data(&self, offset: u64) -> Result<Option<u64>> {
+        match rustix::fs::seek(&self.descriptor, rustix::fs::SeekFrom::Data(offset)) {
+            Err(Errno::NXIO) => Ok(None),
+            // Where the file system knows no holes, all is data.
+            Err(Errno::INVAL) => Ok((offset < self.size).then_some(offset)),
+            found => found.map(Some).wrap(|| format!("cannot read {} back", show_path(&self.name))),
+        }
+    }
+
     /// Gives the file its attributes, after all its bytes are written.
     ///
     /// Returns one line for each attribute that could not be set or was not kept.
@@ -397,6 +440,10 @@ impl AsFd for TargetFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+fn cannot_open(path: &Path) -> String {
+    format!("cannot open the target {}", show_file(path))
 }
 
 /// Takes hold of what has a name, without following or opening it.

@@ -2,7 +2,8 @@
 //!
 //! What must hold: a directory is only ever reached from the root's descriptor, one component at a time, each opened
 //! with `O_NOFOLLOW | O_DIRECTORY`, so a symbolic link is never followed; a directory that is reached again is the
-//! very one that was registered; only a bounded number of descriptors is kept, whatever the size and depth of the tree.
+//! very one that was registered; only a bounded number of descriptors is kept, whatever the size and depth of the tree;
+//! what is closed is forgotten.
 //!
 //! Plain `openat` rather than `openat2`: for a single component that is neither `.` nor `..` it refuses the same, works
 //! on every kernel and is not filtered in containers.
@@ -71,7 +72,8 @@ struct Open {
 }
 
 struct State {
-    known: Vec<Known>,
+    known: HashMap<usize, Known>,
+    next: usize,
     open: HashMap<usize, Open>,
     uses: u64,
     /// One directory of each file system that the target reaches, held from the first moment, so that asking it to
@@ -100,7 +102,8 @@ impl Directories {
         let identity = FileIdentity::of(&rustix::fs::fstat(&root).wrap(|| "cannot examine the target")?);
         let root = Arc::new(root);
         let state = State {
-            known: vec![Known { parent: 0, name: Box::default(), identity }],
+            known: HashMap::new(),
+            next: 1,
             open: HashMap::new(),
             uses: 0,
             file_systems: vec![(identity.device, Arc::clone(&root))],
@@ -118,8 +121,9 @@ impl Directories {
     ) -> DirectoryNumber {
         let descriptor = Arc::new(descriptor);
         let mut state = self.lock();
-        let number = state.known.len();
-        state.known.push(Known { parent: parent.0, name: name.into(), identity });
+        let number = state.next;
+        state.next += 1;
+        state.known.insert(number, Known { parent: parent.0, name: name.into(), identity });
         if !state.file_systems.iter().any(|(device, _)| *device == identity.device) {
             state.file_systems.push((identity.device, Arc::clone(&descriptor)));
         }
@@ -152,7 +156,7 @@ impl Directories {
                 open.last_use = uses;
                 return Ok((Arc::clone(&open.descriptor), steps));
             }
-            let Some(known) = state.known.get(at) else {
+            let Some(known) = state.known.get(&at) else {
                 return Err(Error::new(ErrorKind::Usage, format!("no directory has the number {at}")));
             };
             steps.push(Step { number: at, name: known.name.clone(), identity: known.identity });
@@ -170,9 +174,12 @@ impl Directories {
         if FileIdentity::of(&stat) == step.identity { Ok(opened) } else { Err(replaced()) }
     }
 
-    /// Closes the table's descriptor of a directory that is not needed any more.
+    /// Forgets a directory that is not needed any more, nor any below it; of the root only what it is made of stays.
     pub(super) fn close(&self, number: DirectoryNumber) {
-        let closed = self.lock().open.remove(&number.0);
+        let mut state = self.lock();
+        state.known.remove(&number.0);
+        let closed = state.open.remove(&number.0);
+        drop(state);
         drop(closed);
     }
 
@@ -188,7 +195,7 @@ impl Directories {
         let mut bytes = name.len();
         let mut at = directory.0;
         while at != 0 && bytes <= SHOWN_PATH_BYTES_MAX {
-            let Some(known) = state.known.get(at) else { break };
+            let Some(known) = state.known.get(&at) else { break };
             names.push(&known.name);
             bytes += known.name.len() + 1;
             at = known.parent;
@@ -200,6 +207,12 @@ impl Directories {
             shown.push_str(&show_path(name));
         }
         shown
+    }
+
+    /// How many directories are known, the root apart.
+    #[cfg(test)]
+    pub(super) fn known_count(&self) -> usize {
+        self.lock().known.len()
     }
 
     /// How many descriptors are kept, the root's apart.

@@ -240,7 +240,7 @@ fn only_what_this_run_made_gets_a_further_name() {
     for replace in replace_by {
         replace(&scene, &path);
         assert_eq!(kind_of(link()), ErrorKind::Failed);
-        assert_eq!(target.existing(ROOT, b"second").unwrap(), None);
+        assert_eq!(existing(&target, ROOT, b"second"), None);
         fs::remove_file(&path).unwrap();
     }
     assert_eq!(fs::symlink_metadata(scene.canary_file()).unwrap().nlink(), 1);

@@ -1,0 +1,406 @@
+//! The restore itself: walks what is wanted, makes directories, plans files, and from time to time writes what is
+//! planned.
+//!
+//! What must hold: links and devices are made after the files of the same wave; a directory gets its metadata after
+//! everything in it is made, and is forgotten then, unless what is in it may get further names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::base::{ChunkId, Error, ErrorKind, Finding, FindingKind, ItemAction, Result};
+use crate::format::node::{LinkGroup, Node, NodeKind, Regular};
+use crate::fsmeta::apply::Attributes;
+use crate::ops::path::PathLink;
+use crate::ops::restore::levels::{Level, Place};
+use crate::ops::restore::memory::node_bytes;
+use crate::ops::restore::others::Later;
+use crate::ops::restore::overwrite::Decision;
+use crate::ops::restore::target::{DirectoryNumber, Found};
+use crate::ops::restore::wave::{FilePlan, Replacing, Wave};
+use crate::ops::restore::writer::take_back;
+use crate::ops::restore::{Context, FirstName, RestoreSummary, Wanted, interrupted};
+use crate::tree::{Entry, Walk, WalkItem};
+
+/// A directory in which everything is planned.
+#[derive(Debug)]
+struct Left {
+    number: DirectoryNumber,
+    path: Arc<PathLink>,
+    /// What it gets its metadata from, if it gets any.
+    node: Option<Node>,
+}
+
+/// Of an object with several names: the one that came first.
+#[derive(Debug)]
+pub(super) struct First {
+    /// What it is. An entry that says something else is another object, whatever its group says.
+    pub(super) kind: ChunkId,
+    /// Where it was restored; nothing while that is to be done, or if it failed.
+    pub(super) name: Option<FirstName>,
+}
+
+/// One restore under way.
+pub(super) struct Restore<'r> {
+    pub(super) context: &'r Context<'r>,
+    pub(super) firsts: HashMap<LinkGroup, First>,
+    pub(super) summary: RestoreSummary,
+    wave: Wave,
+    later: Vec<Later>,
+    left: Vec<Left>,
+    /// What `later` and `left` take.
+    held_bytes: usize,
+    /// Directories to which further names may lead until the end, deepest first.
+    pinned: Vec<Left>,
+    notes_special: bool,
+}
+
+impl<'r> Restore<'r> {
+    pub(super) fn new(context: &'r Context<'r>) -> Self {
+        Self {
+            context,
+            firsts: HashMap::new(),
+            summary: RestoreSummary::default(),
+            wave: Wave::default(),
+            later: Vec::new(),
+            left: Vec::new(),
+            held_bytes: 0,
+            pinned: Vec::new(),
+            notes_special: false,
+        }
+    }
+
+    /// Restores everything that is wanted.
+    pub(super) fn run(mut self, wanted: &Wanted, is_fresh: bool) -> Result<RestoreSummary> {
+        let node = wanted.directory.as_ref().and_then(|(_, node)| node.clone());
+        let gets_metadata = match &node {
+            None => false,
+            Some(_) if is_fresh => true,
+            Some(node) => {
+                let found = self.context.target.examine_directory(DirectoryNumber::ROOT)?;
+                self.context.judge().updates_directory(node, &found)
+            }
+        };
+        let mut levels = vec![Level {
+            path: Arc::new(PathLink { parent: None, name: wanted.path.clone() }),
+            is_wanted: self.context.options.selection.wants(&wanted.path),
+            node: node.map(|node| self.localized(node)),
+            place: Place::Open { number: DirectoryNumber::ROOT, is_new: is_fresh },
+            gets_metadata,
+            has_restored: false,
+            is_pinned: false,
+        }];
+        if let Some(entry) = &wanted.single {
+            self.take(&mut levels, entry.clone())?;
+        }
+        if let Some((tree, _)) = &wanted.directory {
+            self.take_tree(&mut levels, Walk::new(self.context.tree, *tree, wanted.budget))?;
+        }
+        while let Some(level) = levels.pop() {
+            self.leave(level, levels.last_mut());
+        }
+        self.flush()?;
+        for left in std::mem::take(&mut self.pinned) {
+            self.finish_directory(&left);
+        }
+        Ok(self.summary)
+    }
+
+    fn localized(&self, mut node: Node) -> Node {
+        if let Some(ids) = &self.context.local_ids {
+            ids.localize(&mut node.metadata);
+        }
+        node
+    }
+
+    fn take_tree(&mut self, levels: &mut Vec<Level>, mut walk: Walk<'_>) -> Result<()> {
+        while let Some(item) = walk.next() {
+            if self.context.monitor.cancelled() {
+                self.give_up();
+                return Err(interrupted());
+            }
+            match item {
+                Ok(WalkItem::Leave) => {
+                    if let Some(level) = levels.pop() {
+                        self.leave(level, levels.last_mut());
+                    }
+                }
+                Ok(WalkItem::Entry(entry)) => match entry.node.kind {
+                    NodeKind::Directory(_) => {
+                        if !self.take_directory(levels, entry.node)? {
+                            walk.skip_directory();
+                        }
+                    }
+                    _ => self.take(levels, *entry)?,
+                },
+                // The rest of this directory is lost; the walk goes on with its parents.
+                Err(error) => {
+                    let path = levels.last().map(|level| level.path.join(None)).unwrap_or_default();
+                    self.find(FindingKind::NotRestored, path, &error);
+                }
+            }
+            if self.is_full() {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.wave.is_full(self.context.shares.plan_bytes, self.held_bytes)
+    }
+
+    /// Goes into a directory; false if nothing below it is to be restored, or can be.
+    fn take_directory(&mut self, levels: &mut Vec<Level>, node: Node) -> Result<bool> {
+        let Some(above) = levels.last() else { return Ok(false) };
+        let path = Arc::new(PathLink { parent: Some(Arc::clone(&above.path)), name: node.name.clone() });
+        let shown = path.join(None);
+        let selection = &self.context.options.selection;
+        let is_wanted = selection.wants(&shown);
+        if !selection.may_want_below(&shown, is_wanted) {
+            return Ok(false);
+        }
+        levels.push(Level::waiting(path, self.localized(node), is_wanted));
+        if !is_wanted {
+            return Ok(true);
+        }
+        self.context.monitor.advance(1, 0);
+        if self.place(levels)?.is_none() {
+            levels.pop();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Plans an entry that is no directory.
+    fn take(&mut self, levels: &mut [Level], entry: Entry) -> Result<()> {
+        let Some(path) = levels.last().map(|level| Arc::clone(&level.path)) else { return Ok(()) };
+        let shown = path.join(Some(&entry.node.name));
+        if !self.context.options.selection.wants(&shown) || self.leaves_out(&entry.node) {
+            return Ok(());
+        }
+        let Some((directory, is_new)) = self.place(levels)? else { return Ok(()) };
+        let Entry { node, bundle } = entry;
+        let node = self.localized(node);
+        let size = node.size();
+        let decision = match is_new {
+            true => Ok(Decision::Create),
+            false => self.context.judge().decide(self.context.target, directory, &node),
+        };
+        let told = |action| self.context.monitor.item(action, &shown, size);
+        let replaces = match decision {
+            Ok(Decision::Create) => {
+                told(ItemAction::Create);
+                None
+            }
+            Ok(Decision::Replace(found) | Decision::Enter(found)) => {
+                told(ItemAction::Replace);
+                Some(found)
+            }
+            Ok(Decision::Update(found)) => {
+                told(ItemAction::Update);
+                return self.update(directory, &shown, &node, &found);
+            }
+            Ok(Decision::Keep(_)) => {
+                told(ItemAction::Skip);
+                self.summary.files_skipped += 1;
+                self.summary.bytes_skipped += size;
+                self.context.monitor.advance(1, size);
+                return Ok(());
+            }
+            Err(error) => {
+                self.find(FindingKind::NotRestored, shown, &error);
+                return Ok(());
+            }
+        };
+        if let Some(level) = levels.last_mut() {
+            level.has_restored = true;
+            level.is_pinned |= node.metadata.links.is_some();
+        }
+        if self.is_further_name(&node) || !matches!(node.kind, NodeKind::Regular(_)) {
+            self.held_bytes += size_of::<Later>() + node_bytes(&node);
+            self.later.push(Later { directory, path, node, replaces });
+            return Ok(());
+        }
+        let replacing =
+            replaces.map(|found| Replacing { found, temporary: self.context.target.temporary_name() });
+        self.plan(FilePlan::new(directory, path, node, bundle, replacing))
+    }
+
+    /// Whether it is a device, and these are left out.
+    fn leaves_out(&mut self, node: &Node) -> bool {
+        let is_left_out = is_device(&node.kind) && !self.context.options.apply.special;
+        if is_left_out {
+            self.context.monitor.advance(1, 0);
+            if !std::mem::replace(&mut self.notes_special, true) {
+                self.context.monitor.note("devices are left out, as asked");
+            }
+        }
+        is_left_out
+    }
+
+    /// Whether it is a further name of an object that this run restores.
+    fn is_further_name(&mut self, node: &Node) -> bool {
+        let Some(group) = node.metadata.links else { return false };
+        let kind = self.context.kind_id(&node.kind);
+        if let Some(first) = self.firsts.get(&group) {
+            return first.kind == kind;
+        }
+        self.firsts.insert(group, First { kind, name: None });
+        false
+    }
+
+    fn update(&mut self, directory: DirectoryNumber, shown: &[u8], node: &Node, found: &Found) -> Result<()> {
+        let (xattrs, lost) = self.context.tree.readable_xattrs(node);
+        self.summary.damaged += lost.len() as u64;
+        let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
+        let apply = &self.context.options.apply;
+        let target = self.context.target;
+        match target.update_file(directory, &node.name, found.identity, &attributes, apply) {
+            Ok(problems) => {
+                self.summary.files_updated += 1;
+                self.summary.bytes_skipped += node.size();
+                self.tell(shown, lost.into_iter().chain(problems));
+            }
+            Err(error) => self.find(FindingKind::NotRestored, shown.to_vec(), &error),
+        }
+        self.context.monitor.advance(1, node.size());
+        Ok(())
+    }
+
+    /// Plans the content of a file, and writes what is planned as often as there is enough of it.
+    fn plan(&mut self, plan: FilePlan) -> Result<()> {
+        let NodeKind::Regular(regular) = &plan.node.kind else { return Ok(()) };
+        let (regular, bundle, shown) = (regular.clone(), plan.bundle, plan.shown());
+        self.wave.begin(plan);
+        let mut fatal = None;
+        let planned = match &bundle {
+            Some(place) => self.wave.add_bundled(self.context.tree, place, regular.size),
+            None => self.plan_chunks(&regular, &mut fatal),
+        };
+        if let Some(error) = fatal {
+            return Err(error);
+        }
+        // Of a file that failed while it was written, that was told.
+        let has_failed = self.wave.last_has_failed();
+        let refused = planned.err().filter(|_| !has_failed);
+        if !has_failed && refused.is_none() {
+            self.wave.end();
+            return Ok(());
+        }
+        if let Some(plan) = self.wave.abandon() {
+            take_back(self.context, &plan);
+        }
+        if let Some(error) = refused {
+            self.find(FindingKind::NotRestored, shown, &error);
+        }
+        Ok(())
+    }
+
+    /// Plans the chunks of a file. What ends the whole restore is put into `fatal`.
+    fn plan_chunks(&mut self, regular: &Regular, fatal: &mut Option<Error>) -> Result<()> {
+        let tree = self.context.tree;
+        let mut content_offset = 0;
+        tree.content(regular, &mut |chunk| {
+            self.wave.add_chunk(tree, &chunk, content_offset)?;
+            content_offset += chunk.length;
+            if self.is_full() {
+                if let Err(error) = self.flush() {
+                    *fatal = Some(error);
+                    return Err(interrupted());
+                }
+                if self.wave.last_has_failed() {
+                    return Err(interrupted());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what is planned, makes what comes after files, and finishes the directories that were left.
+    fn flush(&mut self) -> Result<()> {
+        let written = self.wave.write(self.context)?;
+        self.summary.files += written.files;
+        self.summary.bytes += written.bytes;
+        self.summary.replaced += written.replaced;
+        self.summary.files_verified += written.verified;
+        self.summary.findings += written.findings;
+        self.summary.damaged += written.damaged;
+        for (group, kind, name) in written.firsts {
+            if let Some(first) = self.firsts.get_mut(&group).filter(|first| first.kind == kind) {
+                first.name.get_or_insert(name);
+            }
+        }
+        for later in std::mem::take(&mut self.later) {
+            if self.context.monitor.cancelled() {
+                self.give_up();
+                return Err(interrupted());
+            }
+            self.make(&later)?;
+        }
+        for left in std::mem::take(&mut self.left) {
+            self.finish_directory(&left);
+        }
+        self.held_bytes = 0;
+        Ok(())
+    }
+
+    /// Takes back what was begun and is not complete.
+    fn give_up(&mut self) {
+        while let Some(plan) = self.wave.abandon() {
+            take_back(self.context, &plan);
+        }
+    }
+
+    /// Everything in a directory is planned.
+    fn leave(&mut self, level: Level, above: Option<&mut Level>) {
+        if let Some(above) = above {
+            above.has_restored |= level.has_restored;
+            above.is_pinned |= level.is_pinned;
+        }
+        let Place::Open { number, .. } = level.place else { return };
+        let gets_metadata = level.gets_metadata && (level.is_wanted || level.has_restored);
+        let node = level.node.filter(|_| gets_metadata);
+        let left = Left { number, path: level.path, node };
+        if level.is_pinned {
+            self.pinned.push(left);
+        } else {
+            self.held_bytes += size_of::<Left>() + left.node.as_ref().map_or(0, node_bytes);
+            self.left.push(left);
+        }
+    }
+
+    fn finish_directory(&mut self, left: &Left) {
+        if let Some(node) = &left.node {
+            self.summary.directories += u64::from(left.number != DirectoryNumber::ROOT);
+            let (xattrs, lost) = self.context.tree.readable_xattrs(node);
+            self.summary.damaged += lost.len() as u64;
+            let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
+            let apply = &self.context.options.apply;
+            let problems = self.context.target.finish_directory(left.number, &attributes, apply);
+            self.tell(&left.path.join(None), lost.into_iter().chain(problems));
+        }
+        self.context.target.leave(left.number);
+    }
+
+    /// Tells what of the metadata is not as stored.
+    fn tell(&mut self, path: &[u8], problems: impl Iterator<Item = String>) {
+        for message in problems {
+            self.summary.findings += 1;
+            let finding = Finding { kind: FindingKind::Metadata, path: path.to_vec(), message };
+            self.context.monitor.finding(&finding);
+        }
+    }
+
+    pub(super) fn find(&mut self, kind: FindingKind, path: Vec<u8>, error: &Error) {
+        self.summary.findings += 1;
+        if error.kind() == ErrorKind::Damaged {
+            self.summary.damaged += 1;
+        }
+        self.context.monitor.finding(&Finding { kind, path, message: error.chain().join(": ") });
+    }
+}
+
+/// Whether it is a device.
+pub(super) const fn is_device(kind: &NodeKind) -> bool {
+    matches!(kind, NodeKind::CharacterDevice { .. } | NodeKind::BlockDevice { .. })
+}

@@ -1,0 +1,298 @@
+//! Writing the files of a wave.
+//!
+//! What must hold: a file that lacks a piece is taken away again, and what it was to replace stays; a file that replaces
+//! another, or is to be verified, is finished only after all of the wave was written out to the disk; a bounded number
+//! of files is open.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator, ParallelSlice};
+
+use crate::base::{Error, ErrorKind, Finding, FindingKind, Result};
+use crate::fsmeta::apply::Attributes;
+use crate::ops::restore::places::{for_each_place, without_zero_blocks};
+use crate::ops::restore::target::TargetFile;
+use crate::ops::restore::verify::verify;
+use crate::ops::restore::wave::{FilePlan, Piece, State, Wave, Written};
+use crate::ops::restore::{Context, interrupted};
+use crate::repository::{ChunkKind, Segment, SegmentKey};
+
+/// Files that wait for further pieces with an open descriptor.
+const OPEN_FILES_MAX: usize = 128;
+
+impl Wave {
+    /// Writes all files. What is left is an empty wave, or one with the file that goes on.
+    pub(super) fn write(&mut self, context: &Context<'_>) -> Result<Written> {
+        let mut wave = std::mem::take(self);
+        wave.pieces.sort_unstable_by_key(|piece| {
+            (piece.placement.segment, piece.placement.offset, piece.id, piece.file, piece.content_offset)
+        });
+        let open_files = wave.files.iter().filter(|plan| lock(plan).file.is_some()).count();
+        let writer = Writer {
+            context,
+            files: &wave.files,
+            open_files: AtomicUsize::new(open_files),
+            failure: Mutex::default(),
+            written: Mutex::default(),
+            bytes: AtomicU64::new(0),
+        };
+        let segments: Vec<&[Piece]> =
+            wave.pieces.chunk_by(|a, b| a.placement.segment == b.placement.segment).collect();
+        context.pool.install(|| {
+            wave.files.par_iter().for_each(|plan| writer.write_empty(plan));
+            segments
+                .par_chunks(context.shares.segments_together)
+                .for_each(|group| writer.write_segments(group));
+            writer.settle();
+        });
+        let failure = writer.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = failure {
+            wave.files.iter().for_each(|plan| take_back(context, plan));
+            return Err(error);
+        }
+        let mut written = writer.written.into_inner().unwrap_or_else(PoisonError::into_inner);
+        written.bytes = writer.bytes.into_inner();
+        if let Some(plan) = wave.take_unended() {
+            self.begin(plan);
+        }
+        Ok(written)
+    }
+}
+
+/// Removes a file that is not complete.
+pub(super) fn take_back(context: &Context<'_>, plan: &FilePlan) {
+    let mut state = lock(plan);
+    state.file = None;
+    if !state.is_done
+        && let Some(identity) = state.identity.take()
+    {
+        // What cannot be removed was replaced by somebody else, whose it is then.
+        context.target.remove_file(plan.directory, plan.written_name(), identity).ok();
+    }
+}
+
+fn lock(plan: &FilePlan) -> std::sync::MutexGuard<'_, State> {
+    plan.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Writer<'w> {
+    context: &'w Context<'w>,
+    files: &'w [FilePlan],
+    open_files: AtomicUsize,
+    failure: Mutex<Option<Error>>,
+    written: Mutex<Written>,
+    bytes: AtomicU64,
+}
+
+impl Writer<'_> {
+    fn is_over(&self) -> bool {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() && self.context.monitor.cancelled() {
+            *failure = Some(interrupted());
+        }
+        failure.is_some()
+    }
+
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// A full disk stops the restore; everything else is a finding of this file.
+    fn give_up(&self, plan: &FilePlan, state: &mut State, error: Error) {
+        if state.file.take().is_some() {
+            self.open_files.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(identity) = state.identity.take() {
+            // As in `take_back`.
+            self.context.target.remove_file(plan.directory, plan.written_name(), identity).ok();
+        }
+        state.has_failed = true;
+        if error.kind() == ErrorKind::OutOfSpace {
+            let shown = crate::base::monitor::show_path(&plan.shown());
+            return self.fail(error.while_doing(format!("cannot restore {shown}")));
+        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.findings += 1;
+        if error.kind() == ErrorKind::Damaged {
+            written.damaged += 1;
+        }
+        drop(written);
+        let (kind, path) = (FindingKind::NotRestored, plan.shown());
+        self.context.monitor.finding(&Finding { kind, path, message: error.chain().join(": ") });
+    }
+
+    /// Makes a file that has no content but perhaps holes, or no more of it.
+    fn write_empty(&self, plan: &FilePlan) {
+        let mut state = lock(plan);
+        if state.pieces_left == 0 && !state.has_more && !state.has_failed && !self.is_over() {
+            let made = self.open(plan, &mut state);
+            if let Err(error) = made.and_then(|file| self.complete(plan, &mut state, file)) {
+                self.give_up(plan, &mut state, error);
+            }
+        }
+    }
+
+    fn write_segments(&self, group: &[&[Piece]]) {
+        if self.is_over() {
+            return;
+        }
+        let keys: Vec<SegmentKey> =
+            group.iter().filter_map(|pieces| pieces.first()).map(|piece| piece.placement.segment).collect();
+        let segments = self.context.tree.reader().segments(&keys);
+        for (number, pieces) in group.iter().enumerate() {
+            let segment = segments.as_ref().ok().and_then(|segments| segments.get(number)?.as_ref().ok());
+            for same_chunk in pieces.chunk_by(|a, b| a.id == b.id && a.placement == b.placement) {
+                self.write_chunk(segment, same_chunk);
+            }
+        }
+    }
+
+    /// Writes all pieces that are parts of one chunk.
+    fn write_chunk(&self, segment: Option<&Segment>, pieces: &[Piece]) {
+        let Some(first) = pieces.first() else { return };
+        let reader = self.context.tree.reader();
+        let from_segment = segment.map(|segment| reader.chunk_of(segment, &first.id, &first.placement));
+        // Where this place fails, another copy of the chunk may not.
+        let (owned, error) = match from_segment {
+            Some(Ok(_)) => (None, None),
+            _ => match reader.chunk(ChunkKind::Data, &first.id) {
+                Ok(content) => (Some(content), None),
+                Err(error) => (None, Some(Arc::new(error))),
+            },
+        };
+        let content = owned.as_deref().or_else(|| from_segment.as_ref()?.as_ref().ok().copied());
+        for piece in pieces {
+            if self.is_over() {
+                return;
+            }
+            let Some(plan) = self.files.get(piece.file as usize) else { return };
+            let mut state = lock(plan);
+            if state.has_failed {
+                continue;
+            }
+            let part = content.and_then(|content| {
+                let begin = piece.skip as usize;
+                content.get(begin..begin + piece.length as usize)
+            });
+            let written = match (part, &error) {
+                (Some(part), _) => self.write_piece(plan, &mut state, piece, part),
+                (None, Some(error)) => Err(Error::new(error.kind(), error.chain().join(": "))),
+                (None, None) => Err(Error::damaged(format!("chunk {} is too short", piece.id))),
+            };
+            if let Err(error) = written {
+                self.give_up(plan, &mut state, error);
+            }
+        }
+    }
+
+    fn open(&self, plan: &FilePlan, state: &mut State) -> Result<TargetFile> {
+        if let Some(file) = state.file.take() {
+            self.open_files.fetch_sub(1, Ordering::Relaxed);
+            return Ok(file);
+        }
+        let target = self.context.target;
+        if let Some(identity) = state.identity {
+            return target.reopen_file(plan.directory, plan.written_name(), identity);
+        }
+        let file = target.create_file(plan.directory, plan.written_name(), plan.node.size())?;
+        state.identity = Some(file.identity());
+        Ok(file)
+    }
+
+    fn write_piece(&self, plan: &FilePlan, state: &mut State, piece: &Piece, part: &[u8]) -> Result<()> {
+        let Some(regular) = plan.regular() else { return Ok(()) };
+        let file = self.open(plan, state)?;
+        for_each_place(regular, piece.content_offset, part.len(), &mut |range, offset| {
+            let bytes = part.get(range).unwrap_or_default();
+            if !self.context.options.sparse {
+                return file.write_at(bytes, offset);
+            }
+            for range in without_zero_blocks(bytes, offset) {
+                let at = offset + range.start as u64;
+                file.write_at(bytes.get(range).unwrap_or_default(), at)?;
+            }
+            Ok(())
+        })?;
+        self.context.monitor.advance(0, part.len() as u64);
+        state.pieces_left -= 1;
+        if state.pieces_left == 0 && !state.has_more {
+            return self.complete(plan, state, file);
+        }
+        if self.open_files.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
+            state.file = Some(file);
+        } else {
+            self.open_files.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// All bytes of a file are written.
+    fn complete(&self, plan: &FilePlan, state: &mut State, file: TargetFile) -> Result<()> {
+        if plan.replacing.is_some() || self.context.options.verify {
+            state.is_written = true;
+            return Ok(());
+        }
+        self.finish(plan, state, file)
+    }
+
+    /// Writes out to the disk what waits for it, verifies it if asked to, and finishes it.
+    fn settle(&self) {
+        let waiting: Vec<&FilePlan> = self.files.iter().filter(|plan| lock(plan).is_written).collect();
+        if waiting.is_empty() || self.is_over() {
+            return;
+        }
+        if let Err(error) = self.context.target.sync() {
+            return self.fail(error);
+        }
+        waiting.par_iter().for_each(|plan| {
+            let mut state = lock(plan);
+            if state.has_failed || state.is_done || self.is_over() {
+                return;
+            }
+            if let Err(error) = self.settle_file(plan, &mut state) {
+                self.give_up(plan, &mut state, error);
+            }
+        });
+    }
+
+    fn settle_file(&self, plan: &FilePlan, state: &mut State) -> Result<()> {
+        let file = self.open(plan, state)?;
+        if let (true, Some(regular)) = (self.context.options.verify, plan.regular()) {
+            verify(self.context.tree, &file, regular, plan.bundle.as_ref())?;
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).verified += 1;
+        }
+        self.finish(plan, state, file)
+    }
+
+    /// Sets the metadata of a complete file, and gives it its name.
+    fn finish(&self, plan: &FilePlan, state: &mut State, file: TargetFile) -> Result<()> {
+        let (xattrs, lost) = self.context.tree.readable_xattrs(&plan.node);
+        let identity = file.identity();
+        let attributes = Attributes { metadata: &plan.node.metadata, xattrs: &xattrs };
+        let problems = file.finish(&attributes, &self.context.options.apply);
+        if let Some(replacing) = &plan.replacing {
+            let temporary = (replacing.temporary.as_slice(), identity);
+            self.context.target.replace(plan.directory, temporary, &plan.node.name, &replacing.found)?;
+        }
+        state.is_done = true;
+        let hole_bytes = plan.regular().map_or(0, |regular| regular.size - regular.content_bytes());
+        self.context.monitor.advance(1, hole_bytes);
+        self.bytes.fetch_add(plan.node.size(), Ordering::Relaxed);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.files += 1;
+        written.replaced += u64::from(plan.replacing.is_some());
+        written.findings += (problems.len() + lost.len()) as u64;
+        written.damaged += lost.len() as u64;
+        if let Some(group) = plan.node.metadata.links {
+            let name = (plan.directory, plan.node.name.clone(), identity);
+            written.firsts.push((group, self.context.kind_id(&plan.node.kind), name));
+        }
+        drop(written);
+        for message in lost.into_iter().chain(problems) {
+            let (kind, path) = (FindingKind::Metadata, plan.shown());
+            self.context.monitor.finding(&Finding { kind, path, message });
+        }
+        Ok(())
+    }
+}
