@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, cat, ls, repo, restore, snapshots, stats};
+use crate::commands::{backup, cat, completions, ls, man, repo, restore, snapshots, stats};
 
 const AFTER_HELP: &str = "\
 Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
@@ -120,6 +120,10 @@ pub enum Command {
     Restore(restore::Arguments),
     /// Count what snapshots hold and what they take
     Stats(stats::Arguments),
+    /// Print what makes a shell complete arguments
+    Completions(completions::Arguments),
+    /// Print the manual page, or write all of them
+    Man(man::Arguments),
 }
 
 /// Whether arguments that may make no sense ask for JSON all the same. What follows `--` is not this program's.
@@ -164,6 +168,26 @@ mod tests {
     #[test]
     fn the_definitions_are_sound() {
         Arguments::command().debug_assert();
+    }
+
+    /// A command and all below it, hidden ones too.
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
+    }
+
+    #[test]
+    fn every_command_shows_examples_of_itself() {
+        let mut program = Arguments::command();
+        program.build();
+        for command in all(&program) {
+            let name = command.get_bin_name().unwrap_or("packstone");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Examples:\n").map(|(_, examples)| examples).unwrap_or_default();
+            // A hidden alias shows the name that it stands for.
+            let word = name.rsplit(' ').next().unwrap_or_default();
+            assert!(examples.lines().all(|line| line.starts_with("  ")), "{name}: {examples:?}");
+            assert!(examples.contains("packstone") && examples.contains(word), "{name}: {examples:?}");
+        }
     }
 
     #[test]

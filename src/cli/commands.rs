@@ -2,7 +2,9 @@
 
 pub mod backup;
 pub mod cat;
+pub mod completions;
 pub mod ls;
+pub mod man;
 pub mod repo;
 pub mod restore;
 pub mod snapshots;
@@ -36,6 +38,8 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Restore(arguments) => restore::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments, context),
     }
 }
 

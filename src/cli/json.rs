@@ -17,7 +17,7 @@ pub use progress::{BackupStatus, ExcludedItem, RestoreStatus, VerboseStatus};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use stats::StatsDocument;
-pub use summary::{BackupLine, DryRunLine, Initialized, RestoreLine};
+pub use summary::{BackupLine, DryRunLine, Initialized, PagesWritten, RestoreLine};
 
 use std::io::Write;
 

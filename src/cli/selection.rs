@@ -10,18 +10,20 @@ use packstone::base::Result;
 use packstone::repository::{Grouping, SnapshotFilter};
 use packstone::source;
 
+/// What the flags stand under in the help; not of the arguments that follow them.
+const HEADING: &str = "Choosing snapshots";
+
 /// Which snapshots a command is about.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Choosing snapshots")]
 pub struct Selection {
     /// Only those of this machine; may be given more than once
-    #[arg(short = 'H', long = "host", value_name = "HOST", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short = 'H', long = "host", value_name = "HOST", help_heading = HEADING, value_parser = NonEmptyStringValueParser::new())]
     hosts: Vec<String>,
     /// Only those with all of these tags; of several such lists one must fit, and '' fits those without tags
-    #[arg(long = "tag", value_name = "TAG[,TAG...]")]
+    #[arg(long = "tag", value_name = "TAG[,TAG...]", help_heading = HEADING)]
     tags: Vec<String>,
     /// Only those for which this path was named; given more than once, all of the paths
-    #[arg(long = "path", value_name = "PATH")]
+    #[arg(long = "path", value_name = "PATH", help_heading = HEADING)]
     paths: Vec<PathBuf>,
 }
 

@@ -23,6 +23,7 @@ macro_rules! transcripts {
 transcripts!(
     backup,
     bad_repositories,
+    completions_and_man,
     credentials,
     damage,
     default_repository,

@@ -150,3 +150,17 @@ impl Initialized {
         Self { message_type: "initialized", id: repository.id().hex(), repository: repository.location() }
     }
 }
+
+/// Manual pages were written.
+#[derive(Debug, Serialize)]
+pub struct PagesWritten<'a> {
+    message_type: &'static str,
+    pages: &'a [String],
+}
+
+impl<'a> PagesWritten<'a> {
+    /// Under these names.
+    pub const fn of(pages: &'a [String]) -> Self {
+        Self { message_type: "pages_written", pages }
+    }
+}
