@@ -18,7 +18,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Finding, ItemAction, Monitor};
+use packstone::base::{Change, Finding, ItemAction, Monitor};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
@@ -307,11 +307,9 @@ impl Monitor for Progress {
 
     fn begin(&self, path: &[u8]) {
         match self.verbosity {
-            Verbosity::Verbose if report::is_json() => {
-                tell(&json::line(&VerboseStatus::of_item("begin", path)));
-            }
-            Verbosity::Verbose => self.print(show_path(path).as_bytes()),
-            Verbosity::Quiet | Verbosity::Usual => {}
+            // A program is told when it is done.
+            Verbosity::Verbose if !report::is_json() => self.print(show_path(path).as_bytes()),
+            _ => {}
         }
         self.show_path(path);
     }
@@ -325,6 +323,18 @@ impl Monitor for Progress {
             Verbosity::Quiet | Verbosity::Usual => {}
         }
         self.show_path(path);
+    }
+
+    fn wants_items(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
+    fn backed_up(&self, change: Change, path: &[u8], size_bytes: u64) {
+        if report::is_json() {
+            tell(&json::line(&VerboseStatus::backed_up(change, path, size_bytes)));
+        } else if change != Change::Unmodified {
+            self.print(format!("{} {}", change.word(), show_path(path)).as_bytes());
+        }
     }
 
     fn advance(&self, files: u64, bytes: u64) {
@@ -356,5 +366,22 @@ impl Drop for Shown {
         if let Face::Bar(bar) = &self.progress.face {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_once_a_minute_unless_it_is_asked_for_otherwise() {
+        let interval = |face, asked| {
+            let global = Global { progress_interval: asked, ..Global::default() };
+            Progress::with_face(face, &global, &Interruption::default(), Work::Backup).interval
+        };
+        assert_eq!(interval(Face::Log, None), Duration::from_secs(60));
+        assert_eq!(interval(Face::Json, None), Duration::from_millis(250));
+        let asked = Duration::from_millis(1);
+        assert_eq!(interval(Face::Log, Some(asked)), asked);
     }
 }

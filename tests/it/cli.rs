@@ -1,6 +1,7 @@
 //! The program as users meet it: transcripts of commands with what they print and how they end, and what no transcript
 //! can hold: signals, closed pipes, programs that run at the same time.
 
+mod documented;
 mod processes;
 mod transcript;
 

@@ -1,6 +1,6 @@
 //! Lines that tell how far the work is.
 
-use packstone::base::ItemAction;
+use packstone::base::{Change, ItemAction};
 use serde::Serialize;
 
 use super::name;
@@ -123,6 +123,16 @@ impl<'a> VerboseStatus<'a> {
         let message_type = "verbose_status";
         let (data_size, total_files, size, done) = (None, None, None, None);
         Self { message_type, action, item, item_hex, data_size, total_files, size, done }
+    }
+
+    /// A backup took a file or a directory.
+    pub fn backed_up(change: Change, path: &[u8], size_bytes: u64) -> Self {
+        let action = match change {
+            Change::New => "new",
+            Change::Changed => "modified",
+            Change::Unmodified => "unchanged",
+        };
+        Self { data_size: Some(size_bytes), ..Self::of_item(action, path) }
     }
 
     /// A restore did this with an item, or would in a dry run.
