@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod changes;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod damage;
