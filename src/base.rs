@@ -13,7 +13,7 @@ pub mod size;
 pub use clock::Timestamp;
 pub use error::{Error, ErrorKind, Result, Wrap};
 pub use id::{ChunkId, ContentName, RepositoryId, SessionId, SlotName};
-pub use monitor::{Finding, FindingKind, ItemAction, Monitor, Silent};
+pub use monitor::{Change, Finding, FindingKind, ItemAction, Monitor, Silent};
 
 #[cfg(test)]
 #[path = "../tests/it/support/skip.rs"]

@@ -5,3 +5,4 @@ pub mod dump;
 pub mod list;
 mod path;
 pub mod restore;
+pub mod stats;

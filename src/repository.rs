@@ -27,10 +27,10 @@ pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
-pub use reader::{Placement, Reader, Segment, SegmentKey};
+pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
-pub use snapshots::{SnapshotEntry, SnapshotList};
+pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -10,8 +10,8 @@ mod walk;
 
 pub use build::{DirectoryBuilder, Joined, Member};
 pub use list::ListBuilder;
-pub(crate) use read::check_length;
 pub use read::{BundlePlace, DirectoryEntries, Entry, Tree, XattrValues};
+pub(crate) use read::{check_length, leaf_entries};
 pub use walk::{Budget, Walk, WalkItem};
 
 #[cfg(test)]

@@ -87,6 +87,28 @@ pub fn show_path(path: &[u8]) -> String {
     shown
 }
 
+/// How a file or a directory compares with the earlier snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// The earlier one does not have it, or there is none.
+    New,
+    /// It differs.
+    Changed,
+    /// It is as it was.
+    Unmodified,
+}
+
+impl Change {
+    /// One word for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Unmodified => "unmodified",
+        }
+    }
+}
+
 /// What a restore does with one object, or would do in a dry run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ItemAction {
@@ -137,6 +159,14 @@ pub trait Monitor: Send + Sync {
 
     /// This is done, or in a dry run would be done, with the object at this path, which has so many bytes.
     fn item(&self, _action: ItemAction, _path: &[u8], _size_bytes: u64) {}
+
+    /// Whether `backed_up` is listened to; a path is only put together for who does.
+    fn wants_items(&self) -> bool {
+        false
+    }
+
+    /// A regular file of so many bytes, or a directory, whose path then ends with a slash, is part of the snapshot.
+    fn backed_up(&self, _change: Change, _path: &[u8], _size_bytes: u64) {}
 
     /// So many more files and bytes are done.
     fn advance(&self, _files: u64, _bytes: u64) {}

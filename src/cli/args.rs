@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, cat, ls, repo, restore, snapshots};
+use crate::commands::{backup, cat, completions, ls, man, repo, restore, snapshots, stats};
 
 const AFTER_HELP: &str = "\
 Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
@@ -79,9 +79,15 @@ pub struct Global {
     /// Print what is being worked on
     #[arg(short, long, global = true)]
     pub verbose: bool,
+    /// Print lines of JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
     /// Show no progress
     #[arg(long, global = true)]
     pub no_progress: bool,
+    /// Show progress so often, as 500ms or 1m [default: 150ms on a terminal, 250ms with --json, else 1m]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_interval)]
+    pub progress_interval: Option<Duration>,
     /// Keep what speeds up later commands below this directory
     #[arg(long, global = true, value_name = "DIR", conflicts_with = "no_cache")]
     pub cache_dir: Option<PathBuf>,
@@ -112,26 +118,46 @@ pub enum Command {
     Cat(cat::Arguments),
     /// Give back what a snapshot holds
     Restore(restore::Arguments),
+    /// Count what snapshots hold and what they take
+    Stats(stats::Arguments),
+    /// Print what makes a shell complete arguments
+    Completions(completions::Arguments),
+    /// Print the manual page, or write all of them
+    Man(man::Arguments),
 }
 
-/// Reads a duration as `90s`, `10m`, `1h30m` or `2d`.
+/// Whether arguments that may make no sense ask for JSON all the same. What follows `--` is not this program's.
+pub fn ask_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// Reads a duration as `500ms`, `90s`, `10m`, `1h30m` or `2d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("{text:?} is no duration such as 30s, 10m, 1h30m or 2d");
-    let mut seconds = 0_u64;
+    let mut milliseconds = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (number, after) = rest.split_at(digits);
-        let (unit, seconds_each) = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)]
-            .into_iter()
-            .find(|(unit, _)| after.starts_with(*unit))
-            .ok_or_else(refused)?;
+        let (unit, milliseconds_each) =
+            [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)]
+                .into_iter()
+                .find(|(unit, _)| after.starts_with(*unit))
+                .ok_or_else(refused)?;
         let number: u64 = number.parse().map_err(|_| refused())?;
-        let more = number.checked_mul(seconds_each).and_then(|more| seconds.checked_add(more));
-        seconds = more.ok_or_else(refused)?;
+        let more = number.checked_mul(milliseconds_each).and_then(|more| milliseconds.checked_add(more));
+        milliseconds = more.ok_or_else(refused)?;
         rest = after.strip_prefix(unit).unwrap_or_default();
     }
-    if text.is_empty() { Err(refused()) } else { Ok(Duration::from_secs(seconds)) }
+    if text.is_empty() { Err(refused()) } else { Ok(Duration::from_millis(milliseconds)) }
+}
+
+/// Reads a duration that is not zero.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("an interval cannot be zero; --no-progress shows no progress".to_owned()),
+        interval => Ok(interval),
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +170,26 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// A command and all below it, hidden ones too.
+    fn all(command: &clap::Command) -> Vec<&clap::Command> {
+        std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
+    }
+
+    #[test]
+    fn every_command_shows_examples_of_itself() {
+        let mut program = Arguments::command();
+        program.build();
+        for command in all(&program) {
+            let name = command.get_bin_name().unwrap_or("packstone");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Examples:\n").map(|(_, examples)| examples).unwrap_or_default();
+            // A hidden alias shows the name that it stands for.
+            let word = name.rsplit(' ').next().unwrap_or_default();
+            assert!(examples.lines().all(|line| line.starts_with("  ")), "{name}: {examples:?}");
+            assert!(examples.contains("packstone") && examples.contains(word), "{name}: {examples:?}");
+        }
+    }
+
     #[test]
     fn durations_are_read() {
         let seconds = |text| parse_duration(text).ok().map(|duration| duration.as_secs());
@@ -152,11 +198,22 @@ mod tests {
         assert_eq!(seconds("10m"), Some(600));
         assert_eq!(seconds("1h30m"), Some(5400));
         assert_eq!(seconds("2d"), Some(172_800));
+        assert_eq!(parse_duration("1m1ms"), Ok(Duration::from_millis(60_001)));
+        assert_eq!(parse_interval("10ms"), Ok(Duration::from_millis(10)));
+        assert!(parse_interval("0ms").is_err());
         for bad in
             ["", "10", "m", "10x", "1.5h", "-1s", "10 m", "99999999999999999999s", "99999999999999999d"]
         {
             assert_eq!(seconds(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn json_is_asked_for_even_by_arguments_that_are_refused() {
+        let ask = |line: &str| ask_for_json(line.split(' ').map(OsString::from));
+        assert!(ask("packstone frobnicate --json"));
+        assert!(!ask("packstone frobnicate"));
+        assert!(!ask("packstone backup --stdin-from-command -- dump --json"));
     }
 
     #[test]

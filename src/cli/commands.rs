@@ -2,20 +2,24 @@
 
 pub mod backup;
 pub mod cat;
+pub mod completions;
 pub mod ls;
+pub mod man;
 pub mod repo;
 pub mod restore;
 pub mod snapshots;
+pub mod stats;
 
 use std::ffi::OsStr;
 
-use packstone::base::ErrorKind;
+use packstone::base::{Error, ErrorKind, SessionId};
 use packstone::repository::SnapshotEntry;
 
 use crate::args::Command;
 use crate::context::Context;
 use crate::open::Opened;
-use crate::report::{Done, Hint, Outcome};
+use crate::report::{self, Done, Hint, Outcome};
+use crate::selection::Selection;
 use crate::snapshot_path::SnapshotPath;
 
 /// Runs a command.
@@ -33,14 +37,36 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments, context),
     }
 }
 
 /// The snapshot that an argument `SNAP[:PATH]` names, and its path.
-fn find_snapshot<'a>(opened: &Opened, argument: &'a OsStr) -> Outcome<(SnapshotEntry, Option<&'a [u8]>)> {
+fn find_snapshot<'a>(
+    opened: &Opened,
+    argument: &'a OsStr,
+    selection: &Selection,
+) -> Outcome<(SnapshotEntry, Option<&'a [u8]>)> {
     let wanted = SnapshotPath::parse(argument)?;
+    let filter = selection.filter()?;
     let snapshots = opened.repository.snapshots()?;
-    let hint = || "\"packstone snapshots\" lists them".to_owned();
-    let found = snapshots.find(wanted.snapshot).hint(ErrorKind::NotFound, hint)?;
+    let found = snapshots.find_among(wanted.snapshot, &filter).hint(ErrorKind::NotFound, list_hint)?;
     Ok((found.clone(), wanted.path))
+}
+
+/// Tells which snapshots could not be read, and how a command ends that passed over them.
+fn tell_damaged(damaged: Vec<(SessionId, Error)>, during: &str) -> Done {
+    let done = if damaged.is_empty() { Done::Fully } else { Done::WithDamage };
+    for (id, error) in damaged {
+        let error = error.while_doing(format!("cannot read snapshot {}", id.short()));
+        report::error_aside(&error, during, &id.hex());
+    }
+    done
+}
+
+/// What helps who looks for a snapshot.
+fn list_hint() -> String {
+    "\"packstone snapshots\" lists them".to_owned()
 }

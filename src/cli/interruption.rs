@@ -76,7 +76,7 @@ impl Interruption {
 }
 
 fn end_process() -> ! {
-    report::say("interrupted");
+    report::fail_interrupted();
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the command line, and nothing can be asked to stop"

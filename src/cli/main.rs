@@ -15,6 +15,7 @@ mod default_repository;
 mod environment;
 mod folders;
 mod interruption;
+mod json;
 mod key_file;
 mod key_sheet;
 mod new_credential;
@@ -23,6 +24,7 @@ mod output;
 mod patterns;
 mod progress;
 mod report;
+mod selection;
 mod show;
 mod snapshot_path;
 mod table;
@@ -39,8 +41,16 @@ use crate::interruption::Interruption;
 fn main() -> ExitCode {
     let arguments = match args::Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(refusal) => return report::refuse(&refusal),
+        Err(refusal) => {
+            if args::ask_for_json(std::env::args_os()) {
+                report::use_json();
+            }
+            return report::refuse(&refusal);
+        }
     };
+    if arguments.global.json {
+        report::use_json();
+    }
     raise_descriptor_limit();
     let context = Context {
         global: arguments.global,

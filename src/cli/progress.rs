@@ -1,10 +1,12 @@
 //! What is shown while the engine works: findings always, and how far it is on a terminal as a bar, in a log as a line
-//! a minute.
+//! a minute, for a program as lines of JSON.
 //!
 //! What must hold: the engine's threads only count, they never wait for the terminal but to tell a finding; a line
 //! that is printed never tears the bar; the bar is gone before anything else is printed.
 
 mod reading;
+
+pub use reading::Reading;
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,22 +18,49 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Finding, ItemAction, Monitor};
+use packstone::base::{Change, Finding, ItemAction, Monitor};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
-use crate::progress::reading::{Reading, Window};
+use crate::json::{self, BackupStatus, ErrorLine, ExcludedItem, Message, RestoreStatus, VerboseStatus};
+use crate::progress::reading::Window;
+use crate::report;
 
 /// How often the bar moves.
 const BAR_INTERVAL: Duration = Duration::from_millis(150);
 /// How often a log is told.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a program is told.
+const JSON_INTERVAL: Duration = Duration::from_millis(250);
 /// Steps of a full bar.
 const BAR_STEPS: u64 = 1000;
 
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A backup is made.
+    Backup,
+    /// A snapshot is given back.
+    Restore,
+    /// Something else, in a word.
+    Other(&'static str),
+}
+
+impl Work {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 /// Listens to the work of the engine, and shows it.
 pub struct Progress {
+    work: Work,
     face: Face,
+    interval: Duration,
     verbosity: Verbosity,
     interruption: Interruption,
     since: Stopwatch,
@@ -40,6 +69,7 @@ pub struct Progress {
     expected_files: AtomicU64,
     expected_bytes: AtomicU64,
     is_all_expected: AtomicBool,
+    findings: AtomicU64,
     path: Mutex<Vec<u8>>,
 }
 
@@ -48,6 +78,7 @@ enum Face {
     Nothing,
     Bar(ProgressBar),
     Log,
+    Json,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,30 +90,39 @@ enum Verbosity {
 
 impl Progress {
     /// As the flags and the standard error call for.
-    pub fn new(global: &Global, interruption: &Interruption) -> Self {
+    pub fn new(global: &Global, interruption: &Interruption, work: Work) -> Self {
         let face = if global.quiet || global.no_progress {
             Face::Nothing
+        } else if report::is_json() {
+            Face::Json
         } else if std::io::stderr().is_terminal() {
             Face::Bar(ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr()))
         } else {
             Face::Log
         };
-        Self::with_face(face, global, interruption)
+        Self::with_face(face, global, interruption, work)
     }
 
     /// For work that ends before anybody asks how far it is: it shows findings alone.
-    pub fn hidden(global: &Global, interruption: &Interruption) -> Self {
-        Self::with_face(Face::Nothing, global, interruption)
+    pub fn hidden(global: &Global, interruption: &Interruption, work: Work) -> Self {
+        Self::with_face(Face::Nothing, global, interruption, work)
     }
 
-    fn with_face(face: Face, global: &Global, interruption: &Interruption) -> Self {
+    fn with_face(face: Face, global: &Global, interruption: &Interruption, work: Work) -> Self {
         let verbosity = match (global.quiet, global.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
             _ => Verbosity::Usual,
         };
+        let usual = match face {
+            Face::Bar(_) => BAR_INTERVAL,
+            Face::Json => JSON_INTERVAL,
+            Face::Nothing | Face::Log => LOG_INTERVAL,
+        };
         Self {
+            work,
             face,
+            interval: global.progress_interval.unwrap_or(usual),
             verbosity,
             interruption: interruption.clone(),
             since: Stopwatch::start(),
@@ -91,6 +131,7 @@ impl Progress {
             expected_files: AtomicU64::new(0),
             expected_bytes: AtomicU64::new(0),
             is_all_expected: AtomicBool::new(false),
+            findings: AtomicU64::new(0),
             path: Mutex::default(),
         }
     }
@@ -105,6 +146,11 @@ impl Progress {
         self.files.load(Ordering::Relaxed)
     }
 
+    /// Files and bytes that were expected so far.
+    pub fn expected(&self) -> (u64, u64) {
+        (self.expected_files.load(Ordering::Relaxed), self.expected_bytes.load(Ordering::Relaxed))
+    }
+
     /// Time since the beginning.
     pub fn elapsed(&self) -> Duration {
         self.since.elapsed()
@@ -112,44 +158,64 @@ impl Progress {
 
     /// Begins to show progress, until the returned value is dropped.
     pub fn begin(self: &Arc<Self>) -> Shown {
+        if !self.is_shown() {
+            return Shown { progress: Arc::clone(self), ticker: None };
+        }
         let (stop, stopped) = channel();
-        let interval = match self.face {
-            Face::Nothing => return Shown { progress: Arc::clone(self), ticker: None },
-            Face::Bar(_) => BAR_INTERVAL,
-            Face::Log => LOG_INTERVAL,
-        };
         let of_thread = Arc::clone(self);
-        let tick = move || of_thread.show_until(&stopped, interval);
+        let tick = move || of_thread.show_until(&stopped);
         // Without the thread nothing is shown, and nothing else is amiss.
         let thread = std::thread::Builder::new().name("progress".into()).spawn(tick).ok();
         Shown { progress: Arc::clone(self), ticker: thread.map(|thread| (stop, thread)) }
     }
 
-    fn show_until(&self, stopped: &Receiver<()>, interval: Duration) {
+    fn show_until(&self, stopped: &Receiver<()>) {
         let mut window = Window::default();
-        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        while stopped.recv_timeout(self.interval) == Err(RecvTimeoutError::Timeout) {
             let reading = self.read(&mut window);
             match &self.face {
                 Face::Nothing => return,
                 Face::Log => self.print(reading.line().as_bytes()),
+                Face::Json => match self.work {
+                    Work::Restore => tell(&json::line(&RestoreStatus::of(&reading))),
+                    _ => tell(&json::line(&BackupStatus::of(&reading))),
+                },
                 Face::Bar(bar) => draw(bar, &reading),
             }
         }
     }
 
     fn read(&self, window: &mut Window) -> Reading {
-        let [files, bytes, expected_files, expected_bytes] =
-            [&self.files, &self.bytes, &self.expected_files, &self.expected_bytes]
-                .map(|number| number.load(Ordering::Relaxed));
+        let [files, bytes, findings] =
+            [&self.files, &self.bytes, &self.findings].map(|number| number.load(Ordering::Relaxed));
         let elapsed = self.since.elapsed();
-        let expected =
-            self.is_all_expected.load(Ordering::Acquire).then_some((expected_files, expected_bytes));
-        let path = self.path.try_lock().map(|path| show_path(&path)).unwrap_or_default();
-        Reading { files, bytes, expected, elapsed, bytes_per_second: window.rate(elapsed, bytes), path }
+        let is_all_expected = self.is_all_expected.load(Ordering::Acquire);
+        let met = self.expected();
+        let expected = is_all_expected.then_some(met);
+        let path = self.path.try_lock().map(|path| self.name(&path)).unwrap_or_default();
+        let bytes_per_second = window.rate(elapsed, bytes);
+        Reading { files, bytes, met, expected, findings, elapsed, bytes_per_second, path }
+    }
+
+    /// A path for people, or for a program as it is.
+    fn name(&self, path: &[u8]) -> String {
+        match (&self.face, std::str::from_utf8(path)) {
+            (Face::Json, Ok(text)) => text.to_owned(),
+            _ => show_path(path),
+        }
+    }
+
+    /// Passes on a line of another program, of any bytes.
+    pub fn pass_on(&self, line: &[u8]) {
+        if report::is_json() {
+            self.print(json::line(&Message::note(&String::from_utf8_lossy(line))).as_bytes());
+        } else {
+            self.print(line);
+        }
     }
 
     /// Prints a line, of any bytes, on the standard error, above the bar.
-    pub fn print(&self, line: &[u8]) {
+    fn print(&self, line: &[u8]) {
         let print = || {
             let line = [line, b"\n"].concat();
             // There is nobody to tell.
@@ -157,9 +223,15 @@ impl Progress {
         };
         match &self.face {
             Face::Bar(bar) => bar.suspend(print),
-            Face::Nothing | Face::Log => print(),
+            Face::Nothing | Face::Log | Face::Json => print(),
         }
     }
+}
+
+/// Prints a line on the standard output.
+fn tell(line: &str) {
+    // What is done is done, whether anybody reads of it or not.
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
 fn draw(bar: &ProgressBar, reading: &Reading) {
@@ -190,18 +262,33 @@ impl Progress {
 
 impl Monitor for Progress {
     fn finding(&self, finding: &Finding) {
-        self.print(format!("warning: {finding}").as_bytes());
+        self.findings.fetch_add(1, Ordering::Relaxed);
+        let line = match report::is_json() {
+            true => json::line(&ErrorLine::of_finding(finding, self.work.word())),
+            false => format!("warning: {finding}"),
+        };
+        self.print(line.as_bytes());
     }
 
     fn note(&self, text: &str) {
         if self.verbosity != Verbosity::Quiet {
-            self.print(format!("note: {text}").as_bytes());
+            let line = match report::is_json() {
+                true => json::line(&Message::note(text)),
+                false => format!("note: {text}"),
+            };
+            self.print(line.as_bytes());
         }
     }
 
     fn excluded(&self, path: &[u8], reason: &dyn std::fmt::Display) {
-        if self.verbosity == Verbosity::Verbose {
-            self.print(format!("excluded  {}  ({reason})", show_path(path)).as_bytes());
+        match self.verbosity {
+            Verbosity::Verbose if report::is_json() => {
+                tell(&json::line(&ExcludedItem::of(path, reason.to_string())));
+            }
+            Verbosity::Verbose => {
+                self.print(format!("excluded  {}  ({reason})", show_path(path)).as_bytes());
+            }
+            Verbosity::Quiet | Verbosity::Usual => {}
         }
     }
 
@@ -212,20 +299,42 @@ impl Monitor for Progress {
 
     fn expected_all(&self) {
         self.is_all_expected.store(true, Ordering::Release);
+        if self.verbosity == Verbosity::Verbose && report::is_json() {
+            let (files, bytes) = self.expected();
+            tell(&json::line(&VerboseStatus::scan_finished(files, bytes)));
+        }
     }
 
     fn begin(&self, path: &[u8]) {
-        if self.verbosity == Verbosity::Verbose {
-            self.print(show_path(path).as_bytes());
+        match self.verbosity {
+            // A program is told when it is done.
+            Verbosity::Verbose if !report::is_json() => self.print(show_path(path).as_bytes()),
+            _ => {}
         }
         self.show_path(path);
     }
 
-    fn item(&self, action: ItemAction, path: &[u8], _size_bytes: u64) {
-        if self.verbosity == Verbosity::Verbose {
-            self.print(format!("{} {}", action.word(), show_path(path)).as_bytes());
+    fn item(&self, action: ItemAction, path: &[u8], size_bytes: u64) {
+        match self.verbosity {
+            Verbosity::Verbose if report::is_json() => {
+                tell(&json::line(&VerboseStatus::restored(action, path, size_bytes)));
+            }
+            Verbosity::Verbose => self.print(format!("{} {}", action.word(), show_path(path)).as_bytes()),
+            Verbosity::Quiet | Verbosity::Usual => {}
         }
         self.show_path(path);
+    }
+
+    fn wants_items(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
+    fn backed_up(&self, change: Change, path: &[u8], size_bytes: u64) {
+        if report::is_json() {
+            tell(&json::line(&VerboseStatus::backed_up(change, path, size_bytes)));
+        } else if change != Change::Unmodified {
+            self.print(format!("{} {}", change.word(), show_path(path)).as_bytes());
+        }
     }
 
     fn advance(&self, files: u64, bytes: u64) {
@@ -257,5 +366,22 @@ impl Drop for Shown {
         if let Face::Bar(bar) = &self.progress.face {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_once_a_minute_unless_it_is_asked_for_otherwise() {
+        let interval = |face, asked| {
+            let global = Global { progress_interval: asked, ..Global::default() };
+            Progress::with_face(face, &global, &Interruption::default(), Work::Backup).interval
+        };
+        assert_eq!(interval(Face::Log, None), Duration::from_secs(60));
+        assert_eq!(interval(Face::Json, None), Duration::from_millis(250));
+        let asked = Duration::from_millis(1);
+        assert_eq!(interval(Face::Log, Some(asked)), asked);
     }
 }

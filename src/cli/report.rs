@@ -1,13 +1,32 @@
 //! How a command ends: its exit code, and on the standard error what went wrong, why, and what helps.
 //!
-//! What must hold: a hint is given only where it is true; nothing here panics, whatever became of the terminal.
+//! What must hold: a hint is given only where it is true; nothing here panics, whatever became of the terminal; with
+//! `--json` every line of this program, on either stream, is a JSON document.
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use packstone::base::{Error, ErrorKind};
+use serde::Serialize;
 
+use crate::args::Global;
 use crate::interruption::Interruption;
+use crate::json::{self, ErrorLine, ExitError, Message};
+
+/// Whether lines are JSON. The form belongs to the streams of the process, of which there are two, and is chosen once,
+/// before the first line.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Makes every line from now on one of JSON.
+pub fn use_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Whether lines are JSON.
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
 
 /// How a command ended that did what it could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +92,30 @@ pub fn fail(failure: Failure, interruption: &Interruption) -> ExitCode {
     if interruption.is_requested() && error.kind() != ErrorKind::Interrupted {
         error = error.of_kind(ErrorKind::Interrupted).while_doing("interrupted");
     }
-    say(&lines(&error, hint.as_deref()).join("\n"));
-    ExitCode::from(error.kind().exit_code())
+    let code = error.kind().exit_code();
+    let hint = hint.or_else(|| general_hint(error.kind()));
+    if is_json() {
+        print_error(&json::line(&ExitError::new(code, error.chain(), hint)));
+    } else {
+        print_error(&lines(&error, hint.as_deref()).join("\n"));
+    }
+    ExitCode::from(code)
 }
 
-fn lines(error: &Error, hint: Option<&str>) -> Vec<String> {
-    let titles = std::iter::once("error").chain(std::iter::repeat("caused by"));
-    let causes = titles.zip(error.chain()).map(|(title, message)| format!("{title}: {message}"));
-    let general = match error.kind() {
+/// Says that the process ends at once because it was told to.
+pub fn fail_interrupted() {
+    const MESSAGE: &str = "interrupted";
+    if is_json() {
+        let code = ErrorKind::Interrupted.exit_code();
+        print_error(&json::line(&ExitError::new(code, vec![MESSAGE.to_owned()], None)));
+    } else {
+        print_error(MESSAGE);
+    }
+}
+
+/// What helps against any error of a kind.
+fn general_hint(kind: ErrorKind) -> Option<String> {
+    match kind {
         ErrorKind::Unsupported => {
             let version = env!("CARGO_PKG_VERSION");
             Some(format!("this is packstone {version}; the repository needs a newer or another program"))
@@ -90,36 +125,99 @@ fn lines(error: &Error, hint: Option<&str>) -> Vec<String> {
                 .into(),
         ),
         _ => None,
-    };
-    let hint = hint.map(str::to_owned).or(general);
+    }
+}
+
+fn lines(error: &Error, hint: Option<&str>) -> Vec<String> {
+    let titles = std::iter::once("error").chain(std::iter::repeat("caused by"));
+    let causes = titles.zip(error.chain()).map(|(title, message)| format!("{title}: {message}"));
     causes.chain(hint.map(|hint| format!("hint: {hint}"))).collect()
 }
 
-/// Says that an error did not stop the work.
-pub fn error_aside(error: &Error) {
-    say(&lines(error, None).join("\n"));
+/// Says that an error of one item did not stop the work.
+pub fn error_aside(error: &Error, during: &str, item: &str) {
+    if is_json() {
+        print_error(&json::line(&ErrorLine::of_error(error, during, item.to_owned())));
+    } else {
+        print_error(&lines(error, general_hint(error.kind()).as_deref()).join("\n"));
+    }
 }
 
 /// Says a problem that does not stop the work.
 pub fn warn(text: &str) {
-    say(&format!("warning: {text}"));
+    if is_json() {
+        print_error(&json::line(&Message::warning(text)));
+    } else {
+        print_error(&format!("warning: {text}"));
+    }
 }
 
-/// Prints a line on the standard error.
-pub fn say(line: &str) {
+/// Says something that must be known, of one or more lines.
+pub fn say(text: &str) {
+    if is_json() {
+        print_error(&json::line(&Message::note(text)));
+    } else {
+        print_error(text);
+    }
+}
+
+fn print_error(line: &str) {
     // There is nobody to tell.
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
-/// Prints a line of a summary on the standard output. What it sums up is done, whether anybody reads it or not.
+/// Prints a line of a summary on the standard output. What it sums up is done, whether anybody reads it or not. With
+/// `--json` it is a note, for the standard output is for what a program waits for.
 pub fn sum_up(line: &str) {
+    if is_json() {
+        print_error(&json::line(&Message::note(line)));
+    } else {
+        print_output(line);
+    }
+}
+
+/// Prints what a command did: as one JSON document if that was asked for, else as lines, which `--quiet` leaves out.
+pub fn conclude<J: Serialize>(
+    global: &Global,
+    lines: impl FnOnce() -> Vec<String>,
+    document: impl FnOnce() -> J,
+) {
+    if is_json() {
+        print_output(&json::line(&document()));
+    } else if !global.quiet {
+        lines().iter().for_each(|line| sum_up(line));
+    }
+}
+
+fn print_output(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
 /// Prints help, the version, or why the arguments make no sense.
 pub fn refuse(refusal: &clap::Error) -> ExitCode {
-    drop(refusal.print());
-    ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(ErrorKind::Usage.exit_code()))
+    let code = u8::try_from(refusal.exit_code()).unwrap_or(ErrorKind::Usage.exit_code());
+    if is_json() && refusal.use_stderr() {
+        print_error(&json::line(&of_refusal(code, refusal)));
+    } else {
+        drop(refusal.print());
+    }
+    ExitCode::from(code)
+}
+
+/// The first paragraph says what is wrong; of the others only the advice is worth keeping.
+fn of_refusal(code: u8, refusal: &clap::Error) -> ExitError {
+    let text = match refusal.kind() {
+        clap::error::ErrorKind::MissingSubcommand
+        | clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "no command was given".to_owned()
+        }
+        _ => refusal.to_string(),
+    };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = words(text.split("\n\n").next().unwrap_or_default());
+    let message = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
+    let hint = "\"packstone --help\" and \"packstone COMMAND --help\" tell what can be given";
+    ExitError::new(code, vec![message], Some(hint.to_owned()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use jiff::Timestamp as Instant;
 use jiff::tz::TimeZone;
 use packstone::base::Timestamp;
 use packstone::base::monitor::show_path;
+use packstone::format::node::{Node, NodeKind};
 
 /// A point in time in a time zone, to the second, as `2026-01-31 23:59:59`.
 pub fn time(time: Timestamp, zone: &TimeZone) -> String {
@@ -35,9 +36,41 @@ pub fn argument(path: &Path, words: &str) -> String {
     }
 }
 
+/// How many times larger one size is than another, with two digits; `-` where there is nothing to compare.
+pub fn ratio(larger: u64, smaller: u64) -> String {
+    let hundredths = (u128::from(larger) * 100).checked_div(u128::from(smaller)).filter(|_| larger > 0);
+    hundredths.map_or_else(|| "-".to_owned(), |all| format!("{}.{:02}", all / 100, all % 100))
+}
+
 /// A number with its noun, which takes an `s` unless the number is 1.
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Kind and permissions in ten characters.
+pub fn mode(node: &Node) -> String {
+    let kind = match node.kind {
+        NodeKind::Regular(_) => '-',
+        NodeKind::Directory(_) => 'd',
+        NodeKind::Symlink(_) => 'l',
+        NodeKind::Fifo => 'p',
+        NodeKind::Socket => 's',
+        NodeKind::CharacterDevice { .. } => 'c',
+        NodeKind::BlockDevice { .. } => 'b',
+    };
+    let has = |bit: u16| node.metadata.mode & bit != 0;
+    let mut shown = String::from(kind);
+    for (read, special, letter) in [(0o400, 0o4000, 's'), (0o040, 0o2000, 's'), (0o004, 0o1000, 't')] {
+        shown.push(if has(read) { 'r' } else { '-' });
+        shown.push(if has(read >> 1) { 'w' } else { '-' });
+        shown.push(match (has(read >> 2), has(special)) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    shown
 }
 
 /// A number of things that rules leave out.
@@ -51,6 +84,8 @@ pub fn left_out(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use packstone::base::ChunkId;
+    use packstone::format::node::Metadata;
 
     #[test]
     fn times_far_from_now_are_shown() {
@@ -78,6 +113,22 @@ mod tests {
         assert_eq!(duration(72), "1:12");
         assert_eq!(duration(3723), "1:02:03");
         assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(ratio(1007, 100), "10.07");
+        assert_eq!(ratio(1, 3), "0.33");
+        assert_eq!([ratio(0, 5), ratio(5, 0)], ["-", "-"]);
         assert_eq!(count(0, "file"), "0 files");
+    }
+
+    #[test]
+    fn modes_are_shown_as_ls_does() {
+        let shown = |kind, mode| {
+            let metadata = Metadata { mode, ..Metadata::default() };
+            super::mode(&Node { name: b"n".to_vec(), kind, metadata, xattrs: Vec::new(), kept: Vec::new() })
+        };
+        let fifo = |bits| shown(NodeKind::Fifo, bits);
+        assert_eq!(fifo(0o754), "prwxr-xr--");
+        assert_eq!(fifo(0o7777), "prwsrwsrwt");
+        assert_eq!(fifo(0o7000), "p--S--S--T");
+        assert_eq!(shown(NodeKind::Directory(ChunkId([0; 32])), 0o1777), "drwxrwxrwt");
     }
 }

@@ -40,6 +40,15 @@ pub struct Placement {
     pub length: u32,
 }
 
+/// What a chunk takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSize {
+    /// Bytes of plaintext.
+    pub plain_bytes: u64,
+    /// Its share of the stored bytes of its segment, in 2^-32 of a byte, so that the shares of a segment add up.
+    pub stored_parts: u128,
+}
+
 /// An opened segment.
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -150,6 +159,26 @@ impl<'r> Reader<'r> {
         self.look(|number, table| {
             table.places(id).next().map(|place| placement(number, place)).ok_or_else(|| missing(id))
         })
+    }
+
+    /// What a chunk takes, by the index; nothing is read.
+    pub fn size_of(&self, id: &ChunkId) -> Result<ChunkSize> {
+        self.look(|_, table| {
+            let place = table.places(id).next().ok_or_else(|| missing(id))?;
+            let pack = table.pack(place.pack);
+            let segment = pack.and_then(|pack| table.segment(&pack, place.segment));
+            let segment = segment.ok_or_else(|| Error::damaged("the local index lacks a segment"))?;
+            let parts = (u128::from(segment.stored_bytes) * u128::from(place.length)) << 32;
+            Ok(ChunkSize {
+                plain_bytes: place.length.into(),
+                stored_parts: parts.checked_div(segment.raw_bytes.into()).unwrap_or_default(),
+            })
+        })
+    }
+
+    /// The name that a data chunk of these bytes has, whether it is stored or not.
+    pub fn data_id(&self, content: &[u8]) -> ChunkId {
+        self.repository.keys.chunk_id(ChunkKind::Data, content)
     }
 
     /// A chunk's bytes.

@@ -50,7 +50,8 @@ impl<'r> Tree<'r> {
         self.reader
     }
 
-    fn page(&self, id: &ChunkId) -> Result<Page> {
+    /// A page of a directory, by itself.
+    pub(crate) fn page(&self, id: &ChunkId) -> Result<Page> {
         let bytes = self.reader.chunk(ChunkKind::Tree, id)?;
         Page::decode(&bytes).map_err(|error| error.of_opened(&format!("tree page {id}")))
     }
@@ -121,11 +122,15 @@ impl<'r> Tree<'r> {
         }
     }
 
-    fn list(&self, level: u8, page: ChunkRef, visit: &mut dyn FnMut(ChunkRef) -> Result<()>) -> Result<()> {
+    /// The entries of a page of a chunk list.
+    pub(crate) fn list_page(&self, level: u8, page: ChunkRef) -> Result<Vec<ChunkRef>> {
         let bytes = self.reader.chunk(ChunkKind::Tree, &page.id)?;
-        let list = ListPage::decode(&bytes, level, page.length)
-            .map_err(|error| error.of_opened(&format!("list page {}", page.id)))?;
-        for entry in list.entries {
+        let list = ListPage::decode(&bytes, level, page.length);
+        Ok(list.map_err(|error| error.of_opened(&format!("list page {}", page.id)))?.entries)
+    }
+
+    fn list(&self, level: u8, page: ChunkRef, visit: &mut dyn FnMut(ChunkRef) -> Result<()>) -> Result<()> {
+        for entry in self.list_page(level, page)? {
             match level.checked_sub(1) {
                 None => visit(entry)?,
                 // As deep as there are levels, of which a node says at most 16.
@@ -195,7 +200,8 @@ fn check_level(id: &ChunkId, expected: Option<u8>, found: u8) -> Result<()> {
     }
 }
 
-fn leaf_entries(id: &ChunkId, nodes: Vec<Node>, bundles: &[ChunkId]) -> Result<Vec<Entry>> {
+/// The entries of a leaf, each with its place in a bundle.
+pub(crate) fn leaf_entries(id: &ChunkId, nodes: Vec<Node>, bundles: &[ChunkId]) -> Result<Vec<Entry>> {
     let places = bundle_places(&nodes);
     let mut lengths = vec![0_u64; bundles.len()];
     for (position, (index, _)) in &places {

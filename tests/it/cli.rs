@@ -1,6 +1,7 @@
 //! The program as users meet it: transcripts of commands with what they print and how they end, and what no transcript
 //! can hold: signals, closed pipes, programs that run at the same time.
 
+mod documented;
 mod processes;
 mod transcript;
 
@@ -24,6 +25,7 @@ transcripts!(
     backup,
     backup_options,
     bad_repositories,
+    completions_and_man,
     credentials,
     damage,
     default_repository,
@@ -32,6 +34,7 @@ transcripts!(
     full_disk,
     info,
     init,
+    json,
     key_damage,
     key_sheets,
     keys,
@@ -39,7 +42,9 @@ transcripts!(
     odd_names,
     restore,
     restore_options,
+    snapshots,
     sources,
+    stats,
     streams,
     unprivileged,
     unreachable_sources,

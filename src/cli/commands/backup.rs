@@ -21,9 +21,10 @@ use packstone::format::snapshot::Statistic;
 use packstone::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths, check_sources, scan};
 
 use crate::context::Context;
+use crate::json::BackupLine;
 use crate::open::{self, Opened, Place};
-use crate::progress::Progress;
-use crate::report::{Done, Outcome, sum_up};
+use crate::progress::{Progress, Work};
+use crate::report::{Done, Outcome, conclude};
 use crate::{default_repository, environment, report, show};
 
 use how::{How, parse_time};
@@ -141,7 +142,7 @@ fn back_up(
         Place::Default(places) => default_repository::open_or_create(context, &places)?,
     };
     options.left_out = opened.own_directories();
-    let progress = Arc::new(Progress::new(&context.global, &context.interruption));
+    let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));
     let shown = progress.begin();
     let summary = context.interruption.gently(|| match arguments {
         Arguments { stdin: true, .. } => stream::of_stdin(&opened, arguments, &options, &progress),
@@ -152,9 +153,8 @@ fn back_up(
     });
     drop(shown);
     let summary = summary?;
-    if !context.global.quiet {
-        told(&summary, &progress).iter().for_each(|line| sum_up(line));
-    }
+    let document = || BackupLine::of(&summary, progress.files());
+    conclude(&context.global, || told(&summary, &progress), document);
     Ok(if summary.snapshot.findings > 0 { Done::WithFindings } else { Done::Fully })
 }
 

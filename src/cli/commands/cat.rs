@@ -8,8 +8,9 @@ use packstone::ops::dump::dump_file;
 
 use crate::context::Context;
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Work};
 use crate::report::{Done, Outcome};
+use crate::selection::Selection;
 use crate::{commands, open};
 
 const AFTER_HELP: &str = "\
@@ -24,17 +25,19 @@ pub struct Arguments {
     /// A snapshot (latest, latest~N, or the beginning of its id), and the path of a file in it
     #[arg(value_name = "SNAP:PATH")]
     wanted: OsString,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 /// Prints a file.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted)?;
+    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let Some(path) = path else {
         let message = format!("no path was given: write {}:PATH", snapshot.id.short());
         return Err(Error::new(ErrorKind::Usage, message).into());
     };
-    let progress = Progress::hidden(&context.global, &context.interruption);
+    let progress = Progress::hidden(&context.global, &context.interruption, Work::Other("cat"));
     let mut output = Output::open()?;
     let dumped = context
         .interruption

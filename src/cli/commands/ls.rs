@@ -11,9 +11,11 @@ use packstone::format::node::{Node, NodeKind};
 use packstone::ops::list::list;
 
 use crate::context::Context;
+use crate::json::{self, NodeLine, SnapshotLine};
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Work};
 use crate::report::{Done, Outcome};
+use crate::selection::Selection;
 use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
@@ -31,6 +33,8 @@ pub struct Arguments {
     /// A snapshot (latest, latest~N, or the beginning of its id), and a path in it
     #[arg(value_name = "SNAP[:PATH]")]
     wanted: OsString,
+    #[command(flatten)]
+    selection: Selection,
     /// Also show mode, owner, group, size and time of last change
     #[arg(short, long)]
     long: bool,
@@ -39,12 +43,18 @@ pub struct Arguments {
 /// Lists what a snapshot holds.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted)?;
+    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let zone = TimeZone::system();
-    let progress = Progress::hidden(&context.global, &context.interruption);
+    let progress = Progress::hidden(&context.global, &context.interruption, Work::Other("ls"));
     let mut output = Output::open()?;
     let listed = context.interruption.gently(|| {
+        if context.global.json {
+            json::write_line(&mut output, &SnapshotLine::of(&snapshot))?;
+        }
         list(&opened.repository, &snapshot, path, &progress, &mut |path, entry| {
+            if context.global.json {
+                return json::write_line(&mut output, &NodeLine::of(&entry.node, path));
+            }
             let shown = show_path(path);
             let line = if arguments.long { long(&entry.node, &shown, &zone) } else { shown };
             writeln!(output, "{line}").wrap(|| "cannot write the output")
@@ -72,58 +82,23 @@ fn long(node: &Node, path: &str, zone: &TimeZone) -> String {
     };
     format!(
         "{} {:<8} {:<8} {size:>11} {} {path}{target}",
-        mode(node),
+        show::mode(node),
         name(&metadata.user, metadata.uid),
         name(&metadata.group, metadata.gid),
         show::time(metadata.mtime, zone),
     )
 }
 
-/// Kind and permissions in ten characters.
-fn mode(node: &Node) -> String {
-    let kind = match node.kind {
-        NodeKind::Regular(_) => '-',
-        NodeKind::Directory(_) => 'd',
-        NodeKind::Symlink(_) => 'l',
-        NodeKind::Fifo => 'p',
-        NodeKind::Socket => 's',
-        NodeKind::CharacterDevice { .. } => 'c',
-        NodeKind::BlockDevice { .. } => 'b',
-    };
-    let has = |bit: u16| node.metadata.mode & bit != 0;
-    let mut shown = String::from(kind);
-    for (read, special, letter) in [(0o400, 0o4000, 's'), (0o040, 0o2000, 's'), (0o004, 0o1000, 't')] {
-        shown.push(if has(read) { 'r' } else { '-' });
-        shown.push(if has(read >> 1) { 'w' } else { '-' });
-        shown.push(match (has(read >> 2), has(special)) {
-            (true, true) => letter,
-            (false, true) => letter.to_ascii_uppercase(),
-            (true, false) => 'x',
-            (false, false) => '-',
-        });
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use packstone::base::{ChunkId, Timestamp};
+    use packstone::base::Timestamp;
     use packstone::format::node::Metadata;
 
     fn node(kind: NodeKind, mode: u16) -> Node {
         let metadata = Metadata { mode, uid: 7, gid: 8, user: Some("u".into()), ..Metadata::default() };
         let metadata = Metadata { mtime: Timestamp { seconds: 1, nanoseconds: 2 }, ..metadata };
         Node { name: b"n".to_vec(), kind, metadata, xattrs: Vec::new(), kept: Vec::new() }
-    }
-
-    #[test]
-    fn modes_are_shown_as_ls_does() {
-        let fifo = |bits| mode(&node(NodeKind::Fifo, bits));
-        assert_eq!(fifo(0o754), "prwxr-xr--");
-        assert_eq!(fifo(0o7777), "prwsrwsrwt");
-        assert_eq!(fifo(0o7000), "p--S--S--T");
-        assert_eq!(mode(&node(NodeKind::Directory(ChunkId([0; 32])), 0o1777)), "drwxrwxrwt");
     }
 
     #[test]

@@ -12,9 +12,11 @@ use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selecti
 
 use crate::context::Context;
 use crate::environment::Environment;
+use crate::json::RestoreLine;
 use crate::patterns::PatternOptions;
-use crate::progress::Progress;
-use crate::report::{Done, Hint, Outcome, sum_up};
+use crate::progress::{Progress, Work};
+use crate::report::{Done, Hint, Outcome, conclude};
+use crate::selection;
 use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
@@ -40,6 +42,8 @@ pub struct Arguments {
     /// A snapshot (latest, latest~N, or the beginning of its id), and a path in it
     #[arg(value_name = "SNAP[:PATH]")]
     wanted: OsString,
+    #[command(flatten)]
+    selection: selection::Selection,
     /// Where to put it; the directory is made where it is missing
     #[arg(short, long, value_name = "DIR")]
     target: PathBuf,
@@ -171,8 +175,8 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;
     let opened = open::open(context)?;
-    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted)?;
-    let progress = Arc::new(Progress::new(&context.global, &context.interruption));
+    let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
+    let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Restore));
     let shown = progress.begin();
     let summary = context
         .interruption
@@ -186,12 +190,12 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
             "\"packstone ls\" lists the paths of a snapshot; a pattern is whole names, or a path from / on"
                 .to_owned()
         })?;
-    if !context.global.quiet {
+    let lines = || {
         let target = show_path(arguments.target.as_os_str().as_bytes());
-        for line in told(&summary, &options, &target, progress.elapsed().as_secs()) {
-            sum_up(&line);
-        }
-    }
+        told(&summary, &options, &target, progress.elapsed().as_secs())
+    };
+    let document = || RestoreLine::of(&summary, options.dry_run, progress.expected(), progress.elapsed());
+    conclude(&context.global, lines, document);
     Ok(match summary {
         RestoreSummary { damaged: 1.., .. } => Done::WithDamage,
         RestoreSummary { findings: 1.., .. } => Done::WithFindings,

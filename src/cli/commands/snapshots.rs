@@ -1,114 +1,202 @@
 //! `packstone snapshots`: lists the snapshots, oldest first.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use clap::Args;
 use jiff::tz::TimeZone;
 use packstone::base::monitor::show_path;
-use packstone::base::{Result, Wrap, size};
-use packstone::repository::SnapshotEntry;
+use packstone::base::{ErrorKind, Result, SessionId, Wrap, size};
+use packstone::format::snapshot::Statistic;
+use packstone::repository::{GroupKey, Grouping, SnapshotEntry};
 
 use crate::context::Context;
+use crate::json::{self, GroupDocument, SnapshotDocument};
 use crate::output::Output;
-use crate::report::{self, Done, Outcome};
-use crate::{open, show};
+use crate::report::{Done, Hint, Outcome};
+use crate::selection::{Selection, parse_grouping};
+use crate::table::{self, Column};
+use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
 Columns: the beginning of the id, by which the other commands find the snapshot; when the backup began, in local time; \
-the machine; tags; the sum of the sizes of all files; items that could not be read; the paths that were backed up.
+the machine; tags; the sum of the sizes of all files; what of that the repository did not have yet; items that could \
+not be read; the paths that were backed up.
 
 Examples:
   packstone snapshots
-  packstone -r /srv/backup --key-file /etc/packstone.key snapshots";
+  packstone snapshots --host web1 --tag nightly --latest 3
+  packstone snapshots --group-by host,paths --compact
+  packstone --json snapshots";
 
-const COLUMNS: [&str; 7] = ["ID", "Time", "Host", "Tags", "Size", "Findings", "Paths"];
+const COLUMNS: [Column; 8] = [
+    Column::Left("ID"),
+    Column::Left("Time"),
+    Column::Left("Host"),
+    Column::Left("Tags"),
+    Column::Right("Size"),
+    Column::Right("Added"),
+    Column::Right("Findings"),
+    Column::Left("Paths"),
+];
+
+/// So many columns a compact table has.
+const COMPACT_COLUMNS: usize = 5;
 
 /// Arguments of `snapshots`.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Only these (latest, latest~N, or the beginning of an id)
+    #[arg(value_name = "SNAP")]
+    wanted: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Only the newest N of each machine, job and set of paths
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "wanted")]
+    latest: Option<u32>,
+    /// A table for each group of snapshots that have these in common: host, job, paths, tags
+    #[arg(short, long, value_name = "WHAT[,WHAT...]", value_parser = parse_grouping)]
+    group_by: Option<Grouping>,
+    /// Fewer columns, and one line for each snapshot
+    #[arg(short, long)]
+    compact: bool,
+}
 
 /// Lists the snapshots.
-pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
+pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
+    let filter = arguments.selection.filter()?;
     let opened = open::open(context)?;
     let list = opened.repository.snapshots()?;
+    let selected = list.select(&arguments.wanted, &filter).hint(ErrorKind::NotFound, commands::list_hint)?;
+    let selected = match arguments.latest {
+        Some(count) => newest_of_each(selected, count),
+        None => selected,
+    };
     let mut output = Output::open()?;
-    let written = write(&mut output, &list.visible, context.global.quiet);
-    let done = if list.damaged.is_empty() { Done::Fully } else { Done::WithDamage };
-    for (id, error) in list.damaged {
-        report::error_aside(&error.while_doing(format!("cannot read snapshot {}", id.short())));
-    }
+    let written = write(&mut output, &selected, arguments, context);
+    let done = commands::tell_damaged(list.damaged, "snapshots");
     Ok(output.end(written.map(|()| done))?)
 }
 
-fn write(output: &mut Output, snapshots: &[SnapshotEntry], is_quiet: bool) -> Result<()> {
+/// The last so many of each history, in the order in which they were given.
+fn newest_of_each(snapshots: Vec<&SnapshotEntry>, count: u32) -> Vec<&SnapshotEntry> {
+    let mut kept: BTreeSet<SessionId> = BTreeSet::new();
+    for mut group in Grouping::HISTORY.group(snapshots.iter().copied()).into_values() {
+        group.sort_by_key(|entry| (entry.snapshot.generation, entry.snapshot.time, entry.id));
+        kept.extend(group.iter().rev().take(count as usize).map(|entry| entry.id));
+    }
+    snapshots.into_iter().filter(|entry| kept.contains(&entry.id)).collect()
+}
+
+fn write(
+    output: &mut Output,
+    snapshots: &[&SnapshotEntry],
+    arguments: &Arguments,
+    context: &Context,
+) -> Result<()> {
+    let grouping = arguments.group_by.filter(|grouping| *grouping != Grouping::default());
+    let groups = grouping.map(|grouping| grouping.group(snapshots.iter().copied()));
+    match (groups, context.global.json) {
+        (None, true) => {
+            let documents: Vec<_> = snapshots.iter().map(|entry| SnapshotDocument::of(entry)).collect();
+            json::write_line(output, &documents)
+        }
+        (Some(groups), true) => {
+            let documents: Vec<_> = groups.iter().map(|(key, group)| GroupDocument::of(key, group)).collect();
+            json::write_line(output, &documents)
+        }
+        (None, false) => {
+            let lines = table_of(snapshots, arguments.compact, context.global.quiet);
+            lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
+        }
+        (Some(groups), false) => {
+            let lines = tables_of(&groups, arguments.compact, context.global.quiet);
+            lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
+        }
+    }
+}
+
+fn tables_of(
+    groups: &BTreeMap<GroupKey, Vec<&SnapshotEntry>>,
+    is_compact: bool,
+    is_quiet: bool,
+) -> Vec<String> {
+    let tables = groups.iter().map(|(key, group)| {
+        let mut lines = vec![title_of(key)];
+        lines.extend(table_of(group, is_compact, is_quiet));
+        lines
+    });
+    tables.collect::<Vec<_>>().join(&String::new())
+}
+
+/// What the snapshots of a group have in common.
+fn title_of(key: &GroupKey) -> String {
+    let mut parts = Vec::new();
+    let text = |text: &String| show_path(text.as_bytes());
+    parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text(host))));
+    parts.extend(key.job.as_ref().map(|job| format!("job [{}]", job.as_ref().map(text).unwrap_or_default())));
+    let tags = |tags: &Vec<String>| tags.iter().map(text).collect::<Vec<_>>().join(", ");
+    parts.extend(key.tags.as_ref().map(|all| format!("tags [{}]", tags(all))));
+    let paths =
+        |paths: &Vec<Vec<u8>>| paths.iter().map(|path| show_path(path)).collect::<Vec<_>>().join(", ");
+    parts.extend(key.paths.as_ref().map(|all| format!("paths [{}]", paths(all))));
+    format!("snapshots for ({}):", parts.join(", "))
+}
+
+fn table_of(snapshots: &[&SnapshotEntry], is_compact: bool, is_quiet: bool) -> Vec<String> {
     let zone = TimeZone::system();
-    let rows: Vec<[String; 7]> = snapshots.iter().flat_map(|entry| rows_of(entry, &zone)).collect();
-    let mut lines = if rows.is_empty() { Vec::new() } else { table(&rows) };
+    let columns = if is_compact { COLUMNS.get(..COMPACT_COLUMNS).unwrap_or(&COLUMNS) } else { &COLUMNS };
+    let rows = snapshots.iter().flat_map(|entry| {
+        let rows = rows_of(entry, &zone);
+        let count = if is_compact { 1 } else { rows.len() };
+        rows.into_iter().take(count)
+    });
+    let rows: Vec<_> = rows.collect();
+    let mut lines = if rows.is_empty() { Vec::new() } else { table::lines(columns, &rows) };
     if !is_quiet {
         lines.push(show::count(snapshots.len() as u64, "snapshot"));
     }
-    lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
+    lines
 }
 
 /// The row of a snapshot, and one more for each further path.
-fn rows_of(entry: &SnapshotEntry, zone: &TimeZone) -> Vec<[String; 7]> {
+fn rows_of(entry: &SnapshotEntry, zone: &TimeZone) -> Vec<[String; 8]> {
     let snapshot = &entry.snapshot;
     let mut paths = snapshot.paths.iter().map(|path| show_path(path));
+    let added = snapshot.statistics.0.get(&Statistic::BytesAdded);
     let first = [
         entry.id.short(),
         show::time(snapshot.time, zone),
         show_path(snapshot.host.as_bytes()),
         show_path(snapshot.tags.join(",").as_bytes()),
         size::show(snapshot.total_bytes),
+        added.map(|bytes| size::show(*bytes)).unwrap_or_default(),
         snapshot.findings.to_string(),
         paths.next().unwrap_or_default(),
     ];
     let further = paths.map(|path| {
-        let [id, time, host, tags, size, findings, _]: [String; 7] = Default::default();
-        [id, time, host, tags, size, findings, path]
+        let [id, time, host, tags, size, added, findings, _]: [String; 8] = Default::default();
+        [id, time, host, tags, size, added, findings, path]
     });
     std::iter::once(first).chain(further).collect()
 }
 
-/// Lines with aligned columns under their titles; numbers to the right.
-fn table(rows: &[[String; 7]]) -> Vec<String> {
-    let titles = COLUMNS.map(str::to_owned);
-    let all = || std::iter::once(&titles).chain(rows);
-    let mut widths = [0; 7];
-    for row in all() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; 7]| {
-        let cells = row.iter().zip(&widths).zip(&COLUMNS).map(|((cell, width), title)| match *title {
-            "Size" | "Findings" => format!("{cell:>width$}"),
-            _ => format!("{cell:<width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    all().map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use super::*;
 
     #[test]
-    fn columns_are_aligned() {
-        let row = |cells: [&str; 7]| cells.map(str::to_owned);
-        let rows = [
-            row(["1a2b3c4d", "2026-01-31 23:59:59", "städte", "a,b", "1.0 MiB", "0", "/etc"]),
-            row(["", "", "", "", "", "", "/home"]),
-            row(["5e6f7a8b", "2026-02-01 00:00:00", "h", "", "12 B", "1234567890", "/etc"]),
-        ];
-        let expected = [
-            "ID        Time                 Host    Tags     Size    Findings  Paths",
-            "1a2b3c4d  2026-01-31 23:59:59  städte  a,b   1.0 MiB           0  /etc",
-            "                                                                  /home",
-            "5e6f7a8b  2026-02-01 00:00:00  h                12 B  1234567890  /etc",
-        ];
-        assert_eq!(table(&rows), expected);
+    fn a_group_is_named_by_what_it_has_in_common() {
+        let key = GroupKey {
+            host: Some("a\nb".into()),
+            job: Some(None),
+            tags: Some(vec!["x".into(), "y".into()]),
+            paths: Some(vec![b"/etc".to_vec(), b"/\xff".to_vec()]),
+        };
+        let expected = "snapshots for (host [a\\x0ab], job [], tags [x, y], paths [/etc, /\\xff]):";
+        assert_eq!(title_of(&key), expected);
+        let key = GroupKey { host: Some("h".into()), ..GroupKey::default() };
+        assert_eq!(title_of(&key), "snapshots for (host [h]):");
     }
 }

@@ -25,8 +25,12 @@ pub struct Reading {
     pub files: u64,
     /// Bytes that are done.
     pub bytes: u64,
+    /// Files and bytes that are known so far to be done in all.
+    pub met: (u64, u64),
     /// All files and bytes, once they are known.
     pub expected: Option<(u64, u64)>,
+    /// Problems that did not stop the work.
+    pub findings: u64,
     /// Time since the beginning.
     pub elapsed: Duration,
     /// Bytes in a second, of late.

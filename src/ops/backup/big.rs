@@ -267,7 +267,8 @@ fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file:
     });
     match finished {
         Ok(finished) => {
-            run.counts.add_file(file::change(before.as_ref(), &finished.node));
+            let change = file::change(before.as_ref(), &finished.node);
+            run.count_file(change, finished.node.size(), &|| path.clone());
             source.add_node(finished.node.size());
             run.monitor.advance(1, 0);
             give(run, scope, goal, Some(finished));

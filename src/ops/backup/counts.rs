@@ -4,15 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::base::Change;
 use crate::format::snapshot::Statistic;
-
-/// How something compares with the earlier snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    New,
-    Changed,
-    Unmodified,
-}
 
 /// Counts of a run.
 #[derive(Debug, Default)]
@@ -34,10 +27,6 @@ fn of(counts: &[AtomicU64; 3], change: Change) -> &AtomicU64 {
 impl Counts {
     pub(super) fn add_file(&self, change: Change) {
         of(&self.files, change).fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn add_files_unmodified(&self, number: u64) {
-        of(&self.files, Change::Unmodified).fetch_add(number, Ordering::Relaxed);
     }
 
     pub(super) fn add_directory(&self, change: Change) {

@@ -11,12 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::Scope;
 
 use crate::base::limits::DEPTH_MAX;
-use crate::base::{ChunkId, FindingKind, Result, Timestamp};
+use crate::base::{Change, ChunkId, FindingKind, Result, Timestamp};
 use crate::format::node::{Metadata, Node, NodeKind, Xattr};
 use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::{OpenLater, WaitingFile};
 use crate::ops::backup::changes::{self, Known, OldEntries, OldFile};
-use crate::ops::backup::counts::Change;
 use crate::ops::backup::file::{self, Taken};
 use crate::ops::backup::print::{Line, Print, Seen};
 use crate::ops::backup::roots;
@@ -422,13 +421,15 @@ fn finish_unchanged<'s: 'scope, 'scope>(
         if let Slot::Listed(listed) = slot {
             let is_regular = listed.stat.kind == StatKind::Regular;
             let size = if is_regular { listed.stat.size } else { 0 };
-            files += u64::from(is_regular);
             others += u64::from(!is_regular);
+            if is_regular {
+                files += 1;
+                run.count_file(Change::Unmodified, size, &|| task.path.join(Some(&listed.name)));
+            }
             bytes = bytes.saturating_add(size);
             task.source.add_node(size);
         }
     }
-    run.counts.add_files_unmodified(files);
     run.monitor.advance(files + others, bytes);
     let node = task.node(tree);
     if let Known::Row(row) = &task.known
@@ -459,12 +460,13 @@ impl<'s> DirectoryTask<'s> {
     where
         's: 'scope,
     {
-        run.counts.add_directory(match &self.known {
+        let change = match &self.known {
             Known::Nothing => Change::New,
             Known::Row(row) if row.1 == node => Change::Unmodified,
             Known::Tree(tree) if node.kind == NodeKind::Directory(*tree) => Change::Unmodified,
             Known::Row(_) | Known::Tree(_) => Change::Changed,
-        });
+        };
+        run.count_directory(change, &self.path);
         self.source.add_node(0);
         let finished = Some(Finished { node, member: None, inode: self.inode });
         match &self.goal {

@@ -3,11 +3,10 @@
 //! What must hold: the node says what was read, not what was expected; a file that changes while it is read is read
 //! again once, and then marked.
 
-use crate::base::{Error, ErrorKind, FindingKind, Result};
+use crate::base::{Change, Error, ErrorKind, FindingKind, Result};
 use crate::format::node::{ChunkRef, Content, Extent, Metadata, Node, NodeKind, Regular};
 use crate::fsmeta::capture::{CapturedXattrs, Stat, StatKind, metadata};
 use crate::ops::backup::changes::{Known, OldFile, TakenOver};
-use crate::ops::backup::counts::Change;
 use crate::ops::backup::directory::Finished;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::repository::ChunkKind;
@@ -82,7 +81,6 @@ pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Optio
             None => None,
         };
         if let Some(taken_over) = taken_over {
-            run.counts.add_file(Change::Unmodified);
             return take_over(run, place, listed, taken_over);
         }
         if listed.stat.size > WHOLE_BYTES_MAX {
@@ -102,7 +100,8 @@ pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Optio
     match taken {
         Ok(finished) => {
             if is_regular {
-                run.counts.add_file(change(before.as_ref(), &finished.node));
+                let change = change(before.as_ref(), &finished.node);
+                run.count_file(change, finished.node.size(), place.path);
             }
             Ok(done(run, place, finished))
         }
@@ -154,6 +153,7 @@ fn take_over(run: &Run<'_>, place: &Place<'_>, listed: &Listed, taken_over: Take
     let kind = NodeKind::Regular(regular);
     let node = Node { name: listed.name.clone(), kind, metadata, xattrs, kept: Vec::new() };
     let inode = if is_sound { listed.stat.inode } else { 0 };
+    run.count_file(Change::Unmodified, node.size(), place.path);
     Ok(done(run, place, Finished { node, member, inode }))
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Error, ErrorKind, Finding, FindingKind, Monitor, Result, Timestamp};
+use crate::base::{Change, Error, ErrorKind, Finding, FindingKind, Monitor, Result, Timestamp};
 use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
@@ -22,6 +22,7 @@ use crate::ops::backup::directory::Finished;
 use crate::ops::backup::filter::Filter;
 use crate::ops::backup::roots;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
+use crate::ops::path::PathLink;
 use crate::repository::ChunkKind;
 
 use crate::repository::Session;
@@ -129,6 +130,22 @@ impl<'s> Run<'s> {
             failure: Mutex::default(),
             has_failed: AtomicBool::new(false),
         })
+    }
+
+    /// Counts a regular file that is part of the snapshot, and tells who listens to every one.
+    pub(super) fn count_file(&self, change: Change, size: u64, path: &dyn Fn() -> Vec<u8>) {
+        self.counts.add_file(change);
+        if self.monitor.wants_items() {
+            self.monitor.backed_up(change, &path(), size);
+        }
+    }
+
+    /// The same of a directory.
+    pub(super) fn count_directory(&self, change: Change, path: &PathLink) {
+        self.counts.add_directory(change);
+        if self.monitor.wants_items() {
+            self.monitor.backed_up(change, &[path.join(None).as_slice(), b"/"].concat(), 0);
+        }
     }
 
     /// Stops the run.

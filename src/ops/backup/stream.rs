@@ -117,14 +117,29 @@ pub(super) fn take_stream(
     })
 }
 
+/// Tells what is read when it is read: of a slow stream, a batch may take hours.
+struct Counted<'r> {
+    reader: Box<dyn Read + Send + 'r>,
+    monitor: &'r dyn Monitor,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.monitor.advance(0, count as u64);
+        Ok(count)
+    }
+}
+
 /// Stores all bytes of a reader: batch after batch, the chunks of a batch by all threads.
 fn store(
     session: &Session<'_>,
-    mut reader: Box<dyn Read + Send + '_>,
+    reader: Box<dyn Read + Send + '_>,
     pool: &rayon::ThreadPool,
     monitor: &dyn Monitor,
 ) -> Result<(Content, u64)> {
     let cutter = session.repository().cutter()?;
+    let mut reader = Counted { reader, monitor };
     let mut list = ListBuilder::new();
     let mut held: Vec<u8> = Vec::new();
     let mut size = 0;
@@ -154,7 +169,6 @@ fn store(
         stored?.into_iter().try_for_each(|chunk| list.push(session, chunk))?;
         let cut_bytes: usize = lengths.iter().sum();
         size += cut_bytes as u64;
-        monitor.advance(0, cut_bytes as u64);
         held = held.split_off(cut_bytes);
         if is_all {
             return Ok((list.finish(session)?, size));

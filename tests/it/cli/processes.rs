@@ -168,3 +168,55 @@ fn the_password_does_not_reach_commands() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text(&output.stdout).starts_with("none\n"), "{output:?}");
 }
+
+#[test]
+fn progress_is_told_to_logs_and_to_programs_as_often_as_asked() {
+    let place = place_with_backup();
+    let start = |arguments: &[&str]| {
+        let mut command = place.command("packstone");
+        command.args(arguments).args(["--progress-interval", "1ms", "backup", "--stdin"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(b"half a dump").expect("a reader");
+        (child, input)
+    };
+    let (mut child, input) = start(&[]);
+    // However slow a stream is: what was read is told before a batch is full.
+    let (line, errors) = wait_for(&mut child, "11 B  /stdin");
+    assert!(line.starts_with("0:0") && line.contains("  0 files  11 B  /stdin"), "{line}");
+    drop(input);
+    rest_of(errors);
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+    let (mut child, input) = start(&["--json"]);
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let status = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("\"bytes_done\":11")));
+    assert!(
+        status
+            .expect("a line")
+            .expect("text")
+            .starts_with("{\"message_type\":\"status\",\"seconds_elapsed\":")
+    );
+    drop(input);
+    let last = lines.last().expect("a line").expect("text");
+    assert!(last.starts_with("{\"message_type\":\"summary\""), "{last}");
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+}
+
+#[test]
+fn an_interruption_is_told_to_programs() {
+    let place = place_with_backup();
+    let mut command = place.command("packstone");
+    command.args(["--json", "--progress-interval", "1ms", "backup", "--stdin"]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    let input = child.stdin.take();
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert!(lines.next().expect("a line").expect("text").contains("status"));
+    signal(&child, Signal::TERM);
+    let output = child.wait_with_output().expect("an end");
+    drop(input);
+    assert_eq!(output.status.code(), Some(130));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("{\"message_type\":\"exit_error\",\"code\":130,\"message\":\""), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}

@@ -16,7 +16,7 @@
 //!
 //! All commands run in an empty directory, `<dir>`, with `HOME=<dir>/home`, in UTC. `unprivileged COMMAND …` runs a
 //! command without the powers of root. In expected lines, `<id>` is the short id of a snapshot, `<hex>` any longer
-//! name, `<version>` the program's, `<time>`, `<duration>` and `<size>` what they say, `<any>` anything on the
+//! name, `<version>` the program's, `<time>`, `<instant>` (RFC 3339), `<number>`, `<duration>` and `<size>` what they say, `<any>` anything on the
 //! line, `<...>` any number of lines.
 
 use std::fmt::Write as _;
@@ -212,12 +212,19 @@ fn require_feature(place: &Place, rest: &str) {
 /// Whether a text is one of those that a pattern with placeholders stands for.
 fn matches(pattern: &str, text: &str) -> bool {
     type Class = fn(&str) -> bool;
-    let classes: [(&str, Class); 7] = [
+    let classes: [(&str, Class); 9] = [
         ("<id>", |text| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())),
         ("<hex>", |text| text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())),
         ("<time>", |text| {
             let digits = text.replace(|character: char| character.is_ascii_digit(), "0");
             digits == "0000-00-00 00:00:00"
+        }),
+        ("<instant>", |text| {
+            let digits = text.replace(|character: char| character.is_ascii_digit(), "0");
+            digits == "0000-00-00T00:00:00.000000000Z"
+        }),
+        ("<number>", |text| {
+            text.starts_with(|first: char| first.is_ascii_digit()) && text.parse::<f64>().is_ok()
         }),
         ("<duration>", |text| text.contains(':') && text.bytes().all(|byte| b"0123456789:".contains(&byte))),
         ("<size>", |text| {
@@ -246,6 +253,10 @@ fn placeholders_stand_for_what_they_say() {
     assert!(matches("<size> (<size> stored)\n", "1.5 KiB (0 B stored)\n"));
     assert!(!matches("<size>", "KiB"));
     assert!(matches("<time>", "2026-01-31 23:59:59"));
+    assert!(matches("at <instant>", "at 2026-01-31T23:59:59.000000001Z"));
+    assert!(!matches("<instant>", "2026-01-31T23:59:59Z"));
+    assert!(matches("[<number>,<number>]", "[12,0.5]"));
+    assert!(!matches("<number>", "inf"));
     assert!(matches("in <duration>\n", "in 1:02:03\n"));
     assert!(matches("x <any>\ny\n", "x whatever it is\ny\n"));
     assert!(!matches("x <any>\n", "x one\ntwo\n"));

@@ -12,8 +12,9 @@ use packstone::base::{Finding, Monitor, Result, size};
 use packstone::ops::backup::{BackupOptions, DryRun, dry_run};
 
 use crate::context::Context;
+use crate::json::{self, DryRunLine, ExcludedItem, VerboseStatus};
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Work};
 use crate::report::Done;
 use crate::show;
 
@@ -25,14 +26,17 @@ pub fn run(
     context: &Context,
 ) -> Result<Done> {
     let telling = Telling {
-        progress: Progress::hidden(&context.global, &context.interruption),
+        progress: Progress::hidden(&context.global, &context.interruption, Work::Backup),
         output: Mutex::new(Output::open()?),
         is_verbose: context.global.verbose,
+        is_json: context.global.json,
     };
     let found = context.interruption.gently(|| dry_run(paths, current_directory, options, &telling));
     let mut output = telling.output.into_inner().unwrap_or_else(PoisonError::into_inner);
     let done = found.map(|found| {
-        if !context.global.quiet {
+        if context.global.json {
+            drop(json::write_line(&mut output, &DryRunLine::of(&found)));
+        } else if !context.global.quiet {
             // What cannot be written fails at the end.
             lines(&found).iter().for_each(|line| drop(writeln!(output, "{line}")));
         }
@@ -63,13 +67,17 @@ struct Telling {
     progress: Progress,
     output: Mutex<Output>,
     is_verbose: bool,
+    is_json: bool,
 }
 
 impl Telling {
-    fn print(&self, line: fmt::Arguments<'_>) {
+    fn print(&self, document: impl FnOnce() -> String, line: fmt::Arguments<'_>) {
         if self.is_verbose {
             let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(writeln!(output, "{line}"));
+            drop(match self.is_json {
+                true => writeln!(output, "{}", document()),
+                false => writeln!(output, "{line}"),
+            });
         }
     }
 }
@@ -84,11 +92,13 @@ impl Monitor for Telling {
     }
 
     fn excluded(&self, path: &[u8], reason: &dyn fmt::Display) {
-        self.print(format_args!("excluded  {}  ({reason})", show_path(path)));
+        let document = || json::line(&ExcludedItem::of(path, reason.to_string()));
+        self.print(document, format_args!("excluded  {}  ({reason})", show_path(path)));
     }
 
     fn included(&self, path: &[u8]) {
-        self.print(format_args!("included  {}", show_path(path)));
+        let document = || json::line(&VerboseStatus::of_item("included", path));
+        self.print(document, format_args!("included  {}", show_path(path)));
     }
 
     fn cancelled(&self) -> bool {

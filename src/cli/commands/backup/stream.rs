@@ -106,7 +106,7 @@ pub fn of_command(
     };
     let messages = Arc::clone(progress);
     let command = CommandStream::spawn_listening(program, rest, &environment::SECRETS, move |line| {
-        messages.print(line);
+        messages.pass_on(line);
     })?;
     let stopper = command.stopper();
     progress.on_cancel(Box::new(move || stopper.stop()));

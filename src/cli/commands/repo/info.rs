@@ -10,9 +10,10 @@ use packstone::repository::{ObjectCount, RepositoryInfo};
 
 use crate::commands::repo::key::list;
 use crate::context::Context;
+use crate::json::{self, InfoDocument};
 use crate::output::Output;
-use crate::report::{self, Done, Outcome};
-use crate::{open, show};
+use crate::report::{Done, Outcome};
+use crate::{commands, open, show};
 
 const AFTER_HELP: &str = "\
 The sizes of packs and index runs are what they take in the repository. Snapshots that are forgotten do not count.
@@ -31,14 +32,19 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     let info = opened.repository.info()?;
     let mut output = Output::open()?;
-    let lines = lines(&info, &TimeZone::system());
-    let written = lines.iter().try_for_each(|line| writeln!(output, "{line}"));
-    let is_damaged = list::tell_unusable(info.slots) || !info.snapshots.damaged.is_empty();
-    for (id, error) in info.snapshots.damaged {
-        report::error_aside(&error.while_doing(format!("cannot read snapshot {}", id.short())));
-    }
-    let done = if is_damaged { Done::WithDamage } else { Done::Fully };
-    Ok(output.end(written.map(|()| done).wrap(|| "cannot write the output"))?)
+    let written = match context.global.json {
+        true => json::write_line(&mut output, &InfoDocument::of(&info)),
+        false => {
+            let lines = lines(&info, &TimeZone::system());
+            lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
+        }
+    };
+    let has_damaged_slot = list::tell_unusable(info.slots);
+    let done = match commands::tell_damaged(info.snapshots.damaged, "info") {
+        Done::Fully if has_damaged_slot => Done::WithDamage,
+        done => done,
+    };
+    Ok(output.end(written.map(|()| done))?)
 }
 
 fn lines(info: &RepositoryInfo, zone: &TimeZone) -> Vec<String> {

@@ -5,8 +5,9 @@ use packstone::base::{Error, ErrorKind};
 
 use crate::context::Context;
 use crate::credentials::{self, Purpose, Source};
+use crate::json::Initialized;
 use crate::open::{self, Place};
-use crate::report::{Done, Hint, Outcome, sum_up};
+use crate::report::{Done, Hint, Outcome, conclude};
 use crate::{create, show};
 
 const AFTER_HELP: &str = "\
@@ -36,11 +37,14 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let obtained =
         credentials::obtain(context, Purpose::Create).hint(ErrorKind::NotFound, || missing_file(context))?;
     let repository = create::create(&directory, &obtained)?;
-    if !context.global.quiet {
-        sum_up(&format!("repository {} made at {}", repository.id(), repository.location()));
-        sum_up(&format!("It opens with {}.", obtained.name));
-        sum_up("Without that nobody can read it: keep a copy in another place.");
-    }
+    let lines = || {
+        vec![
+            format!("repository {} made at {}", repository.id(), repository.location()),
+            format!("It opens with {}.", obtained.name),
+            "Without that nobody can read it: keep a copy in another place.".to_owned(),
+        ]
+    };
+    conclude(&context.global, lines, || Initialized::of(&repository));
     Ok(Done::Fully)
 }
 

@@ -5,8 +5,9 @@ use packstone::repository::NewSlot;
 
 use super::COST;
 use crate::context::Context;
+use crate::json::SlotChange;
 use crate::new_credential::NewCredential;
-use crate::report::{Done, Outcome, sum_up};
+use crate::report::{Done, Outcome, conclude};
 use crate::{create, open};
 
 const AFTER_HELP: &str = "\
@@ -37,8 +38,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let label = arguments.label.clone().unwrap_or_else(create::slot_label);
     let slot = NewSlot { credential: new.credential, label };
     let name = opened.repository.add_slot(&slot, COST)?;
-    if !context.global.quiet {
-        sum_up(&format!("key slot {name} added: it opens with {}", new.name));
-    }
+    let lines = || vec![format!("key slot {name} added: it opens with {}", new.name)];
+    conclude(&context.global, lines, || SlotChange::added(name));
     Ok(Done::Fully)
 }

@@ -17,10 +17,11 @@ use packstone::repository::NewSlot;
 
 use super::COST;
 use crate::context::Context;
+use crate::json::SlotChange;
 use crate::key_sheet::KeySheet;
 use crate::open::{self, Opened};
 use crate::output::Output;
-use crate::report::{self, Done, Outcome, sum_up};
+use crate::report::{self, Done, Outcome, conclude};
 
 const AFTER_HELP: &str = "\
 Prints a sheet with a new key as hexadecimal digits, as 24 words and as a QR code, and adds a key slot for it. A file \
@@ -64,12 +65,13 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         }
         None => export_new(&opened, &arguments.label, target),
     })?;
-    if let Some(file) = arguments.output.as_deref().filter(|_| !context.global.quiet) {
-        if current.is_none() {
-            sum_up(&format!("key slot {slot} added: it opens with the key in {}", show_file(file)));
-        } else {
-            sum_up(&format!("the key of key slot {slot} is in {}", show_file(file)));
-        }
+    if let Some(file) = arguments.output.as_deref() {
+        let shown = show_file(file);
+        let line = || match current {
+            None => vec![format!("key slot {slot} added: it opens with the key in {shown}")],
+            Some(_) => vec![format!("the key of key slot {slot} is in {shown}")],
+        };
+        conclude(&context.global, line, || SlotChange::exported(slot, current.is_none()));
     }
     Ok(done)
 }
@@ -99,9 +101,10 @@ fn export_new(opened: &Opened, label: &str, target: Target<'_>) -> Result<(SlotN
                 report::say(&format!("key slot {name} was removed again: its key was not printed in full"))
             }
             Err(error) => {
-                report::error_aside(&error.while_doing(format!(
+                let error = error.while_doing(format!(
                     "key slot {name} is still there, and its key was not printed in full"
-                )))
+                ));
+                report::error_aside(&error, "key", &name.hex());
             }
         }
     }

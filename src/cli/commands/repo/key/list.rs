@@ -5,14 +5,16 @@ use std::io::Write;
 use clap::Args;
 use jiff::tz::TimeZone;
 use packstone::base::monitor::show_path;
-use packstone::base::{ErrorKind, Wrap, size};
+use packstone::base::{ErrorKind, Result, Wrap, size};
 use packstone::format::slot::Way;
 use packstone::repository::{OwnSlot, SlotList, SlotState};
 
 use crate::context::Context;
+use crate::json;
 use crate::output::Output;
 use crate::report::{self, Done, Outcome};
-use crate::{open, show, table};
+use crate::table::{self, Column};
+use crate::{open, show};
 
 const AFTER_HELP: &str = "\
 Columns: the name of the slot, with a * before the one in use; what opens it; what it costs to try a password; when it \
@@ -32,15 +34,23 @@ pub struct Arguments {}
 pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     let list = opened.repository.slots()?;
-    let rows = rows(&list, opened.repository.own_slot(), &TimeZone::system());
-    let mut lines = table::lines([" Slot", "Opened by", "Cost", "Made", "Label"], &rows);
-    if !context.global.quiet {
+    let own = opened.repository.own_slot();
+    let mut output = Output::open()?;
+    let written = match context.global.json {
+        true => json::write_line(&mut output, &json::slots(&list, own)),
+        false => write(&mut output, &list, own, context.global.quiet),
+    };
+    let done = if tell_unusable(list) { Done::WithDamage } else { Done::Fully };
+    Ok(output.end(written.map(|()| done))?)
+}
+
+fn write(output: &mut Output, list: &SlotList, own: &OwnSlot, is_quiet: bool) -> Result<()> {
+    let columns = [" Slot", "Opened by", "Cost", "Made", "Label"].map(Column::Left);
+    let mut lines = table::lines(&columns, &rows(list, own, &TimeZone::system()));
+    if !is_quiet {
         lines.push(show::count(list.slots.len() as u64, "key slot"));
     }
-    let mut output = Output::open()?;
-    let written = lines.iter().try_for_each(|line| writeln!(output, "{line}"));
-    let done = if tell_unusable(list) { Done::WithDamage } else { Done::Fully };
-    Ok(output.end(written.map(|()| done).wrap(|| "cannot write the output"))?)
+    lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
 }
 
 fn rows(list: &SlotList, own: &OwnSlot, zone: &TimeZone) -> Vec<[String; 5]> {
@@ -78,7 +88,8 @@ pub fn tell_unusable(list: SlotList) -> bool {
     for entry in list.slots {
         if let SlotState::Unusable(error) = entry.state {
             is_damaged |= error.kind() == ErrorKind::Damaged;
-            report::error_aside(&error.while_doing(format!("cannot use key slot {}", entry.name)));
+            let error = error.while_doing(format!("cannot use key slot {}", entry.name));
+            report::error_aside(&error, "key", &entry.name.hex());
         }
     }
     is_damaged

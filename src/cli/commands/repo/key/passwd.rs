@@ -5,8 +5,9 @@ use packstone::repository::NewSlot;
 
 use super::COST;
 use crate::context::Context;
+use crate::json::SlotChange;
 use crate::new_credential::NewCredential;
-use crate::report::{Done, Outcome, sum_up};
+use crate::report::{Done, Outcome, conclude};
 use crate::{default_repository, open};
 
 const AFTER_HELP: &str = "\
@@ -39,10 +40,13 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let label = arguments.label.clone().unwrap_or_else(|| old.label.clone());
     let slot = NewSlot { credential: new.credential, label };
     let name = opened.repository.replace_own_slot(&slot, COST)?;
-    if !context.global.quiet {
-        sum_up(&format!("key slot {name} added: it opens with {}", new.name));
-        sum_up(&format!("key slot {} removed, which {} opened", old.name, opened.obtained.name));
-    }
+    let lines = || {
+        vec![
+            format!("key slot {name} added: it opens with {}", new.name),
+            format!("key slot {} removed, which {} opened", old.name, opened.obtained.name),
+        ]
+    };
+    conclude(&context.global, lines, || SlotChange::replaced(old.name, name));
     default_repository::warn_of_old_key_file(context)?;
     Ok(Done::Fully)
 }

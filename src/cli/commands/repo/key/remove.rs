@@ -4,7 +4,8 @@ use clap::Args;
 use packstone::base::ErrorKind;
 
 use crate::context::Context;
-use crate::report::{Done, Hint, Outcome, sum_up};
+use crate::json::SlotChange;
+use crate::report::{Done, Hint, Outcome, conclude};
 use crate::{default_repository, open, show};
 
 const AFTER_HELP: &str = "\
@@ -40,11 +41,12 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         removed?;
     }
     let was_in_use = name == repository.own_slot().name;
-    if !context.global.quiet {
+    let lines = || {
         let by = if was_in_use { format!(", which {} opened", opened.obtained.name) } else { String::new() };
-        sum_up(&format!("key slot {name} removed{by}"));
-        sum_up(&format!("{} left", show::count(others as u64, "key slot")));
-    }
+        let left = show::count(others as u64, "key slot");
+        vec![format!("key slot {name} removed{by}"), format!("{left} left")]
+    };
+    conclude(&context.global, lines, || SlotChange::removed(name));
     if was_in_use {
         default_repository::warn_of_old_key_file(context)?;
     }

@@ -1,0 +1,172 @@
+//! Lines that tell how far the work is.
+
+use packstone::base::{Change, ItemAction};
+use serde::Serialize;
+
+use super::name;
+use crate::progress::Reading;
+
+/// What all kinds of work tell of a reading.
+struct Common {
+    seconds_elapsed: u64,
+    seconds_remaining: Option<u64>,
+    percent_done: f64,
+    current_files: Vec<String>,
+}
+
+impl Common {
+    fn of(reading: &Reading) -> Self {
+        /// So many steps a bar of digits has.
+        const STEPS: u64 = 1_000_000;
+        let steps = reading.fraction().map_or(0, |fraction| fraction.of(STEPS));
+        Self {
+            seconds_elapsed: reading.elapsed.as_secs(),
+            seconds_remaining: reading.remaining().map(|left| left.as_secs()),
+            percent_done: f64::from(u32::try_from(steps).unwrap_or(u32::MAX)) / 1_000_000.0,
+            current_files: Some(reading.path.clone()).filter(|path| !path.is_empty()).into_iter().collect(),
+        }
+    }
+}
+
+/// How far a backup is.
+#[derive(Debug, Serialize)]
+pub struct BackupStatus {
+    message_type: &'static str,
+    seconds_elapsed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_remaining: Option<u64>,
+    percent_done: f64,
+    total_files: u64,
+    files_done: u64,
+    total_bytes: u64,
+    bytes_done: u64,
+    error_count: u64,
+    current_files: Vec<String>,
+}
+
+impl BackupStatus {
+    /// As it was read.
+    pub fn of(reading: &Reading) -> Self {
+        let Common { seconds_elapsed, seconds_remaining, percent_done, current_files } = Common::of(reading);
+        Self {
+            message_type: "status",
+            seconds_elapsed,
+            seconds_remaining,
+            percent_done,
+            total_files: reading.met.0,
+            files_done: reading.files,
+            total_bytes: reading.met.1,
+            bytes_done: reading.bytes,
+            error_count: reading.findings,
+            current_files,
+        }
+    }
+}
+
+/// How far a restore is.
+#[derive(Debug, Serialize)]
+pub struct RestoreStatus {
+    message_type: &'static str,
+    seconds_elapsed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_remaining: Option<u64>,
+    percent_done: f64,
+    total_files: u64,
+    files_restored: u64,
+    total_bytes: u64,
+    bytes_restored: u64,
+    error_count: u64,
+    current_files: Vec<String>,
+}
+
+impl RestoreStatus {
+    /// As it was read.
+    pub fn of(reading: &Reading) -> Self {
+        let Common { seconds_elapsed, seconds_remaining, percent_done, current_files } = Common::of(reading);
+        Self {
+            message_type: "status",
+            seconds_elapsed,
+            seconds_remaining,
+            percent_done,
+            total_files: reading.met.0,
+            files_restored: reading.files,
+            total_bytes: reading.met.1,
+            bytes_restored: reading.bytes,
+            error_count: reading.findings,
+            current_files,
+        }
+    }
+}
+
+/// What becomes of one item, with `--verbose`.
+#[derive(Debug, Serialize)]
+pub struct VerboseStatus<'a> {
+    message_type: &'static str,
+    action: &'a str,
+    item: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<&'static str>,
+}
+
+impl<'a> VerboseStatus<'a> {
+    /// Something is done with an item.
+    pub fn of_item(action: &'a str, path: &[u8]) -> Self {
+        let (item, item_hex) = name(path);
+        let message_type = "verbose_status";
+        let (data_size, total_files, size, done) = (None, None, None, None);
+        Self { message_type, action, item, item_hex, data_size, total_files, size, done }
+    }
+
+    /// A backup took a file or a directory.
+    pub fn backed_up(change: Change, path: &[u8], size_bytes: u64) -> Self {
+        let action = match change {
+            Change::New => "new",
+            Change::Changed => "modified",
+            Change::Unmodified => "unchanged",
+        };
+        Self { data_size: Some(size_bytes), ..Self::of_item(action, path) }
+    }
+
+    /// A restore did this with an item, or would in a dry run.
+    pub fn restored(action: ItemAction, path: &[u8], size_bytes: u64) -> Self {
+        // Restic knows three cases of these four.
+        let known = match action {
+            ItemAction::Create => "restored",
+            ItemAction::Replace => "updated",
+            ItemAction::Update | ItemAction::Skip => "unchanged",
+        };
+        Self { size: Some(size_bytes), done: Some(action.word()), ..Self::of_item(known, path) }
+    }
+
+    /// All that is to be done is known.
+    pub fn scan_finished(files: u64, bytes: u64) -> Self {
+        let line = Self::of_item("scan_finished", b"");
+        Self { data_size: Some(bytes), total_files: Some(files), ..line }
+    }
+}
+
+/// Something that a rule leaves out.
+#[derive(Debug, Serialize)]
+pub struct ExcludedItem {
+    message_type: &'static str,
+    item: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_hex: Option<String>,
+    reason: String,
+}
+
+impl ExcludedItem {
+    /// For this reason.
+    pub fn of(path: &[u8], reason: String) -> Self {
+        let (item, item_hex) = name(path);
+        Self { message_type: "excluded_item", item, item_hex, reason }
+    }
+}

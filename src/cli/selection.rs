@@ -1,0 +1,92 @@
+//! Choosing snapshots: the flags by which commands let through some, and put them together.
+//!
+//! What must hold: the same flags mean the same to every command that has them; the choosing itself is the library's.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use packstone::base::Result;
+use packstone::repository::{Grouping, SnapshotFilter};
+use packstone::source;
+
+/// What the flags stand under in the help; not of the arguments that follow them.
+const HEADING: &str = "Choosing snapshots";
+
+/// Which snapshots a command is about.
+#[derive(Args, Debug, Default)]
+pub struct Selection {
+    /// Only those of this machine; may be given more than once
+    #[arg(short = 'H', long = "host", value_name = "HOST", help_heading = HEADING, value_parser = NonEmptyStringValueParser::new())]
+    hosts: Vec<String>,
+    /// Only those with all of these tags; of several such lists one must fit, and '' fits those without tags
+    #[arg(long = "tag", value_name = "TAG[,TAG...]", help_heading = HEADING)]
+    tags: Vec<String>,
+    /// Only those for which this path was named; given more than once, all of the paths
+    #[arg(long = "path", value_name = "PATH", help_heading = HEADING)]
+    paths: Vec<PathBuf>,
+}
+
+impl Selection {
+    /// The filter that the flags are. Relative paths are those of the working directory.
+    pub fn filter(&self) -> Result<SnapshotFilter> {
+        let current = std::env::current_dir().unwrap_or_default();
+        let mut paths = Vec::new();
+        for path in &self.paths {
+            let (_, absolute) = source::plan(std::slice::from_ref(path), &current)?;
+            paths.extend(absolute.into_iter().map(|path| path.into_os_string().into_encoded_bytes()));
+        }
+        let words =
+            |list: &String| list.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        Ok(SnapshotFilter { hosts: self.hosts.clone(), tags: self.tags.iter().map(words).collect(), paths })
+    }
+}
+
+/// Reads what snapshots are put together by, as `host,paths`.
+pub fn parse_grouping(text: &str) -> std::result::Result<Grouping, String> {
+    let mut grouping = Grouping::default();
+    for word in text.split(',').filter(|_| !text.is_empty()) {
+        match word {
+            "host" | "hosts" => grouping.host = true,
+            "job" | "jobs" => grouping.job = true,
+            "path" | "paths" => grouping.paths = true,
+            "tag" | "tags" => grouping.tags = true,
+            _ => return Err(format!("{word:?} is none of host, job, paths and tags")),
+        }
+    }
+    Ok(grouping)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_become_a_filter() {
+        let selection = Selection {
+            hosts: vec!["a".into()],
+            tags: vec!["x,,y".into(), String::new()],
+            paths: vec!["/etc/../home/".into()],
+        };
+        let expected = SnapshotFilter {
+            hosts: vec!["a".into()],
+            tags: vec![vec!["x".into(), "y".into()], Vec::new()],
+            paths: vec![b"/home".to_vec()],
+        };
+        assert_eq!(selection.filter().expect("a filter"), expected);
+        assert!(Selection::default().filter().expect("a filter").is_empty());
+        let empty = Selection { paths: vec![PathBuf::new()], ..Selection::default() };
+        assert!(empty.filter().is_err());
+    }
+
+    #[test]
+    fn groupings_are_words() {
+        let grouping = Grouping { host: true, paths: true, ..Grouping::default() };
+        assert_eq!(parse_grouping("host,paths"), Ok(grouping));
+        assert_eq!(parse_grouping("tags,job"), Ok(Grouping { job: true, tags: true, ..Grouping::default() }));
+        assert_eq!(parse_grouping(""), Ok(Grouping::default()));
+        for bad in [",", "host,", "size", "host paths"] {
+            assert!(parse_grouping(bad).is_err(), "{bad}");
+        }
+    }
+}
