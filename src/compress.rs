@@ -10,8 +10,33 @@ use zstd::bulk::{Compressor, Decompressor};
 use crate::base::limits::ZSTD_WINDOW_LOG_MAX;
 use crate::base::{Error, ErrorKind, Result};
 
-/// The level that balances speed and size for most content.
-pub const DEFAULT_LEVEL: i32 = 3;
+/// How hard content is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Of zstd; `None`: content is stored as it is.
+    level: Option<i32>,
+}
+
+impl Compression {
+    /// Not at all.
+    pub const OFF: Self = Self { level: None };
+    /// The level that balances speed and size for most content.
+    pub const AUTO: Self = Self { level: Some(3) };
+    /// As hard as may be: above this level zstd asks a reader for more memory than the format allows.
+    pub const MAX: Self = Self { level: Some(19) };
+
+    /// A level of zstd from 1 to 19; `None` for any other.
+    pub fn level(level: i32) -> Option<Self> {
+        (1..=19).contains(&level).then_some(Self { level: Some(level) })
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::AUTO
+    }
+}
+
 /// A frame that saves less than one part in this many is not worth decompressing later: 3 %.
 const GAIN_DIVISOR: usize = 33;
 /// Bytes that are looked at to guess whether content compresses.
@@ -25,8 +50,9 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Compresses, or says `None` where that gains less than 3 %.
-pub fn compress(content: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
+/// Compresses, or says `None` where that gains less than 3 % or is not wanted.
+pub fn compress(content: &[u8], compression: Compression) -> Result<Option<Vec<u8>>> {
+    let Some(level) = compression.level else { return Ok(None) };
     let failed = |cause| Error::caused(ErrorKind::Failed, "cannot compress", cause);
     let worth = content.len() - content.len() / GAIN_DIVISOR;
     let frame = COMPRESSOR.with_borrow_mut(|kept| {
@@ -115,17 +141,30 @@ mod tests {
     #[test]
     fn what_was_compressed_comes_back() {
         let content = b"one line like the other\n".repeat(1000);
-        let frame = compress(&content, DEFAULT_LEVEL).expect("compresses").expect("gains");
+        let frame = compress(&content, Compression::AUTO).expect("compresses").expect("gains");
         assert!(frame.len() < content.len() / 10);
         assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
-        assert_eq!(compress(&random(100_000), DEFAULT_LEVEL).expect("tried"), None);
-        assert_eq!(compress(&[], DEFAULT_LEVEL).expect("tried"), None);
+        assert_eq!(compress(&random(100_000), Compression::AUTO).expect("tried"), None);
+        assert_eq!(compress(&[], Compression::AUTO).expect("tried"), None);
+    }
+
+    #[test]
+    fn a_level_is_between_1_and_19_and_off_compresses_nothing() {
+        let content = b"one line like the other\n".repeat(1000);
+        assert_eq!(compress(&content, Compression::OFF).expect("tried"), None);
+        for level in 1..=19 {
+            let frame = compress(&content, Compression::level(level).expect("a level"));
+            let frame = frame.expect("compresses").expect("gains");
+            assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
+        }
+        assert_eq!(Compression::level(19), Some(Compression::MAX));
+        assert!([-1, 0, 20, i32::MAX].iter().all(|level| Compression::level(*level).is_none()));
     }
 
     #[test]
     fn a_frame_of_another_length_is_damage() {
         let content = vec![0; 1 << 20];
-        let frame = compress(&content, DEFAULT_LEVEL).expect("compresses").expect("gains");
+        let frame = compress(&content, Compression::AUTO).expect("compresses").expect("gains");
         for length in [0, 1, content.len() - 1, content.len() + 1] {
             let error = decompress(&frame, length).expect_err("must be refused");
             assert_eq!(error.kind(), ErrorKind::Damaged);

@@ -23,6 +23,7 @@ mod session;
 mod slots;
 mod snapshots;
 
+pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;

@@ -21,6 +21,7 @@ mod key_sheet;
 mod new_credential;
 mod open;
 mod output;
+mod patterns;
 mod progress;
 mod report;
 mod selection;

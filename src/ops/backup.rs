@@ -40,6 +40,11 @@ pub struct BackupOptions {
     pub session: SessionOptions,
     /// The running process.
     pub host: Host,
+    /// The machine that the snapshot names; `None`: this one.
+    pub host_name: Option<String>,
+    /// When the snapshot says that it was made; `None`: when the run began. It must not lie in the future: what changes
+    /// after it counts as changed.
+    pub time: Option<Timestamp>,
     /// Who runs it.
     pub user: Option<String>,
     /// Words of the user's.
@@ -71,6 +76,8 @@ impl BackupOptions {
         Self {
             session: SessionOptions::default(),
             host,
+            host_name: None,
+            time: None,
             user: None,
             tags: Vec::new(),
             description: None,
@@ -83,6 +90,25 @@ impl BackupOptions {
             margin_seconds: None,
             skip_if_unchanged: false,
         }
+    }
+
+    /// Fails with kind `Usage` if a backup would refuse these options.
+    pub fn check(&self) -> Result<()> {
+        if self.time.is_some_and(|time| time > Timestamp::now()) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "the time that the snapshot is to have lies in the future",
+            ));
+        }
+        if self.host_name.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::new(ErrorKind::Usage, "the name of the host is empty"));
+        }
+        Ok(())
+    }
+
+    /// The machine that the snapshot names.
+    fn host_name(&self) -> &str {
+        self.host_name.as_deref().unwrap_or(&self.host.name)
     }
 }
 
@@ -101,8 +127,8 @@ pub struct BackupSummary {
 
 /// Backs up paths.
 ///
-/// Errors: `NotFound` if none of the paths is there, `Usage` if two of them claim the same place; everything that
-/// fails the session.
+/// Errors: as `check_sources` if none of the paths can be found, `Usage` if two of them claim the same place or an option
+/// makes no sense; everything that fails the session.
 pub fn backup_paths(
     repository: &Repository,
     paths: &[PathBuf],
@@ -110,9 +136,10 @@ pub fn backup_paths(
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
+    options.check()?;
     let (plan, absolute) = crate::source::plan(paths, current_directory)?;
     check_sources(&absolute)?;
-    let began = Timestamp::now();
+    let began = options.time.unwrap_or_else(Timestamp::now);
     let session = repository.start_session(&options.host, options.session.clone())?;
     let mut paths: Vec<Vec<u8>> = absolute.iter().cloned().map(path_bytes).collect();
     paths.sort();
@@ -147,8 +174,9 @@ pub fn backup_stream(
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
+    options.check()?;
     let components = crate::source::stream_path(&input.filename)?;
-    let began = Timestamp::now();
+    let began = options.time.unwrap_or_else(Timestamp::now);
     let session = repository.start_session(&options.host, options.session.clone())?;
     let path = components.iter().fold(Vec::new(), |path, name| [path.as_slice(), b"/", name].concat());
     let taken = stream::take_stream(&session, &components, input, options, monitor)?;
@@ -185,7 +213,7 @@ fn describe(
     Ok(Snapshot {
         time,
         duration_milliseconds: 0,
-        host: options.host.name.clone(),
+        host: options.host_name().to_owned(),
         user: options.user.clone(),
         job: None,
         tags,

@@ -21,6 +21,7 @@ mod writer;
 use std::collections::HashSet;
 use std::path::Path;
 
+use crate::base::monitor::show_path;
 use crate::base::{ChunkId, Error, ErrorKind, Monitor, Result, Wrap};
 use crate::format::node::{LinkGroup, Metadata, Node, NodeKind};
 use crate::fsmeta::apply::ApplyOptions;
@@ -126,6 +127,10 @@ pub fn restore(
     let tree = Tree::new(&reader);
     let components = path_components(path.unwrap_or_default())?;
     let wanted = Wanted::find(tree, snapshot, &components)?;
+    if let Some(rule) = options.selection.leaves_out(&wanted.path).filter(|_| !wanted.path.is_empty()) {
+        let shown = show_path(&wanted.path);
+        monitor.note(&format!("the {rule} matches {shown} itself, and so leaves out what is below it"));
+    }
     let existing = Target::find(target)?;
     let is_fresh = match &existing {
         Some(existing) => existing.is_empty(DirectoryNumber::ROOT)?,

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::{ChunkId, Result};
-use crate::compress;
+use crate::compress::{self, Compression};
 use crate::crypto::ChunkKind;
 use crate::format::pack::Codec;
 use crate::format::sealing::TAG_BYTES;
@@ -60,11 +60,11 @@ impl OpenSegment {
     }
 
     /// Closes the segment: compressed where that gains.
-    pub(super) fn close(self, class: Class, level: i32) -> Result<ClosedSegment> {
+    pub(super) fn close(self, class: Class, compression: Compression) -> Result<ClosedSegment> {
         let raw_bytes = u32::try_from(self.raw.len()).unwrap_or(u32::MAX);
         let frame = match class {
             Class::Incompressible => None,
-            Class::Compressible | Class::Tree => compress::compress(&self.raw, level)?,
+            Class::Compressible | Class::Tree => compress::compress(&self.raw, compression)?,
         };
         let (mut stored, codec) = match frame {
             Some(frame) => (frame, Codec::Zstd),

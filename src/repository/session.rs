@@ -12,7 +12,7 @@ use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use crate::base::host::Host;
 use crate::base::{ChunkId, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
-use crate::compress::DEFAULT_LEVEL;
+use crate::compress::Compression;
 use crate::crypto::{ChunkKind, random};
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
@@ -33,8 +33,8 @@ const SHARDS: usize = 64;
 /// How a session works.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
-    /// Level of zstd.
-    pub compression_level: i32,
+    /// How hard segments are compressed.
+    pub compression: Compression,
     /// Open, decompress and hash again each segment before it is published.
     pub verify_packs: bool,
     /// Publish an index run at least this often.
@@ -46,7 +46,7 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     fn default() -> Self {
         Self {
-            compression_level: DEFAULT_LEVEL,
+            compression: Compression::default(),
             verify_packs: true,
             checkpoint_interval: Duration::from_secs(600),
             program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -193,7 +193,7 @@ impl Session<'_> {
         if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
             self.segments.check_in(class, segment);
         } else {
-            self.add_to_pack(class.kind(), segment.close(class, self.options.compression_level)?)?;
+            self.add_to_pack(class.kind(), segment.close(class, self.options.compression)?)?;
         }
         Ok(Stored { id, is_new: true })
     }
@@ -302,7 +302,7 @@ impl Session<'_> {
                 .segments
                 .drain(class, aim_bytes)
                 .into_par_iter()
-                .map(|segment| segment.close(class, self.options.compression_level))
+                .map(|segment| segment.close(class, self.options.compression))
                 .collect();
             closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
         }

@@ -23,6 +23,7 @@ macro_rules! transcripts {
 
 transcripts!(
     backup,
+    backup_options,
     bad_repositories,
     completions_and_man,
     credentials,
@@ -40,10 +41,13 @@ transcripts!(
     mounts,
     odd_names,
     restore,
+    restore_options,
     snapshots,
+    sources,
     stats,
     streams,
     unprivileged,
+    unreachable_sources,
     usage,
 );
 

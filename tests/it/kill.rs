@@ -1,5 +1,5 @@
-//! The program is killed in the middle of a first backup, again and again at other moments. What it had published by
-//! then is there, is used by the next run, and everything comes back.
+//! The program is killed or interrupted in the middle of a first backup, again and again at other moments. What it had
+//! published by then is there, is used by the next run, and everything comes back.
 //!
 //! What must hold: the moments are states of the repository's folder (so many packs or index runs are in it), never
 //! times; the killed process is the real program.
@@ -20,6 +20,7 @@ use packstone::ops::list::list;
 use packstone::repository::Repository;
 use packstone::storage::local::Local;
 use packstone::tree::Tree;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::engine::{Findings, KEY, give_back, init, open, snapshot, statistic};
 use crate::support::dump::{assert_same, dump};
@@ -36,6 +37,15 @@ const FILE_BYTES: usize = 300 << 10;
 /// A state of the repository's folder: so many objects are in the folder of this name.
 #[derive(Clone, Copy, Debug)]
 struct Moment(&'static str, usize);
+
+/// How the program ends before it is done.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// As by a crash.
+    Kill,
+    /// By the user.
+    Interrupt,
+}
 
 /// All files below a folder, by path; nothing if there is no such folder.
 fn files(folder: &Path) -> BTreeSet<PathBuf> {
@@ -97,8 +107,8 @@ impl Place {
         command
     }
 
-    /// Starts the program, and kills it as soon as the folder is in this state. False if it ended before.
-    fn kill_at(&self, moment: Moment) -> bool {
+    /// Starts the program, and stops it as soon as the folder is in this state. False if it ended before.
+    fn stop_at(&self, moment: Moment, stop: Stop) -> bool {
         let mut child = Running(self.program().spawn().expect("the program can be started"));
         let Moment(folder, count) = moment;
         while files(&self.repository.join(folder)).len() < count {
@@ -107,8 +117,17 @@ impl Place {
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        child.0.kill().expect("a child that was not waited for");
-        child.0.wait().expect("a child").signal() == Some(9)
+        let signal = match stop {
+            Stop::Kill => Signal::KILL,
+            Stop::Interrupt => Signal::INT,
+        };
+        // It may have ended by itself.
+        let _ = kill_process(Pid::from_child(&child.0), signal);
+        let status = child.0.wait().expect("a child");
+        match stop {
+            Stop::Kill => status.signal() == Some(9),
+            Stop::Interrupt => status.code() == Some(130),
+        }
     }
 }
 
@@ -152,9 +171,9 @@ fn objects(repository: &Path) -> BTreeMap<PathBuf, blake3::Hash> {
     paths.map(|path| (path.clone(), blake3::hash(&std::fs::read(path).expect("an object")))).collect()
 }
 
-fn check(moment: Moment) {
+fn check(moment: Moment, stop: Stop) {
     let place = Place::new();
-    assert!(place.kill_at(moment), "{moment:?}: the program ended before");
+    assert!(place.stop_at(moment, stop), "{moment:?}: the program ended before");
     let killed = objects(&place.repository);
     for (path, hash) in &killed {
         let name = path.file_name().expect("a name").to_string_lossy();
@@ -205,25 +224,29 @@ fn check(moment: Moment) {
 }
 
 macro_rules! moments {
-    ($($name:ident $folder:literal $count:literal)*) => {
+    ($($name:ident $stop:ident $folder:literal $count:literal)*) => {
         $(#[test]
         fn $name() {
-            check(Moment($folder, $count));
+            check(Moment($folder, $count), Stop::$stop);
             // One session is all there is.
             let more = if is_full() && $folder != "sessions" { 6 } else { 0 };
-            (0..more).for_each(|more| check(Moment($folder, $count + 1 + more)));
+            (0..more).for_each(|more| check(Moment($folder, $count + 1 + more), Stop::$stop));
         })*
     };
 }
 
 // Many tests, so that they run beside each other.
 moments! {
-    killed_once_its_session_has_begun "sessions" 1
-    killed_after_the_first_pack "packs" 1
-    killed_after_the_first_index_run "index" 1
-    killed_after_4_packs "packs" 4
-    killed_after_9_index_runs "index" 9
-    killed_after_17_packs "packs" 17
-    killed_after_26_index_runs "index" 26
-    killed_after_40_packs "packs" 40
+    killed_once_its_session_has_begun Kill "sessions" 1
+    killed_after_the_first_pack Kill "packs" 1
+    killed_after_the_first_index_run Kill "index" 1
+    killed_after_4_packs Kill "packs" 4
+    killed_after_9_index_runs Kill "index" 9
+    killed_after_17_packs Kill "packs" 17
+    killed_after_26_index_runs Kill "index" 26
+    killed_after_40_packs Kill "packs" 40
+    interrupted_once_its_session_has_begun Interrupt "sessions" 1
+    interrupted_after_the_first_index_run Interrupt "index" 1
+    interrupted_after_9_packs Interrupt "packs" 9
+    interrupted_after_20_index_runs Interrupt "index" 20
 }

@@ -21,6 +21,8 @@ mod properties;
 #[cfg(test)]
 mod real_tree;
 #[cfg(test)]
+mod restore;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod spec;

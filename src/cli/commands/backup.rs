@@ -1,6 +1,7 @@
 //! `packstone backup PATH…`: backs up files and directories, or a stream.
 
 mod dry_run;
+mod how;
 mod lists;
 mod rules;
 mod stream;
@@ -10,16 +11,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
 use packstone::base::host::Host;
 use packstone::base::monitor::{show_file, show_path};
-use packstone::base::{Error, ErrorKind, Monitor, Result, size};
+use packstone::base::{Error, ErrorKind, Monitor, Result, Timestamp, size};
 use packstone::format::snapshot::Statistic;
 use packstone::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths, check_sources, scan};
 
-use crate::args::parse_duration;
 use crate::context::Context;
 use crate::json::BackupLine;
 use crate::open::{self, Opened, Place};
@@ -27,6 +27,7 @@ use crate::progress::{Progress, Work};
 use crate::report::{Done, Outcome, conclude};
 use crate::{default_repository, environment, report, show};
 
+use how::{How, parse_time};
 use lists::{Lists, Sources};
 use rules::Rules;
 
@@ -41,7 +42,7 @@ in another source is part of it.
 Examples:
   packstone backup ~/documents ~/photos
   packstone backup --tag nightly,etc --description 'before the upgrade' /etc
-  packstone backup -x --exclude-caches --exclude '*.tmp' --exclude /home/*/.cache /
+  packstone backup -x --exclude-caches --exclude '*.tmp' --exclude '/home/*/.cache' /
   find ~ -name '*.odt' -print0 | packstone backup --files-from-raw -
   mysqldump shop | packstone backup --stdin --stdin-filename dumps/shop.sql
   packstone backup --stdin-filename dumps/shop.sql --stdin-from-command -- pg_dump --format=custom shop";
@@ -71,6 +72,12 @@ pub struct Arguments {
     /// A remark
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// The machine that the snapshot names, instead of this one
+    #[arg(short = 'H', long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    host: Option<String>,
+    /// When the snapshot says that it was made, in local time; or now
+    #[arg(long, value_name = "YYYY-MM-DD HH:MM:SS", value_parser = parse_time)]
+    time: Option<Timestamp>,
     /// Read everything, whatever was read before
     #[arg(short, long, conflicts_with = "parent")]
     force: bool,
@@ -86,12 +93,11 @@ pub struct Arguments {
     /// Make no snapshot if nothing changed
     #[arg(long)]
     skip_if_unchanged: bool,
-    /// After a crash, lose no more than the work of so long, as 30s, 10m or 1h
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m")]
-    checkpoint_interval: Duration,
     /// Only say what would be read, and with -v of each path why it is in or out; nothing is written
     #[arg(short = 'n', long, conflicts_with = "stream")]
     dry_run: bool,
+    #[command(flatten)]
+    how: How,
     #[command(flatten)]
     lists: Lists,
     #[command(flatten)]
@@ -143,7 +149,7 @@ fn back_up(
         Arguments { stdin_from_command: true, .. } => {
             stream::of_command(&opened, arguments, &options, &progress)
         }
-        _ => of_paths(&opened, paths, current, &options, &progress),
+        _ => of_paths(&opened, paths, current, &options, !arguments.how.no_scan, &progress),
     });
     drop(shown);
     let summary = summary?;
@@ -154,7 +160,9 @@ fn back_up(
 
 fn options(arguments: &Arguments, context: &Context) -> Result<BackupOptions> {
     let mut options = BackupOptions::new(Host::current());
-    options.session.checkpoint_interval = arguments.checkpoint_interval;
+    arguments.how.apply(&mut options);
+    options.host_name.clone_from(&arguments.host);
+    options.time = arguments.time;
     options.user = environment::user();
     options.tags = arguments.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect();
     options.description.clone_from(&arguments.description);
@@ -167,6 +175,7 @@ fn options(arguments: &Arguments, context: &Context) -> Result<BackupOptions> {
     options.ignore_inode = arguments.ignore_inode;
     options.skip_if_unchanged = arguments.skip_if_unchanged;
     options.excludes = arguments.rules.read(&context.environment)?;
+    options.check()?;
     Ok(options)
 }
 
@@ -189,13 +198,14 @@ fn of_paths(
     paths: &[PathBuf],
     current: &Path,
     options: &BackupOptions,
+    is_scanned: bool,
     progress: &Progress,
 ) -> Result<BackupSummary> {
     let (_, absolute) = packstone::source::plan(paths, current)?;
     refuse_own_directories(&absolute, &options.left_out)?;
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        if progress.is_shown() {
+        if is_scanned && progress.is_shown() {
             let scanning = Scanning { progress, is_over: &is_over };
             let absolute = &absolute;
             scope.spawn(move || scan(absolute, &options.excludes, &options.left_out, &scanning));

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use packstone::base::monitor::show_path;
-use packstone::base::{ErrorKind, size};
-use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, restore};
+use packstone::base::{ErrorKind, Result, size};
+use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selection, restore};
 
 use crate::context::Context;
+use crate::environment::Environment;
 use crate::json::RestoreLine;
+use crate::patterns::PatternOptions;
 use crate::progress::{Progress, Work};
 use crate::report::{Done, Hint, Outcome, conclude};
-use crate::selection::Selection;
-use crate::{commands, open, show};
+use crate::{commands, open, selection, show};
 
 const AFTER_HELP: &str = "\
 Without a path everything comes below DIR under its absolute path. The contents of a directory PATH come straight into \
@@ -29,6 +30,7 @@ followed.
 Examples:
   packstone restore latest -t /tmp/restored
   packstone restore latest:/etc -t /tmp/etc
+  packstone restore latest -t /tmp/keys --include '*.key' --include /etc/ssh
   packstone restore latest:/srv/data -t /srv/data --overwrite if-changed --dry-run -v
   packstone restore 1a2b3c4d:/etc/hosts -t /tmp --no-ownership";
 
@@ -40,10 +42,14 @@ pub struct Arguments {
     #[arg(value_name = "SNAP[:PATH]")]
     wanted: OsString,
     #[command(flatten)]
-    selection: Selection,
+    selection: selection::Selection,
     /// Where to put it; the directory is made where it is missing
     #[arg(short, long, value_name = "DIR")]
     target: PathBuf,
+    #[command(flatten)]
+    included: Included,
+    #[command(flatten)]
+    excluded: Excluded,
     /// What to do with what is there already
     #[arg(long, value_name = "WHEN", value_enum)]
     overwrite: Option<When>,
@@ -65,6 +71,69 @@ pub struct Arguments {
     /// Leave out what gives power over the system: devices, set-user-id bits, capabilities, trusted.* and security.*
     #[arg(long)]
     no_special: bool,
+}
+
+/// What is restored.
+#[derive(Args, Debug)]
+#[group(id = "included", multiple = true, conflicts_with = "excluded")]
+struct Included {
+    /// Restore only what matches, and the directories that lead there: whole names, with * ? [a-z] and ** for any
+    /// number of directories, anywhere in the path in the snapshot or from / on, and all below it
+    #[arg(short, long, value_name = "PATTERN")]
+    include: Vec<OsString>,
+    /// The same, whether in capital or small letters
+    #[arg(long, value_name = "PATTERN")]
+    iinclude: Vec<OsString>,
+    /// Take patterns from the lines of a file; # begins a comment, $NAME is a variable, $$ a dollar sign, and !PATTERN
+    /// takes out again
+    #[arg(long, value_name = "FILE")]
+    include_file: Vec<PathBuf>,
+    /// The same, whether in capital or small letters
+    #[arg(long, value_name = "FILE")]
+    iinclude_file: Vec<PathBuf>,
+}
+
+/// What is not restored.
+#[derive(Args, Debug)]
+#[group(id = "excluded", multiple = true)]
+struct Excluded {
+    /// Leave out what matches, and all below it
+    #[arg(short, long, value_name = "PATTERN")]
+    exclude: Vec<OsString>,
+    /// The same, whether in capital or small letters
+    #[arg(long, value_name = "PATTERN")]
+    iexclude: Vec<OsString>,
+    /// Take patterns of what is left out from the lines of a file
+    #[arg(long, value_name = "FILE")]
+    exclude_file: Vec<PathBuf>,
+    /// The same, whether in capital or small letters
+    #[arg(long, value_name = "FILE")]
+    iexclude_file: Vec<PathBuf>,
+}
+
+impl Arguments {
+    fn selection(&self, environment: &Environment) -> Result<Selection> {
+        let Included { include, iinclude, include_file, iinclude_file } = &self.included;
+        let included = PatternOptions {
+            word: "include",
+            texts: include,
+            itexts: iinclude,
+            files: include_file,
+            ifiles: iinclude_file,
+        };
+        let Excluded { exclude, iexclude, exclude_file, iexclude_file } = &self.excluded;
+        let excluded = PatternOptions {
+            word: "exclude",
+            texts: exclude,
+            itexts: iexclude,
+            files: exclude_file,
+            ifiles: iexclude_file,
+        };
+        if !included.is_empty() {
+            return Ok(Selection::Include(included.read(environment)?));
+        }
+        Ok(if excluded.is_empty() { Selection::All } else { Selection::Exclude(excluded.read(environment)?) })
+    }
 }
 
 /// When something that is there is replaced.
@@ -99,6 +168,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         sparse: arguments.sparse,
         verify: arguments.verify,
         dry_run: arguments.dry_run,
+        selection: arguments.selection(&context.environment)?,
         ..RestoreOptions::default()
     };
     options.apply.ownership = !arguments.no_ownership;
@@ -111,10 +181,14 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         .interruption
         .gently(|| restore(&opened.repository, &snapshot, path, &arguments.target, &options, &*progress));
     drop(shown);
-    let summary = summary.hint(ErrorKind::Exists, || {
-        "nothing is replaced without --overwrite: choose another directory, or see \"packstone restore --help\""
-            .to_owned()
-    })?;
+    let summary = summary
+        .hint(ErrorKind::Exists, || {
+            "choose another directory, or say with --overwrite what may be replaced in it".to_owned()
+        })
+        .hint(ErrorKind::NotFound, || {
+            "\"packstone ls\" lists the paths of a snapshot; a pattern is whole names, or a path from / on"
+                .to_owned()
+        })?;
     let lines = || {
         let target = show_path(arguments.target.as_os_str().as_bytes());
         told(&summary, &options, &target, progress.elapsed().as_secs())
@@ -145,19 +219,16 @@ fn told(summary: &RestoreSummary, options: &RestoreOptions, target: &str, second
         true => format!("would restore {what}"),
         false => format!("restored {what} in {}", show::duration(seconds)),
     }];
-    let did = if options.dry_run { "would be" } else { "were" };
-    let mut add = |number, noun, what: &str| {
+    let mut add = |what: &str, number, noun, more: &str| {
         if number > 0 {
-            lines.push(format!("{}{what}", show::count(number, noun)));
+            lines.push(format!("{what}: {}{more}", show::count(number, noun)));
         }
     };
-    add(summary.replaced, "item", &format!(" of these {did} put in the place of another"));
-    add(summary.files_updated, "file", &format!(" {did} given mode and owner only"));
-    let kept = format!(" kept as before, {} in all", size::show(summary.bytes_skipped));
-    add(summary.files_skipped, "item", &kept);
-    if options.verify {
-        lines.push(format!("{} read back and found as stored", show::count(summary.files_verified, "file")));
-    }
+    add("replaced", summary.replaced, "item", " among these");
+    add("mode and owner only", summary.files_updated, "file", "");
+    let kept = format!(", {}", size::show(summary.bytes_skipped));
+    add("kept as before", summary.files_skipped, "item", &kept);
+    add("read back as stored", summary.files_verified, "file", "");
     if summary.findings > 0 {
         lines.push(format!("{} (see the warnings above)", show::count(summary.findings, "finding")));
     }
@@ -198,9 +269,9 @@ mod tests {
         };
         let expected = [
             "would restore 1 file, 0 directories, 2.0 KiB to t",
-            "1 item of these would be put in the place of another",
-            "2 files would be given mode and owner only",
-            "3 items kept as before, 1.0 KiB in all",
+            "replaced: 1 item among these",
+            "mode and owner only: 2 files",
+            "kept as before: 3 items, 1.0 KiB",
         ];
         assert_eq!(told(&summary, &options, "t", 5), expected);
     }

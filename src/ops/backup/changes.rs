@@ -327,7 +327,7 @@ pub(super) fn parent<'s>(
 ) -> Result<Option<&'s SnapshotEntry>> {
     match &options.comparison {
         Comparison::With(wanted) => session.snapshots().find(wanted).map(Some),
-        _ => Ok(session.snapshots().group(&options.host.name, None, paths).pop()),
+        _ => Ok(session.snapshots().group(options.host_name(), None, paths).pop()),
     }
 }
 
@@ -343,7 +343,7 @@ fn open_state(
     let opened = state::make_folder(folder).and_then(|()| {
         let key = repository.local_key("runs")?;
         let mut group = blake3::Hasher::new_keyed(key.expose());
-        group.update(options.host.name.as_bytes());
+        group.update(options.host_name().as_bytes());
         for path in paths {
             group.update(b"\0").update(path);
         }

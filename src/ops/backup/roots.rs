@@ -34,19 +34,20 @@ pub(super) struct Assembled {
     pub(super) roots: Vec<(Vec<u8>, Option<Node>)>,
 }
 
-/// Fails if not one of the paths is there, before anything is written.
+/// Fails if not one of the paths can be found, before anything is written.
 pub(super) fn check_any_exists(paths: &[PathBuf]) -> Result<()> {
-    let mut missing = None;
+    use std::io::ErrorKind as Io;
+    let mut first = None;
     for path in paths {
-        match std::fs::symlink_metadata(path) {
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                missing
-                    .get_or_insert_with(|| Error::system(format!("there is no {}", show_file(path)), cause));
-            }
+        let (what, cause) = match std::fs::symlink_metadata(path) {
+            Err(cause) if matches!(cause.kind(), Io::NotFound | Io::NotADirectory) => ("there is no", cause),
+            Err(cause) if cause.kind() == Io::PermissionDenied => ("cannot reach", cause),
+            // Also where it is too long to be asked for at once.
             _ => return Ok(()),
-        }
+        };
+        first.get_or_insert_with(|| Error::system(format!("{what} {}", show_file(path)), cause));
     }
-    Err(missing.unwrap_or_else(|| Error::new(ErrorKind::Usage, "no path to back up was given")))
+    Err(first.unwrap_or_else(|| Error::new(ErrorKind::Usage, "no path to back up was given")))
 }
 
 /// Takes what became of the root of a source: nothing if it is gone or unreadable.

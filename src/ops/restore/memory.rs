@@ -12,7 +12,7 @@ const SEGMENTS_TOGETHER_MAX: usize = 4;
 /// A segment in work is held as it was fetched, opened and decompressed.
 const COPIES_OF_SEGMENT: usize = 3;
 /// The least that a plan takes, whatever the limit.
-const PLAN_BYTES_MIN: usize = 1 << 20;
+const PLAN_BYTES_MIN: usize = 256 << 10;
 
 /// The shares of one restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn node_bytes(node: &Node) -> usize {
                 Content::Chunks(chunks) => size_of_val(chunks.as_slice()),
                 _ => 0,
             };
-            chunks + regular.extents.as_deref().map_or(0, |extents| size_of_val(extents))
+            chunks + regular.extents.as_deref().map_or(0, size_of_val)
         }
         NodeKind::Symlink(target) => target.len(),
         _ => 0,

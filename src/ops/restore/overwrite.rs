@@ -91,7 +91,7 @@ impl Judge<'_> {
     ) -> Result<Decision> {
         let Some(overwrite) = self.overwrite else { return Err(in_the_way(found.kind.words())) };
         let is_wanted = match overwrite {
-            _ if found.is_unfinished() => true,
+            _ if is_unfinished(node, &found) => true,
             Overwrite::Always => true,
             Overwrite::IfChanged => {
                 let is_broken = node.metadata.links.zip(self.broken_groups);
@@ -141,6 +141,14 @@ impl Judge<'_> {
             Decision::Replace(found)
         }
     }
+}
+
+/// Whether a file was left incomplete by a restore of this object: it has the size from the beginning, or none, and gets
+/// its time last.
+fn is_unfinished(node: &Node, found: &Found) -> bool {
+    found.has_unfinished_mode()
+        && (found.size == node.size() || found.size == 0)
+        && found.mtime != node.metadata.mtime
 }
 
 fn in_the_way(what: &str) -> Error {

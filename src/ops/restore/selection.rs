@@ -3,6 +3,7 @@
 //! What must hold: a path is judged as it stands in the snapshot, wherever it is restored to; what lies below an
 //! excluded directory is never restored; a directory is passed over unread only if no pattern can match below it.
 
+use crate::source::exclude::Rule;
 use crate::source::exclude::{GivenPattern, Patterns};
 
 /// What of a snapshot is restored.
@@ -23,7 +24,15 @@ impl Selection {
         match self {
             Self::All => true,
             Self::Include(patterns) => patterns.rule_for(path).is_some(),
-            Self::Exclude(patterns) => patterns.rule_for(path).is_none(),
+            Self::Exclude(_) => self.leaves_out(path).is_none(),
+        }
+    }
+
+    /// The rule that leaves out an absolute path, if one does.
+    pub(super) fn leaves_out(&self, path: &[u8]) -> Option<&Rule> {
+        match self {
+            Self::All | Self::Include(_) => None,
+            Self::Exclude(patterns) => patterns.rule_for(path),
         }
     }
 

@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::base::monitor::{show_file, show_path};
-use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::base::{Error, ErrorKind, Result, Timestamp, Wrap};
 use crate::format::node::{NodeKind, check_name};
 use crate::fsmeta::apply::{ApplyOptions, Attributes, apply_to_fd, apply_to_path_fd};
 
@@ -42,6 +42,8 @@ const PLAIN_MODE: u16 = 0o600;
 /// A directory into which a snapshot is restored. Shared by all threads that restore.
 pub struct Target {
     directories: Directories,
+    /// Tells this run from all others, in names.
+    run: String,
     temporary_names: AtomicU64,
 }
 
@@ -95,7 +97,9 @@ impl Target {
 
     fn new(path: &Path, root: OwnedFd, directories_open_max: usize) -> Result<Self> {
         let directories = Directories::new(path.to_owned(), root, directories_open_max)?;
-        Ok(Self { directories, temporary_names: AtomicU64::new(0) })
+        let now = Timestamp::now();
+        let run = format!("{}-{:x}-{:x}", std::process::id(), now.seconds, now.nanoseconds);
+        Ok(Self { directories, run, temporary_names: AtomicU64::new(0) })
     }
 
     /// The path of an entry for a message; of a long one the end.

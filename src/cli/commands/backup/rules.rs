@@ -1,19 +1,18 @@
-//! The options that say what is left out, and the files of patterns that they name.
+//! The options that say what is left out of a backup.
 //!
 //! What must hold: what makes no sense is refused with the option, the file and the line where it stands, before
 //! anything is opened.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
-use packstone::base::monitor::show_file;
-use packstone::base::{Result, Wrap, size};
-use packstone::source::exclude::pattern_lines;
-use packstone::source::{Excludes, GivenPattern, Marker, Patterns};
+use packstone::base::{Result, size};
+use packstone::source::{Excludes, Marker};
 
 use crate::environment::Environment;
+use crate::patterns::PatternOptions;
 
 /// The option that asks for markers.
 const IF_PRESENT: &str = "--exclude-if-present";
@@ -53,33 +52,17 @@ pub struct Rules {
 impl Rules {
     /// Reads all of them.
     pub fn read(&self, environment: &Environment) -> Result<Excludes> {
-        let mut given = Vec::new();
-        for (texts, ignores_case, origin) in
-            [(&self.exclude, false, "--exclude"), (&self.iexclude, true, "--iexclude")]
-        {
-            given.extend(texts.iter().map(|text| GivenPattern {
-                text: text.as_bytes().to_vec(),
-                ignores_case,
-                origin: origin.to_owned(),
-            }));
-        }
-        let variables = |name: &[u8]| {
-            let value = environment.get(std::str::from_utf8(name).ok()?)?;
-            Some(value.to_owned().into_vec())
+        let patterns = PatternOptions {
+            word: "exclude",
+            texts: &self.exclude,
+            itexts: &self.iexclude,
+            files: &self.exclude_file,
+            ifiles: &self.iexclude_file,
         };
-        for (files, ignores_case, option) in
-            [(&self.exclude_file, false, "--exclude-file"), (&self.iexclude_file, true, "--iexclude-file")]
-        {
-            for file in files {
-                let origin = format!("{option} {}", show_file(file));
-                let bytes = std::fs::read(file).wrap(|| format!("cannot read {origin}"))?;
-                given.extend(pattern_lines(&bytes, ignores_case, &origin, &variables)?);
-            }
-        }
         let caches = self.exclude_caches.then(Marker::of_caches);
         let named = self.exclude_if_present.iter().map(|text| Marker::parse(text.as_bytes(), IF_PRESENT));
         Ok(Excludes {
-            patterns: Patterns::new(given)?,
+            patterns: patterns.read(environment)?,
             markers: caches.into_iter().map(Ok).chain(named).collect::<Result<_>>()?,
             larger_than_bytes: self.exclude_larger_than,
             one_file_system: self.one_file_system,

@@ -94,8 +94,8 @@ impl Found {
         }
     }
 
-    /// Whether it is a file that an interrupted restore left before it was complete.
-    pub const fn is_unfinished(&self) -> bool {
+    /// Whether it is a file with the mode that files have before they are complete.
+    pub const fn has_unfinished_mode(&self) -> bool {
         matches!(self.kind, Existing::File) && self.mode == UNFINISHED_MODE
     }
 }

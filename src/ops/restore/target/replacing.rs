@@ -17,11 +17,11 @@ use crate::ops::restore::target::directories::replaced;
 use crate::ops::restore::target::{DirectoryNumber, Existing, FileIdentity, Found, Target, pin};
 
 impl Target {
-    /// A name under which something can be made that is to replace what has another name in the same directory. This
-    /// process gives each once; a name that an interrupted restore left is met as `Exists`.
+    /// A name under which something can be made that is to replace what has another name in the same directory. Each is
+    /// given once, and none that an interrupted restore may have left.
     pub fn temporary_name(&self) -> Vec<u8> {
         let number = self.temporary_names.fetch_add(1, Ordering::Relaxed);
-        format!(".packstone-restore-{}-{number}", std::process::id()).into_bytes()
+        format!(".packstone-restore-{}-{number}", self.run).into_bytes()
     }
 
     /// Gives what was made under a temporary name its own, in the place of what was found there.

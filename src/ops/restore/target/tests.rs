@@ -399,6 +399,90 @@ fn closed_directories_are_found_again_and_few_stay_open() {
 }
 
 #[test]
+fn what_is_left_is_forgotten() {
+    let base = tempfile::tempdir().unwrap();
+    let target = Target::open_bounded(base.path(), 2).unwrap();
+    let outer = target.create_directory(ROOT, b"outer").unwrap().0;
+    for round in 0..20 {
+        let inner = target.create_directory(outer, format!("{round}").as_bytes()).unwrap().0;
+        write_file(&target, inner, b"file", b"x").unwrap();
+        assert_eq!(target.finish_directory(inner, &plain(&own(0o755)), &ALL), NO_PROBLEM);
+        target.leave(inner);
+        assert_eq!(target.directories.known_count(), 1);
+        assert_eq!(kind_of(target.create_file(inner, b"x", 1)), ErrorKind::Usage);
+    }
+    target.leave(outer);
+    target.leave(ROOT);
+    assert_eq!(target.directories.known_count(), 0);
+    write_file(&target, ROOT, b"file", b"the root stays").unwrap();
+}
+
+#[test]
+fn what_was_looked_at_is_replaced_and_nothing_else() {
+    let base = tempfile::tempdir().unwrap();
+    let target = Target::open(base.path()).unwrap();
+    let at = |name: &str| base.path().join(name);
+    fs::write(at("file"), b"old").unwrap();
+    fs::create_dir(at("empty")).unwrap();
+    fs::create_dir_all(at("full/below")).unwrap();
+    symlink("file", at("link")).unwrap();
+    let temporary = || {
+        let name = target.temporary_name();
+        let identity = write_file(&target, ROOT, &name, b"new").unwrap();
+        (name, identity)
+    };
+    for name in ["file", "empty", "link"] {
+        let found = target.examine(ROOT, name.as_bytes()).unwrap().unwrap();
+        let (made, identity) = temporary();
+        target.replace(ROOT, (&made, identity), name.as_bytes(), &found).unwrap();
+        assert_eq!(target.examine(ROOT, &made).unwrap(), None);
+        let now = fs::symlink_metadata(at(name)).unwrap();
+        assert!(now.is_file() && now.ino() == identity.inode, "{name}");
+    }
+    let found = target.examine(ROOT, b"full").unwrap().unwrap();
+    let (made, identity) = temporary();
+    assert_eq!(kind_of(target.replace(ROOT, (&made, identity), b"full", &found)), ErrorKind::Exists);
+    assert!(at("full/below").is_dir());
+
+    // Something else took the name since.
+    let found = target.examine(ROOT, b"file").unwrap().unwrap();
+    fs::write(at("other"), b"somebody's").unwrap();
+    fs::rename(at("other"), at("file")).unwrap();
+    assert_eq!(kind_of(target.replace(ROOT, (&made, identity), b"file", &found)), ErrorKind::Exists);
+    assert_eq!(fs::read(at("file")).unwrap(), b"somebody's");
+    // It went away.
+    fs::remove_file(at("file")).unwrap();
+    target.replace(ROOT, (&made, identity), b"file", &found).unwrap();
+    assert_eq!(fs::read(at("file")).unwrap(), b"new");
+    // What was made is not what has the temporary name any more.
+    let found = target.examine(ROOT, b"file").unwrap().unwrap();
+    let (made, identity) = temporary();
+    fs::rename(base.path().join(std::str::from_utf8(&made).unwrap()), at("aside")).unwrap();
+    write_file(&target, ROOT, &made, b"a stranger's").unwrap();
+    assert_eq!(kind_of(target.replace(ROOT, (&made, identity), b"file", &found)), ErrorKind::Failed);
+}
+
+#[test]
+fn metadata_alone_is_set_only_on_a_file_without_further_names() {
+    let base = tempfile::tempdir().unwrap();
+    let target = Target::open(base.path()).unwrap();
+    let at = |name: &str| base.path().join(name);
+    fs::write(at("file"), b"content").unwrap();
+    let found = target.examine(ROOT, b"file").unwrap().unwrap();
+    let metadata = own(0o640);
+    let update = |name: &[u8], identity| target.update_file(ROOT, name, identity, &plain(&metadata), &ALL);
+    assert_eq!(update(b"file", found.identity).unwrap(), NO_PROBLEM);
+    assert_eq!((mode_of(&at("file")), fs::read(at("file")).unwrap()), (0o640, b"content".to_vec()));
+    fs::hard_link(at("file"), at("second")).unwrap();
+    assert_eq!(kind_of(update(b"file", found.identity)), ErrorKind::Failed);
+    fs::remove_file(at("second")).unwrap();
+    fs::rename(at("file"), at("aside")).unwrap();
+    symlink("aside", at("file")).unwrap();
+    assert_eq!(kind_of(update(b"file", found.identity)), ErrorKind::Failed);
+    assert_eq!(kind_of(update(b"missing", found.identity)), ErrorKind::NotFound);
+}
+
+#[test]
 fn many_threads_write_through_one_target() {
     let base = tempfile::tempdir().unwrap();
     let target = Target::open_bounded(base.path(), 1).unwrap();

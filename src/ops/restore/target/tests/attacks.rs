@@ -73,6 +73,17 @@ fn restore_something(target: &Target, parent: DirectoryNumber, round: usize) {
         target.remove_file(parent, b"hard link", identity).ok();
         target.remove_file(parent, name, identity).ok();
     }
+    if let Ok(Some(found)) = target.examine(parent, b"below")
+        && let temporary = target.temporary_name()
+        && let Ok(file) = target.create_file(parent, &temporary, 4)
+    {
+        target.is_empty_entry(parent, b"below").ok();
+        target.replace(parent, (&temporary, file.identity()), b"below", &found).ok();
+        target.update_file(parent, b"below", found.identity, &attributes, &ALL).ok();
+        target.update_file(parent, b"below", file.identity(), &attributes, &ALL).ok();
+        target.remove_file(parent, b"below", file.identity()).ok();
+        target.remove_file(parent, &temporary, file.identity()).ok();
+    }
     if let Ok(made) = target.create_symlink(parent, b"link", b"file", &attributes, &ALL) {
         target.remove_file(parent, b"link", made.identity).ok();
     }
