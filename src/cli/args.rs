@@ -117,7 +117,7 @@ pub enum Command {
     /// Print a file of a snapshot
     Cat(cat::Arguments),
     /// Give back what a snapshot holds
-    Restore(restore::Arguments),
+    Restore(Box<restore::Arguments>),
     /// Count what snapshots hold and what they take
     Stats(stats::Arguments),
     /// Print what makes a shell complete arguments

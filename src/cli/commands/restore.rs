@@ -16,8 +16,7 @@ use crate::json::RestoreLine;
 use crate::patterns::PatternOptions;
 use crate::progress::{Progress, Work};
 use crate::report::{Done, Hint, Outcome, conclude};
-use crate::selection;
-use crate::{commands, open, show};
+use crate::{commands, open, selection, show};
 
 const AFTER_HELP: &str = "\
 Without a path everything comes below DIR under its absolute path. The contents of a directory PATH come straight into \
