@@ -110,12 +110,13 @@ impl LastRun {
     /// Forgets the directories in `parent` that are not among `children`, which are sorted, and all below them.
     pub fn keep_only(&self, parent: &[u8], children: &[Vec<u8>]) {
         const SQL: &str = "SELECT name FROM directories WHERE parent = ?1";
-        let known: Option<Vec<Vec<u8>>> = self.inner().write(|connection| {
+        let is_kept = |name: &Vec<u8>| children.binary_search(name).is_ok();
+        let gone: Option<Vec<Vec<u8>>> = self.inner().write(|connection| {
             let mut statement = connection.prepare_cached(SQL)?;
             let names = statement.query_map(params![parent], |row| row.get(0))?;
-            names.collect()
+            names.filter(|name| !name.as_ref().is_ok_and(is_kept)).collect()
         });
-        for name in known.into_iter().flatten().filter(|name| children.binary_search(name).is_err()) {
+        for name in gone.into_iter().flatten() {
             self.forget(parent, &name);
         }
     }
@@ -227,7 +228,9 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(bool, Prepared)> {
     connection.busy_timeout(WAIT)?;
     // A file of another program is left as it is until it is thrown away.
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let count_tables =
+        || connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let tables = count_tables()?;
     let marks = (number("application_id")?, number("user_version")?);
     if tables > 0 && marks != (APPLICATION, VERSION) {
         return Ok((false, Prepared::Foreign));
@@ -246,7 +249,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(bool, Prepared)> {
         }
         Err(error) => return Err(error),
     };
-    if is_ours && tables == 0 {
+    // Another run may have made them meanwhile.
+    if is_ours && count_tables()? == 0 {
         connection.execute_batch(TABLES)?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
