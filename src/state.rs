@@ -24,6 +24,9 @@ const APPLICATION: i32 = 0x706b_7374;
 const VERSION: i32 = 1;
 /// Another run of the same group holds the file at most so long while it commits.
 const WAIT: Duration = Duration::from_millis(200);
+/// Groups of runs of which something is kept.
+const GROUPS_MAX: usize = 64;
+const EXTENSION: &str = "sqlite";
 
 const TABLES: &str = "
     CREATE TABLE run (snapshot BLOB NOT NULL, code BLOB NOT NULL);
@@ -284,14 +287,34 @@ fn discard(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder for such files, readable to its owner alone.
-pub fn make_folder(folder: &Path) -> Result<()> {
+/// The file of a group of runs in a folder, which is made, readable to its owner alone. A new group takes the place of
+/// those that were not backed up for the longest time: lists of paths that differ each night would fill the disk.
+pub fn file_in(folder: &Path, group: &str) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .wrap(|| format!("cannot create the folder {}", show_file(folder)))
+        .wrap(|| format!("cannot create the folder {}", show_file(folder)))?;
+    let path = folder.join(format!("run-{group}.{EXTENSION}"));
+    if !path.exists() {
+        make_room(folder);
+    }
+    Ok(path)
+}
+
+fn make_room(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let files = entries.flatten().map(|entry| entry.path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
+    let mut files: Vec<_> =
+        files.filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).collect();
+    files.sort_unstable();
+    let too_many = (files.len() + 1).saturating_sub(GROUPS_MAX);
+    for (_, path) in files.into_iter().take(too_many) {
+        // What cannot be removed only takes room.
+        let _ = discard(&path);
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,6 @@
 //! snapshot that the session saw, and without a look only where collections allow it; what cannot be taken over is
 //! read.
 
-use std::path::PathBuf;
-
 use crate::base::monitor::show_path;
 use crate::base::{ChunkId, ErrorKind, Monitor, Result, SessionId, Timestamp};
 use crate::format::cbor;
@@ -347,18 +345,17 @@ fn open_state(
 ) -> Option<LastRun> {
     let repository = session.repository();
     let folder = repository.cache_folder()?;
-    let opened = state::make_folder(folder).and_then(|()| {
+    let open = || {
         let key = repository.local_key("runs")?;
         let mut group = blake3::Hasher::new_keyed(key.expose());
         group.update(options.host_name().as_bytes());
         for path in paths {
             group.update(b"\0").update(path);
         }
-        let name = group.finalize().to_hex();
-        let path: PathBuf = folder.join(format!("run-{}.sqlite", name.get(..16).unwrap_or_default()));
-        LastRun::open(&path, key)
-    });
-    match opened {
+        let group = group.finalize().to_hex();
+        LastRun::open(&state::file_in(folder, group.get(..16).unwrap_or_default())?, key)
+    };
+    match open() {
         Ok(opened) => {
             if let Some(error) = opened.discarded {
                 let why = error.chain().join(": ");
