@@ -24,6 +24,9 @@ const APPLICATION: i32 = 0x706b_7374;
 const VERSION: i32 = 1;
 /// Another run of the same group holds the file at most so long while it commits.
 const WAIT: Duration = Duration::from_millis(200);
+/// Groups of runs of which something is kept.
+const GROUPS_MAX: usize = 64;
+const EXTENSION: &str = "sqlite";
 
 const TABLES: &str = "
     CREATE TABLE run (snapshot BLOB NOT NULL, code BLOB NOT NULL);
@@ -110,12 +113,13 @@ impl LastRun {
     /// Forgets the directories in `parent` that are not among `children`, which are sorted, and all below them.
     pub fn keep_only(&self, parent: &[u8], children: &[Vec<u8>]) {
         const SQL: &str = "SELECT name FROM directories WHERE parent = ?1";
-        let known: Option<Vec<Vec<u8>>> = self.inner().write(|connection| {
+        let is_kept = |name: &Vec<u8>| children.binary_search(name).is_ok();
+        let gone: Option<Vec<Vec<u8>>> = self.inner().write(|connection| {
             let mut statement = connection.prepare_cached(SQL)?;
             let names = statement.query_map(params![parent], |row| row.get(0))?;
-            names.collect()
+            names.filter(|name| !name.as_ref().is_ok_and(is_kept)).collect()
         });
-        for name in known.into_iter().flatten().filter(|name| children.binary_search(name).is_err()) {
+        for name in gone.into_iter().flatten() {
             self.forget(parent, &name);
         }
     }
@@ -227,7 +231,9 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(bool, Prepared)> {
     connection.busy_timeout(WAIT)?;
     // A file of another program is left as it is until it is thrown away.
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let count_tables =
+        || connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let tables = count_tables()?;
     let marks = (number("application_id")?, number("user_version")?);
     if tables > 0 && marks != (APPLICATION, VERSION) {
         return Ok((false, Prepared::Foreign));
@@ -246,7 +252,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(bool, Prepared)> {
         }
         Err(error) => return Err(error),
     };
-    if is_ours && tables == 0 {
+    // Another run may have made them meanwhile.
+    if is_ours && count_tables()? == 0 {
         connection.execute_batch(TABLES)?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
@@ -280,14 +287,34 @@ fn discard(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder for such files, readable to its owner alone.
-pub fn make_folder(folder: &Path) -> Result<()> {
+/// The file of a group of runs in a folder, which is made, readable to its owner alone. A new group takes the place of
+/// those that were not backed up for the longest time: lists of paths that differ each night would fill the disk.
+pub fn file_in(folder: &Path, group: &str) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .wrap(|| format!("cannot create the folder {}", show_file(folder)))
+        .wrap(|| format!("cannot create the folder {}", show_file(folder)))?;
+    let path = folder.join(format!("run-{group}.{EXTENSION}"));
+    if !path.exists() {
+        make_room(folder);
+    }
+    Ok(path)
+}
+
+fn make_room(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let files = entries.flatten().map(|entry| entry.path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
+    let mut files: Vec<_> =
+        files.filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).collect();
+    files.sort_unstable();
+    let too_many = (files.len() + 1).saturating_sub(GROUPS_MAX);
+    for (_, path) in files.into_iter().take(too_many) {
+        // What cannot be removed only takes room.
+        let _ = discard(&path);
+    }
 }
 
 #[cfg(test)]

@@ -146,8 +146,10 @@ pub fn backup_paths(
     paths.sort();
     let earlier = Earlier::new(&session, &paths, options, monitor)?;
     let taken = run::take_paths(&session, &plan, &absolute, options, monitor, &earlier)?;
-    let is_same = options.skip_if_unchanged && roots::are_unchanged(&earlier, &taken.roots)?;
-    let same_as = if is_same { earlier.snapshot() } else { None };
+    let same_as = match options.skip_if_unchanged {
+        true => roots::same_as(&earlier, &taken.roots, monitor),
+        false => None,
+    };
     let last_run = earlier.into_last_run();
     let snapshot = describe(&session, began, paths, &taken, options)?;
     if let Some(id) = same_as {

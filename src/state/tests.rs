@@ -167,3 +167,31 @@ fn a_damaged_file_is_never_believed() {
     }
     assert!(outcomes.iter().all(|count| *count > 0), "both outcomes are met: {outcomes:?}");
 }
+
+#[test]
+fn a_new_group_takes_the_place_of_the_oldest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().join("made");
+    let other = file_in(&folder, "0").expect("a path").with_file_name("index.table");
+    std::fs::write(&other, "not of a run").expect("written");
+    let all: Vec<PathBuf> = (0..GROUPS_MAX + 3)
+        .map(|number| {
+            let path = file_in(&folder, &number.to_string()).expect("a path");
+            let run = LastRun::open(&path, key()).expect("it opens").last_run;
+            assert!(run.commit(SNAPSHOT).is_none());
+            // The third and all after it in order of age.
+            let age =
+                std::time::UNIX_EPOCH + Duration::from_secs(if number < 2 { 999 } else { number as u64 });
+            let file = std::fs::File::options().write(true).open(&path).expect("the file");
+            file.set_modified(age).expect("a time");
+            path
+        })
+        .collect();
+    let gone: Vec<usize> = (0..all.len()).filter(|number| !all[*number].exists()).collect();
+    assert_eq!(gone, [2, 3, 4]);
+    assert!(other.exists());
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), GROUPS_MAX + 1);
+    // A group that is there takes no place away.
+    file_in(&folder, "0").expect("a path");
+    assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), GROUPS_MAX + 1);
+}

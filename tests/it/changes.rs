@@ -13,6 +13,7 @@ use packstone::format::config::Parameters;
 use packstone::format::snapshot::{Snapshot, Statistic};
 use packstone::ops::backup::{BackupOptions, BackupSummary, Comparison, backup_paths};
 use packstone::repository::Repository;
+use packstone::source::Excludes;
 use packstone::storage::memory::Memory;
 use packstone::storage::{ObjectName, Storage};
 
@@ -246,6 +247,64 @@ fn no_snapshot_is_made_where_nothing_changed_and_nobody_wants_one() {
     assert!(third.is_skipped);
     assert!(case.back_up_with(&BackupOptions { comparison: Comparison::Nothing, ..skipping }).id != third.id);
     assert_eq!(case.cached.snapshots().unwrap().visible.len(), 4);
+}
+
+/// The newest snapshot may be another user's, of whom nothing is remembered here, and hold less.
+#[test]
+fn only_what_the_newest_snapshot_holds_is_skipped() {
+    let case = Case::filled();
+    case.back_up();
+    let excludes = Excludes { larger_than_bytes: Some(10_000), ..Excludes::default() };
+    let less = BackupOptions { excludes, ..options() };
+    let second = back_up_with(&case.uncached(), &case.source(), &less);
+    assert!(second.excluded > 0);
+    let skipping = BackupOptions { skip_if_unchanged: true, ..options() };
+    let third = case.back_up_with(&skipping);
+    assert!(!third.is_skipped, "the newest snapshot lacks files");
+    assert_eq!(third.snapshot.parent, Some(second.id));
+    let fourth = case.back_up_with(&skipping);
+    assert_eq!((fourth.is_skipped, fourth.id), (true, third.id));
+}
+
+/// With or without what is kept on this machine, a directory that only got another mode has changed.
+#[test]
+fn a_directory_of_which_only_the_metadata_changed_is_counted_as_changed() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::filled();
+    for (round, mode) in [0o700, 0o750].into_iter().enumerate() {
+        case.back_up();
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(case.source().join("a/b"), permissions).unwrap();
+        let uncached = case.uncached();
+        let repository = if round == 0 { &uncached } else { &case.cached };
+        let summary = back_up(repository, &case.source());
+        assert_eq!(counts(&summary), [0, 0, 120, 0, 3, 1, 0], "round {round}");
+        case.assert_right(&summary);
+    }
+}
+
+/// Rows of one run under the name of another, as a file may have them that was copied while it was written.
+#[test]
+fn rows_that_do_not_lead_to_their_snapshot_are_not_used() {
+    let case = Case::filled();
+    case.back_up();
+    let files = case.state_files();
+    let [file] = files.as_slice() else { panic!("one file of state: {files:?}") };
+    let old = case.scratch.join("old");
+    fs::copy(file, &old).unwrap();
+    let (place, away) = (case.source().join("a"), case.scratch.join("away"));
+    fs::rename(&place, &away).unwrap();
+    case.back_up();
+    let connection = rusqlite::Connection::open(file).unwrap();
+    connection.execute("ATTACH ?1 AS old", [old.to_str().unwrap()]).unwrap();
+    let mix = "DELETE FROM directories; INSERT INTO directories SELECT * FROM old.directories";
+    connection.execute_batch(mix).unwrap();
+    drop(connection);
+    fs::rename(&away, &place).unwrap();
+    let third = case.back_up();
+    assert_eq!(counts(&third)[..3], [80, 0, 40], "the second snapshot holds nothing of it");
+    case.assert_right(&third);
+    assert_eq!(counts(&case.back_up())[..3], [0, 0, 120]);
 }
 
 /// A source that is a file has no directory that could remember it.

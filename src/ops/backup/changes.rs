@@ -5,8 +5,6 @@
 //! snapshot that the session saw, and without a look only where collections allow it; what cannot be taken over is
 //! read.
 
-use std::path::PathBuf;
-
 use crate::base::monitor::show_path;
 use crate::base::{ChunkId, ErrorKind, Monitor, Result, SessionId, Timestamp};
 use crate::format::cbor;
@@ -33,7 +31,6 @@ pub enum Comparison {
 
 /// The earlier snapshot.
 struct Origin {
-    id: SessionId,
     time: Timestamp,
     tree: ChunkId,
     /// The local rows are of this snapshot.
@@ -48,6 +45,8 @@ pub(super) struct Earlier<'s> {
     reader: Reader<'s>,
     last_run: Option<LastRun>,
     origin: Option<Origin>,
+    /// The newest snapshot of the group, or the one that was named, and its tree.
+    followed: Option<(SessionId, ChunkId)>,
     ignore_ctime: bool,
     ignore_inode: bool,
 }
@@ -58,8 +57,8 @@ pub(super) enum Known {
     Nothing,
     /// What the last run saw of it, and its node.
     Row(Box<(Row, Node)>),
-    /// Its tree in the earlier snapshot.
-    Tree(ChunkId),
+    /// Its tree in the earlier snapshot, and its node unless it is the root.
+    Tree(ChunkId, Option<Box<Node>>),
 }
 
 /// What is known of a file.
@@ -92,6 +91,7 @@ impl<'s> Earlier<'s> {
             reader: session.reader(),
             last_run,
             origin: None,
+            followed: None,
             ignore_ctime: options.ignore_ctime,
             ignore_inode: options.ignore_inode,
         };
@@ -102,21 +102,25 @@ impl<'s> Earlier<'s> {
             Comparison::Newest => rows_of.and_then(visible),
             Comparison::With(_) => parent.filter(|parent| rows_of == Some(parent.id)),
         };
+        let with_rows = with_rows.filter(|entry| earlier.rows_lead_to(&entry.snapshot.tree));
         if let (None, Some(last_run)) = (with_rows, &earlier.last_run) {
             last_run.clear();
         }
-        let origin = match options.comparison {
-            Comparison::Nothing => None,
-            _ => with_rows.or(parent),
-        };
-        earlier.origin = origin.map(|entry| Origin {
-            id: entry.id,
+        let is_compared = options.comparison != Comparison::Nothing;
+        let parent = parent.filter(|_| is_compared);
+        earlier.followed = parent.map(|entry| (entry.id, entry.snapshot.tree));
+        earlier.origin = with_rows.or(parent).map(|entry| Origin {
             time: entry.snapshot.time,
             tree: entry.snapshot.tree,
             has_rows: with_rows.is_some(),
             is_free: session.may_take_over(&entry.id),
         });
         Ok(earlier)
+    }
+
+    /// Whether the rows are those of a snapshot with this root. A file that was put together of two runs' tells so here.
+    fn rows_lead_to(&self, tree: &ChunkId) -> bool {
+        self.row(b"", b"").is_some_and(|(_, root)| root.kind == NodeKind::Directory(*tree))
     }
 
     fn tree(&'s self) -> Tree<'s> {
@@ -129,11 +133,8 @@ impl<'s> Earlier<'s> {
         if origin.has_rows {
             return Ok(self.row(parent, name).map_or(Known::Nothing, |row| Known::Row(Box::new(row))));
         }
-        let Known::Tree(above) = above else { return Ok(Known::Nothing) };
-        Ok(match self.tree().find_entry(above, name)?.map(|entry| entry.node.kind) {
-            Some(NodeKind::Directory(tree)) => Known::Tree(tree),
-            _ => Known::Nothing,
-        })
+        let Known::Tree(above, _) = above else { return Ok(Known::Nothing) };
+        Ok(Known::as_stored(self.tree().find_entry(above, name)?))
     }
 
     /// What is known of the directory at a path from the root on, in whose parent nothing was looked up.
@@ -144,22 +145,19 @@ impl<'s> Earlier<'s> {
         }
         let path = state::join(parent, name);
         if path == b"/" {
-            return Ok(Known::Tree(origin.tree));
+            return Ok(Known::Tree(origin.tree, None));
         }
-        Ok(match self.entry(origin, &path)?.map(|entry| entry.node.kind) {
-            Some(NodeKind::Directory(tree)) => Known::Tree(tree),
-            _ => Known::Nothing,
-        })
+        Ok(Known::as_stored(self.entry(&origin.tree, &path)?))
     }
 
     /// What is known of a source that is a file.
     pub(super) fn source_file(&'s self, path: &[u8]) -> Result<Option<OldFile>> {
         let Some(origin) = &self.origin else { return Ok(None) };
-        Ok(self.entry(origin, path)?.map(|entry| OldFile { entry, inode: None }))
+        Ok(self.entry(&origin.tree, path)?.map(|entry| OldFile { entry, inode: None }))
     }
 
-    fn entry(&'s self, origin: &Origin, path: &[u8]) -> Result<Option<Entry>> {
-        match self.tree().lookup(&origin.tree, &path_components(path)?) {
+    fn entry(&'s self, tree: &ChunkId, path: &[u8]) -> Result<Option<Entry>> {
+        match self.tree().lookup(tree, &path_components(path)?) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -177,7 +175,7 @@ impl<'s> Earlier<'s> {
     pub(super) fn entries(&'s self, known: &Known) -> Option<OldEntries<'s>> {
         let (tree, inodes) = match known {
             Known::Nothing => return None,
-            Known::Tree(tree) => (*tree, None),
+            Known::Tree(tree, _) => (*tree, None),
             Known::Row(row) => match row.1.kind {
                 NodeKind::Directory(tree) => {
                     (tree, Some(row.0.inodes.clone()).filter(|list| !list.is_empty()))
@@ -206,7 +204,8 @@ impl<'s> Earlier<'s> {
         let Known::Row(row) = known else { return None };
         let (row, node) = &**row;
         let is_at_rest = metadata.ctime < row.clean_before;
-        let is_same = node.metadata == *metadata && row.inode == inode && is_at_rest && !self.ignore_ctime;
+        let is_known = row.inode != 0 && row.inode == inode;
+        let is_same = node.metadata == *metadata && is_known && is_at_rest && !self.ignore_ctime;
         (is_same && self.may_keep(&node.xattrs)).then_some(&node.xattrs)
     }
 
@@ -236,7 +235,7 @@ impl<'s> Earlier<'s> {
             && node.metadata.mtime == stat.mtime
             && stat.mtime < clean_before
             && (self.ignore_ctime || (node.metadata.ctime == stat.ctime && stat.ctime < clean_before))
-            && (self.ignore_inode || inode.is_none_or(|inode| inode == stat.inode))
+            && (self.ignore_inode || inode.is_none_or(|inode| inode != 0 && inode == stat.inode))
             && !regular.changed_while_read
             // With another number of names it would be stored in another way.
             && bundle.is_some() == (is_bundled && regular.extents.is_none());
@@ -282,20 +281,15 @@ impl<'s> Earlier<'s> {
         self.tree().bundled(place, size)
     }
 
-    /// The node at a path of the snapshot that is compared with.
-    pub(super) fn node(&'s self, path: &[u8]) -> Result<Option<Node>> {
-        let Some(origin) = &self.origin else { return Ok(None) };
-        Ok(self.entry(origin, path)?.map(|entry| entry.node))
+    /// The snapshot that this run's will follow, and its root tree; nothing if nothing is to be compared. What is
+    /// remembered may be of an older one, if another machine or user made the newest.
+    pub(super) const fn followed(&self) -> Option<(SessionId, ChunkId)> {
+        self.followed
     }
 
-    /// The snapshot that is compared with.
-    pub(super) fn snapshot(&self) -> Option<SessionId> {
-        self.origin.as_ref().map(|origin| origin.id)
-    }
-
-    /// The root tree of the snapshot that is compared with.
-    pub(super) fn root_tree(&self) -> Option<ChunkId> {
-        self.origin.as_ref().map(|origin| origin.tree)
+    /// The node at a path of a tree.
+    pub(super) fn node(&'s self, tree: &ChunkId, path: &[u8]) -> Result<Option<Node>> {
+        Ok(self.entry(tree, path)?.map(|entry| entry.node))
     }
 
     /// Remembers what this run saw of a directory, and forgets the subdirectories that it no longer has.
@@ -316,6 +310,17 @@ impl<'s> Earlier<'s> {
     /// Gives what this run saw, to be kept once its snapshot is committed.
     pub(super) fn into_last_run(self) -> Option<LastRun> {
         self.last_run
+    }
+}
+
+impl Known {
+    /// What the earlier snapshot has where a directory stands now.
+    fn as_stored(entry: Option<Entry>) -> Self {
+        let Some(Entry { node, .. }) = entry else { return Self::Nothing };
+        match node.kind {
+            NodeKind::Directory(tree) => Self::Tree(tree, Some(Box::new(node))),
+            _ => Self::Nothing,
+        }
     }
 }
 
@@ -340,18 +345,17 @@ fn open_state(
 ) -> Option<LastRun> {
     let repository = session.repository();
     let folder = repository.cache_folder()?;
-    let opened = state::make_folder(folder).and_then(|()| {
+    let open = || {
         let key = repository.local_key("runs")?;
         let mut group = blake3::Hasher::new_keyed(key.expose());
         group.update(options.host_name().as_bytes());
         for path in paths {
             group.update(b"\0").update(path);
         }
-        let name = group.finalize().to_hex();
-        let path: PathBuf = folder.join(format!("run-{}.sqlite", name.get(..16).unwrap_or_default()));
-        LastRun::open(&path, key)
-    });
-    match opened {
+        let group = group.finalize().to_hex();
+        LastRun::open(&state::file_in(folder, group.get(..16).unwrap_or_default())?, key)
+    };
+    match open() {
         Ok(opened) => {
             if let Some(error) = opened.discarded {
                 let why = error.chain().join(": ");

@@ -17,7 +17,7 @@ use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::{OpenLater, WaitingFile};
 use crate::ops::backup::changes::{self, Known, OldEntries, OldFile};
 use crate::ops::backup::file::{self, Taken};
-use crate::ops::backup::print::{Line, Print, Seen};
+use crate::ops::backup::print::{Print, Seen};
 use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::path::PathLink;
@@ -166,7 +166,7 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
     };
     let margin_seconds = run.margin_seconds(stat.device, &directory);
     // A moment before its entries are looked at.
-    let clean_before = Timestamp::now().earlier(margin_seconds);
+    let seen = Seen::new(Timestamp::now().earlier(margin_seconds), names.len() <= LISTED_ENTRIES);
     let task = Arc::new(DirectoryTask {
         goal,
         inode: if is_sound { stat.inode } else { 0 },
@@ -184,7 +184,7 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
             next: None,
             builder: None,
             old: None,
-            seen: Some(Seen::new(clean_before)),
+            seen: Some(seen),
         }),
         slots: Mutex::default(),
         pending: AtomicUsize::new(0),
@@ -401,8 +401,7 @@ fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, task:
         Err(error) => return run.fail(error),
     };
     let node = task.node(tree);
-    let is_small = task.names.len() <= LISTED_ENTRIES;
-    let (row, children) = seen.into_row(task.inode, &node, is_small);
+    let (row, children) = seen.into_row(task.inode, &node);
     run.earlier.remember(&task.parent_path, &task.path.name, &row, &children);
     task.hand_on(run, scope, node);
 }
@@ -431,10 +430,13 @@ fn finish_unchanged<'s: 'scope, 'scope>(
     }
     run.monitor.advance(files + others, bytes);
     let node = task.node(tree);
-    if let Known::Row(row) = &task.known
-        && row.1 != node
+    if let Known::Row(known) = &task.known
+        && (known.1 != node || node.metadata.ctime >= known.0.clean_before)
     {
-        let row = Row { inode: task.inode, node: node.encode(), ..row.0.clone() };
+        // Its entries were at rest at the moment of the row, and so they are at a later one.
+        let now = task.progress().seen.as_ref().map(Seen::clean_before);
+        let clean_before = known.0.clean_before.max(now.unwrap_or_default());
+        let row = Row { clean_before, inode: task.inode, node: node.encode(), ..known.0.clone() };
         run.earlier.remember_itself(&task.parent_path, &task.path.name, &row);
     }
     task.hand_on(run, scope, node);
@@ -462,8 +464,14 @@ impl<'s> DirectoryTask<'s> {
         let change = match &self.known {
             Known::Nothing => Change::New,
             Known::Row(row) if row.1 == node => Change::Unmodified,
-            Known::Tree(tree) if node.kind == NodeKind::Directory(*tree) => Change::Unmodified,
-            Known::Row(_) | Known::Tree(_) => Change::Changed,
+            // Of the root only the tree is known.
+            Known::Tree(tree, before)
+                if node.kind == NodeKind::Directory(*tree)
+                    && before.as_ref().is_none_or(|before| **before == node) =>
+            {
+                Change::Unmodified
+            }
+            Known::Row(_) | Known::Tree(..) => Change::Changed,
         };
         run.count_directory(change, &self.path);
         self.source.add_node(0);
@@ -498,9 +506,9 @@ impl<'s> DirectoryTask<'s> {
             match slot {
                 Slot::Nothing => {}
                 Slot::Listed(listed) => {
-                    print.add(&Line::of_stat(&listed.name, &listed.stat, run.links(&listed.stat)));
+                    print.add_stat(&listed.name, &listed.stat, run.links(&listed.stat), &run.owners);
                 }
-                Slot::Finished(finished) => print.add(&Line::of_node(&finished.node, finished.inode)),
+                Slot::Finished(finished) => print.add_node(&finished.node, finished.inode),
             }
         }
         (print.finish() == *expected).then_some(tree)

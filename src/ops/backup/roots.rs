@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use rayon::Scope;
 
 use crate::base::monitor::show_file;
-use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
+use crate::base::{ChunkId, Error, ErrorKind, Monitor, Result, SessionId, Timestamp};
 use crate::format::node::{Metadata, Node, NodeKind};
 use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::{OpenLater, WaitingFile};
@@ -118,7 +118,9 @@ fn begin_file<'s: 'scope, 'scope>(
         None
     });
     let shown = || source.path.clone();
-    let margin_seconds = run.margin_seconds(listed.stat.device, &directory);
+    // Of the directory's own file system; the file may lie on another one, if it is itself a mount point.
+    let device = directory.stat().map_or(listed.stat.device, |stat| stat.device);
+    let margin_seconds = run.margin_seconds(device, &directory);
     let place = Place { directory: &directory, known: &Known::Nothing, margin_seconds, source, path: &shown };
     match file::take(run, &place, &listed, old) {
         Ok(Taken::Finished(finished)) => put(run, path.to_owned(), Some(*finished)),
@@ -163,16 +165,29 @@ pub(super) fn assemble(run: &Run<'_>, plan: &Planned, began: Timestamp) -> Resul
     Ok(assembled)
 }
 
-/// Whether all sources are as in the snapshot that they were compared with. The directories above them are not asked:
-/// the times of `/tmp` say nothing of what lies in it.
-pub(super) fn are_unchanged(earlier: &Earlier<'_>, roots: &[(Vec<u8>, Option<Node>)]) -> Result<bool> {
-    if earlier.snapshot().is_none() {
-        return Ok(false);
-    }
+/// The snapshot that this run's would follow, if it has the same sources. The directories above them are not asked: the
+/// times of `/tmp` say nothing of what lies in it. One that cannot be read is not the same.
+pub(super) fn same_as(
+    earlier: &Earlier<'_>,
+    roots: &[(Vec<u8>, Option<Node>)],
+    monitor: &dyn Monitor,
+) -> Option<SessionId> {
+    let (id, tree) = earlier.followed()?;
+    let is_same = are_unchanged(earlier, &tree, roots).unwrap_or_else(|error| {
+        let why = error.chain().join(": ");
+        monitor.note(&format!(
+            "a snapshot is made, whether anything changed or not, as the earlier one cannot be read: {why}"
+        ));
+        false
+    });
+    is_same.then_some(id)
+}
+
+fn are_unchanged(earlier: &Earlier<'_>, tree: &ChunkId, roots: &[(Vec<u8>, Option<Node>)]) -> Result<bool> {
     for (path, node) in roots {
         let before = match path.as_slice() {
-            b"/" => earlier.root_tree().map(|tree| bare_directory(Vec::new(), tree)),
-            _ => earlier.node(path)?,
+            b"/" => Some(bare_directory(Vec::new(), *tree)),
+            _ => earlier.node(tree, path)?,
         };
         let is_same = match (&before, node) {
             (Some(before), Some(node)) if path == b"/" => before.kind == node.kind,
@@ -197,7 +212,7 @@ fn build(
     assembled: &mut Assembled,
 ) -> Result<ChunkId> {
     let mut children = Vec::new();
-    let mut seen = Seen::new(clean_before);
+    let mut seen = Seen::new(clean_before, true);
     for (name, planned) in &directory.children {
         let path = directory.path.join(std::ffi::OsStr::from_bytes(name));
         let finished = match planned {
@@ -231,7 +246,10 @@ fn build(
     let read_again = |joined: &Joined, place: &BundlePlace| {
         let directory = Directory::open_absolute(&directory.path);
         match directory.ok().and_then(|directory| file::read_same(&directory, joined)) {
-            Some(content) => Ok(content),
+            Some(content) => {
+                run.add_bytes_read(content.len() as u64);
+                Ok(content)
+            }
             None => run.earlier.bundled(place, joined.size),
         }
     };
@@ -240,7 +258,7 @@ fn build(
         builder.push_reading(node, member, &read_again)?;
     }
     let tree = builder.finish_reading(&read_again)?;
-    let (row, children) = seen.into_row(0, &bare_directory(name.to_vec(), tree), true);
+    let (row, children) = seen.into_row(0, &bare_directory(name.to_vec(), tree));
     run.earlier.remember(parent_path, name, &row, &children);
     Ok(tree)
 }

@@ -18,6 +18,10 @@ struct Case {
     repository: Repository,
 }
 
+fn options() -> BackupOptions {
+    BackupOptions { workers: 2, margin_seconds: Some(0), ..BackupOptions::new(Host::current()) }
+}
+
 impl Case {
     fn new() -> (Self, BackupSummary) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -36,9 +40,7 @@ impl Case {
     }
 
     fn back_up(&mut self, comparison: Comparison) -> BackupSummary {
-        let options =
-            BackupOptions { workers: 2, margin_seconds: Some(0), ..BackupOptions::new(Host::current()) };
-        let options = BackupOptions { comparison, ..options };
+        let options = BackupOptions { comparison, ..options() };
         let source = self.folder.path().join("source");
         backup_paths(&self.repository, &[source], Path::new("/"), &options, &crate::base::monitor::Silent)
             .expect("a backup")
@@ -115,6 +117,29 @@ fn what_a_collection_blocks_is_read_and_stored_again() {
     let restored = restored.expect("a restore");
     assert_eq!((restored.files, restored.findings), (60, 0));
     case.assert_right(&second);
+}
+
+/// Whether anything changed cannot be told then; that is no reason to make no snapshot.
+#[test]
+fn an_earlier_snapshot_that_cannot_be_read_hinders_no_backup() {
+    let (case, _) = Case::new();
+    remove_packs(&case.memory, &pack_names(&case.memory));
+    let options = BackupOptions { skip_if_unchanged: true, ..options() };
+    let source = case.folder.path().join("source");
+    let notes = Notes::default();
+    let summary = backup_paths(&case.repository, &[source], Path::new("/"), &options, &notes);
+    assert!(!summary.expect("a backup").is_skipped);
+    let notes = notes.0.into_inner().expect("notes");
+    assert!(notes.iter().any(|note| note.contains("the earlier one cannot be read")), "{notes:?}");
+}
+
+#[derive(Default)]
+struct Notes(std::sync::Mutex<Vec<String>>);
+
+impl crate::base::Monitor for Notes {
+    fn note(&self, text: &str) {
+        self.0.lock().expect("notes").push(text.to_owned());
+    }
 }
 
 #[test]
