@@ -47,26 +47,45 @@ const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    /// Where frames are made before they get as much room as they need: buffers of their size that come and go would
+    /// leave the heap in pieces.
+    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Compresses, or says `None` where that gains less than 3 % or is not wanted.
-pub fn compress(content: &[u8], compression: Compression) -> Result<Option<Vec<u8>>> {
+/// Compresses, or says `None` where that gains less than 3 % or is not wanted. The frame has room for `room` bytes more.
+pub fn compress(content: &[u8], compression: Compression, room: usize) -> Result<Option<Vec<u8>>> {
     let Some(level) = compression.level else { return Ok(None) };
     let failed = |cause| Error::caused(ErrorKind::Failed, "cannot compress", cause);
     let worth = content.len() - content.len() / GAIN_DIVISOR;
-    let frame = COMPRESSOR.with_borrow_mut(|kept| {
-        let compressor = match kept {
-            Some((kept_level, compressor)) if *kept_level == level => compressor,
-            _ => &mut kept.insert((level, Compressor::new(level).map_err(failed)?)).1,
-        };
-        compressor.compress(content).map_err(failed)
-    })?;
-    Ok((frame.len() < worth).then_some(frame))
+    FRAME.with_borrow_mut(|frame| {
+        frame.clear();
+        frame.reserve(zstd::zstd_safe::compress_bound(content.len()));
+        COMPRESSOR.with_borrow_mut(|kept| {
+            let compressor = match kept {
+                Some((kept_level, compressor)) if *kept_level == level => compressor,
+                _ => &mut kept.insert((level, Compressor::new(level).map_err(failed)?)).1,
+            };
+            compressor.compress_to_buffer(content, frame).map_err(failed)
+        })?;
+        if frame.len() >= worth {
+            return Ok(None);
+        }
+        let mut exact = Vec::with_capacity(frame.len().saturating_add(room));
+        exact.extend_from_slice(frame);
+        Ok(Some(exact))
+    })
 }
 
 /// Decompresses one frame that must give exactly `length` bytes.
 pub fn decompress(frame: &[u8], length: usize) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    decompress_into(frame, length, &mut content)?;
+    Ok(content)
+}
+
+/// As `decompress`, into a buffer whose content is replaced.
+pub fn decompress_into(frame: &[u8], length: usize, content: &mut Vec<u8>) -> Result<()> {
     let failed =
         |cause| Error::caused(ErrorKind::Damaged, "a frame does not decompress (format rule PACK-7)", cause);
     let refused = |what: String| Error::damaged(format!("{what} (format rule PACK-7)"));
@@ -82,17 +101,19 @@ pub fn decompress(frame: &[u8], length: usize) -> Result<Vec<u8>> {
     if window_bytes(frame).is_none_or(|window| window > 1 << ZSTD_WINDOW_LOG_MAX) {
         return Err(refused("a frame with too large a window".into()));
     }
-    let content = DECOMPRESSOR.with_borrow_mut(|kept| {
+    content.clear();
+    content.reserve(length);
+    DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {
             Some(decompressor) => decompressor,
             None => kept.insert(Decompressor::new().map_err(failed)?),
         };
-        decompressor.decompress(frame, length).map_err(failed)
+        decompressor.decompress_to_buffer(frame, content).map_err(failed)
     })?;
     if content.len() != length {
         return Err(refused(format!("a frame of {} bytes where {length} must stand", content.len())));
     }
-    Ok(content)
+    Ok(())
 }
 
 /// The window that a frame asks for; RFC 8878, section 3.1.1.1. A frame of a single segment has none of its own: its
@@ -141,19 +162,19 @@ mod tests {
     #[test]
     fn what_was_compressed_comes_back() {
         let content = b"one line like the other\n".repeat(1000);
-        let frame = compress(&content, Compression::AUTO).expect("compresses").expect("gains");
+        let frame = compress(&content, Compression::AUTO, 0).expect("compresses").expect("gains");
         assert!(frame.len() < content.len() / 10);
         assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
-        assert_eq!(compress(&random(100_000), Compression::AUTO).expect("tried"), None);
-        assert_eq!(compress(&[], Compression::AUTO).expect("tried"), None);
+        assert_eq!(compress(&random(100_000), Compression::AUTO, 0).expect("tried"), None);
+        assert_eq!(compress(&[], Compression::AUTO, 0).expect("tried"), None);
     }
 
     #[test]
     fn a_level_is_between_1_and_19_and_off_compresses_nothing() {
         let content = b"one line like the other\n".repeat(1000);
-        assert_eq!(compress(&content, Compression::OFF).expect("tried"), None);
+        assert_eq!(compress(&content, Compression::OFF, 0).expect("tried"), None);
         for level in 1..=19 {
-            let frame = compress(&content, Compression::level(level).expect("a level"));
+            let frame = compress(&content, Compression::level(level).expect("a level"), 0);
             let frame = frame.expect("compresses").expect("gains");
             assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
         }
@@ -164,7 +185,7 @@ mod tests {
     #[test]
     fn a_frame_of_another_length_is_damage() {
         let content = vec![0; 1 << 20];
-        let frame = compress(&content, Compression::AUTO).expect("compresses").expect("gains");
+        let frame = compress(&content, Compression::AUTO, 0).expect("compresses").expect("gains");
         for length in [0, 1, content.len() - 1, content.len() + 1] {
             let error = decompress(&frame, length).expect_err("must be refused");
             assert_eq!(error.kind(), ErrorKind::Damaged);

@@ -13,6 +13,7 @@ mod collections;
 mod index;
 mod info;
 mod init;
+mod memory;
 mod object;
 mod open;
 mod own;
@@ -27,6 +28,7 @@ pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
+pub use memory::{MEMORY_BYTES, MemoryLimit};
 pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
@@ -51,6 +53,7 @@ pub struct Repository {
     /// The key slot that gave the keys.
     own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,
+    memory: MemoryLimit,
 }
 
 impl Repository {
@@ -77,6 +80,16 @@ impl Repository {
     /// The number by which a name at a level of tree pages decides where pages and bundles end.
     pub fn name_number(&self, level: u8, name: &[u8]) -> u64 {
         self.keys.name_number(level, name)
+    }
+
+    /// Limits what works on this repository to so much memory.
+    pub fn limit_memory(&mut self, memory: MemoryLimit) {
+        self.memory = memory;
+    }
+
+    /// The limit on memory, and its shares.
+    pub const fn memory(&self) -> MemoryLimit {
+        self.memory
     }
 
     /// The folder for what this machine keeps of this repository, if it may keep anything.

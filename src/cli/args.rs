@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use packstone::base::size;
 
 use crate::commands::{backup, cat, completions, ls, man, repo, restore, snapshots, stats};
 
@@ -94,6 +95,9 @@ pub struct Global {
     /// Keep nothing outside the repository
     #[arg(long, global = true)]
     pub no_cache: bool,
+    /// Take about so much memory at most, from 32M on; with more, more threads work [default: 128M]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_memory)]
+    pub memory_limit: Option<u64>,
 }
 
 /// The commands.
@@ -129,6 +133,21 @@ pub enum Command {
 /// Whether arguments that may make no sense ask for JSON all the same. What follows `--` is not this program's.
 pub fn ask_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
     arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// Reads a size as `2048`, `100k`, `1M` or `2g`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    size::parse(text).ok_or_else(|| format!("{text:?} is no size such as 2048, 100k, 1M or 2g"))
+}
+
+/// Below this the buffers of a single thread would not fit.
+const MEMORY_BYTES_MIN: u64 = 32 << 20;
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes @ MEMORY_BYTES_MIN.. => Ok(bytes),
+        _ => Err("32M is the least that a thread can work with".to_owned()),
+    }
 }
 
 /// Reads a duration as `500ms`, `90s`, `10m`, `1h30m` or `2d`.

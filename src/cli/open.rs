@@ -11,7 +11,7 @@ use std::sync::Arc;
 use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind, Result};
 use packstone::format::names;
-use packstone::repository::Repository;
+use packstone::repository::{MemoryLimit, Repository};
 use packstone::storage::Storage;
 use packstone::storage::local::Local;
 
@@ -132,7 +132,7 @@ pub fn open_with(
 ) -> Result<Opened> {
     let cache = cache_folder(context);
     let location = storage.location();
-    let repository = Repository::open(Arc::new(storage), &obtained.credential, cache.clone()).map_err(
+    let mut repository = Repository::open(Arc::new(storage), &obtained.credential, cache.clone()).map_err(
         |error| match error.kind() {
             ErrorKind::WrongKey => {
                 error.while_doing(format!("cannot open {location} with {}", obtained.name))
@@ -140,6 +140,9 @@ pub fn open_with(
             _ => error,
         },
     )?;
+    if let Some(bytes) = context.global.memory_limit {
+        repository.limit_memory(MemoryLimit::of(bytes));
+    }
     Ok(Opened { repository, directory, cache, obtained })
 }
 

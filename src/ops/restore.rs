@@ -27,7 +27,7 @@ use crate::format::node::{LinkGroup, Metadata, Node, NodeKind};
 use crate::fsmeta::apply::ApplyOptions;
 use crate::fsmeta::owners::LocalIds;
 use crate::ops::list::path_components;
-use crate::repository::{ChunkKind, Repository, SnapshotEntry};
+use crate::repository::{ChunkKind, MEMORY_BYTES, Repository, SnapshotEntry};
 use crate::tree::{Budget, Entry, Tree};
 
 use memory::Shares;
@@ -35,7 +35,6 @@ use overwrite::Judge;
 use run::Restore;
 use target::{DirectoryNumber, FileIdentity, Target};
 
-pub use memory::MEMORY_BYTES;
 pub use overwrite::Overwrite;
 pub use selection::Selection;
 

@@ -16,8 +16,6 @@ use crate::repository::Repository;
 use crate::repository::object::{create_unique, object_name};
 use crate::repository::pack::PublishedPack;
 
-/// A run is published once its entries take so many bytes.
-const RUN_BYTES: usize = 8 << 20;
 /// Bytes of an entry in a run.
 const ENTRY_BYTES: usize = 48;
 
@@ -25,6 +23,8 @@ const ENTRY_BYTES: usize = 48;
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     interval: Duration,
+    /// A run is published once its entries take so many bytes.
+    run_bytes: usize,
     waiting: Mutex<Waiting>,
 }
 
@@ -36,10 +36,10 @@ struct Waiting {
 }
 
 impl Checkpoints {
-    /// Publishes a run at least this often while packs are published.
-    pub(super) fn new(interval: Duration) -> Self {
+    /// Publishes a run at least this often while packs are published, and once its entries take so many bytes.
+    pub(super) fn new(interval: Duration, run_bytes: usize) -> Self {
         let waiting = Waiting { packs: Vec::new(), entries: 0, since: Stopwatch::start() };
-        Self { interval, waiting: Mutex::new(waiting) }
+        Self { interval, run_bytes, waiting: Mutex::new(waiting) }
     }
 
     /// Remembers a pack; gives the packs of a run that is due.
@@ -47,7 +47,8 @@ impl Checkpoints {
         let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         waiting.entries += pack.entries.len();
         waiting.packs.push(pack);
-        let is_due = waiting.entries * ENTRY_BYTES >= RUN_BYTES || waiting.since.elapsed() >= self.interval;
+        let is_due =
+            waiting.entries * ENTRY_BYTES >= self.run_bytes || waiting.since.elapsed() >= self.interval;
         is_due.then(|| waiting.take())
     }
 

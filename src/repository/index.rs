@@ -20,9 +20,6 @@ use crate::repository::Repository;
 use crate::repository::object::object_name;
 use table::Table;
 
-/// Decoded runs that are merged in one step take at most about so many stored bytes.
-const MERGE_BYTES_MAX: u64 = 32 << 20;
-
 impl Repository {
     /// The table of all listed runs; from the file of an earlier time where that fits, else made anew.
     pub(super) fn load_index(&self) -> Result<Table> {
@@ -73,7 +70,7 @@ impl Repository {
         for (name, _) in &missing {
             let run = self.read_run(name)?;
             superseded.extend(run.superseded.iter().copied());
-            if total_bytes <= MERGE_BYTES_MAX {
+            if total_bytes <= self.memory.merge_bytes() {
                 decoded.push((*name, run));
             }
         }
@@ -81,7 +78,7 @@ impl Repository {
             return self.without_superseded(&listed, &superseded);
         }
         let table = cached.unwrap_or_else(Table::empty);
-        if total_bytes <= MERGE_BYTES_MAX {
+        if total_bytes <= self.memory.merge_bytes() {
             return merged(&table, &decoded, path.as_deref(), &key);
         }
         self.merged_in_steps(table, &missing, path.as_deref(), &key)
@@ -100,7 +97,7 @@ impl Repository {
         for (position, (name, size_bytes)) in missing.iter().enumerate() {
             batch.push((*name, self.read_run(name)?));
             batch_bytes += size_bytes;
-            if batch_bytes >= MERGE_BYTES_MAX || position + 1 == missing.len() {
+            if batch_bytes >= self.memory.merge_bytes() || position + 1 == missing.len() {
                 table = merged(&table, &batch, path, key)?;
                 batch.clear();
                 batch_bytes = 0;

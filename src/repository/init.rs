@@ -16,7 +16,7 @@ use crate::format::names;
 use crate::format::slot::PasswordCost;
 use crate::repository::object::{Creation, create, create_unique, object_name};
 use crate::repository::slots::{NewSlot, OwnSlot};
-use crate::repository::{Repository, open};
+use crate::repository::{MemoryLimit, Repository, open};
 use crate::storage::Storage;
 
 /// The number of a repository's first config.
@@ -82,7 +82,8 @@ impl Repository {
         }
         storage.barrier()?;
         let cache_folder = options.cache_folder.map(|folder| folder.join(config.repository.hex()));
-        Ok(Self { storage, config, keys, own_slot, cache_folder })
+        let memory = MemoryLimit::default();
+        Ok(Self { storage, config, keys, own_slot, cache_folder, memory })
     }
 }
 

@@ -14,9 +14,9 @@ use crate::crypto::Keys;
 use crate::crypto::slot::{Credential, open_slot};
 use crate::format::config::Config;
 use crate::format::names;
-use crate::repository::Repository;
 use crate::repository::object::object_name;
 use crate::repository::slots::{OwnSlot, listed_slots, read_slot};
+use crate::repository::{MemoryLimit, Repository};
 use crate::storage::Storage;
 
 /// The highest number of a config; none: there is no repository.
@@ -70,7 +70,8 @@ impl Repository {
             return Err(Error::damaged(message));
         }
         let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
-        Ok(Self { storage, config, keys, own_slot, cache_folder })
+        let memory = MemoryLimit::default();
+        Ok(Self { storage, config, keys, own_slot, cache_folder, memory })
     }
 }
 

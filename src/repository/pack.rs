@@ -49,12 +49,22 @@ impl Repository {
         let mut directory = Directory::default();
         let mut body = vec![Bytes::copy_from_slice(sealer.header())];
         let mut offset = HEADER_BYTES as u64;
+        let mut scratch = Scratch::default();
         for (number, segment) in segments.into_iter().enumerate() {
             let mut sealed = segment.stored;
             sealer.seal_part(&mut sealed)?;
             if options.verify {
-                verify(&self.keys, kind, &opener, number as u64, &sealed, segment.codec, &segment.chunks)
-                    .wrap(|| "a segment that was just sealed does not open to what it was made from")?;
+                verify(
+                    &mut scratch,
+                    &self.keys,
+                    kind,
+                    &opener,
+                    number as u64,
+                    &sealed,
+                    segment.codec,
+                    &segment.chunks,
+                )
+                .wrap(|| "a segment that was just sealed does not open to what it was made from")?;
             }
             let row = SegmentRow {
                 offset: narrow(offset)?,
@@ -124,8 +134,17 @@ fn entries(directory: &Directory) -> Vec<Entry> {
     directory.chunks.iter().map(place).collect()
 }
 
+/// Buffers of the check, used for one segment after the other.
+#[derive(Default)]
+struct Scratch {
+    opened: Vec<u8>,
+    raw: Vec<u8>,
+}
+
 /// Opens a sealed segment as a reader will, and compares each chunk's hash.
+#[expect(clippy::too_many_arguments, reason = "each is a part of one segment, or what opens it")]
 fn verify(
+    scratch: &mut Scratch,
     keys: &Keys,
     kind: ChunkKind,
     opener: &Opener,
@@ -135,10 +154,18 @@ fn verify(
     chunks: &[(crate::base::ChunkId, u32)],
 ) -> Result<()> {
     let raw_bytes: u64 = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
-    let mut opened = sealed.to_vec();
-    opener.open(part, Role::Body, &mut opened)?;
-    let raw = decode_segment(opened, codec, usize::try_from(raw_bytes).unwrap_or(usize::MAX))?;
-    let mut rest = raw.as_slice();
+    let Scratch { opened, raw } = scratch;
+    opened.clear();
+    opened.extend_from_slice(sealed);
+    opener.open(part, Role::Body, opened)?;
+    let raw_bytes = usize::try_from(raw_bytes).unwrap_or(usize::MAX);
+    let mut rest = match codec {
+        Codec::Zstd => {
+            compress::decompress_into(opened, raw_bytes, raw)?;
+            raw.as_slice()
+        }
+        Codec::Raw => check_raw(opened, raw_bytes)?,
+    };
     for (id, length) in chunks {
         let (chunk, after) = rest
             .split_at_checked(*length as usize)
@@ -155,13 +182,18 @@ fn verify(
 pub(super) fn decode_segment(opened: Vec<u8>, codec: Codec, raw_bytes: usize) -> Result<Vec<u8>> {
     match codec {
         Codec::Zstd => compress::decompress(&opened, raw_bytes),
-        Codec::Raw if opened.len() == raw_bytes => Ok(opened),
         Codec::Raw => {
-            let message = format!(
-                "a segment of {} bytes where {raw_bytes} must stand (format rule PACK-7)",
-                opened.len()
-            );
-            Err(Error::damaged(message))
+            check_raw(&opened, raw_bytes)?;
+            Ok(opened)
         }
     }
+}
+
+fn check_raw(opened: &[u8], raw_bytes: usize) -> Result<&[u8]> {
+    if opened.len() == raw_bytes {
+        return Ok(opened);
+    }
+    let message =
+        format!("a segment of {} bytes where {raw_bytes} must stand (format rule PACK-7)", opened.len());
+    Err(Error::damaged(message))
 }

@@ -16,8 +16,6 @@ use crate::repository::index::table::{Place, Table};
 use crate::repository::object::object_name;
 use crate::repository::pack::decode_segment;
 
-/// Segments that are kept for the next chunk of the same neighbourhood take at most so many bytes.
-const KEPT_BYTES_MAX: usize = 24 << 20;
 /// Neighbouring segments are fetched by one request up to so many bytes.
 const FETCH_BYTES_MAX: u64 = 8 << 20;
 
@@ -82,7 +80,13 @@ impl<'r> Reader<'r> {
         session: Option<&'r Session<'r>>,
         tables: RwLock<Vec<Arc<Table>>>,
     ) -> Self {
-        Self { repository, session, tables, kept: Mutex::default(), kept_bytes_max: KEPT_BYTES_MAX }
+        Self {
+            repository,
+            session,
+            tables,
+            kept: Mutex::default(),
+            kept_bytes_max: repository.memory.kept_bytes(),
+        }
     }
 
     /// The same reader, which keeps less than it usually does for the next chunk.

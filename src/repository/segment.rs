@@ -59,19 +59,29 @@ impl OpenSegment {
         self.chunks.push((id, u32::try_from(content.len()).unwrap_or(u32::MAX)));
     }
 
-    /// Closes the segment: compressed where that gains.
-    pub(super) fn close(self, class: Class, compression: Compression) -> Result<ClosedSegment> {
+    /// Closes the segment: compressed where that gains. Its buffer goes back to the pool.
+    pub(super) fn close(
+        mut self,
+        class: Class,
+        compression: Compression,
+        pool: &SegmentPool,
+    ) -> Result<ClosedSegment> {
         let raw_bytes = u32::try_from(self.raw.len()).unwrap_or(u32::MAX);
         let frame = match class {
             Class::Incompressible => None,
-            Class::Compressible | Class::Tree => compress::compress(&self.raw, compression)?,
+            Class::Compressible | Class::Tree => compress::compress(&self.raw, compression, TAG_BYTES)?,
         };
-        let (mut stored, codec) = match frame {
-            Some(frame) => (frame, Codec::Zstd),
-            None => (self.raw, Codec::Raw),
+        let (stored, codec) = match frame {
+            Some(frame) => {
+                pool.give_back(self.raw);
+                (frame, Codec::Zstd)
+            }
+            None => {
+                // It waits for its pack, without the room for what did not come any more.
+                self.raw.shrink_to(self.raw.len() + TAG_BYTES);
+                (self.raw, Codec::Raw)
+            }
         };
-        // It waits for its pack: without the room that the compressor asked for in case nothing would compress.
-        stored.shrink_to(stored.len() + TAG_BYTES);
         Ok(ClosedSegment { stored, raw_bytes, codec, chunks: self.chunks })
     }
 }
@@ -101,6 +111,8 @@ impl ClosedSegment {
 #[derive(Debug, Default)]
 pub(super) struct SegmentPool {
     open: [Mutex<Vec<OpenSegment>>; 3],
+    /// Buffers of closed segments, empty: at most as many as there were workers at a time.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl SegmentPool {
@@ -115,7 +127,16 @@ impl SegmentPool {
 
     /// Takes an open segment, or a new one.
     pub(super) fn check_out(&self, class: Class) -> OpenSegment {
-        self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let waiting = self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).pop();
+        waiting.unwrap_or_else(|| {
+            let buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            OpenSegment { raw: buffer.unwrap_or_default(), chunks: Vec::new() }
+        })
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
     /// Gives it back.

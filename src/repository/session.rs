@@ -116,7 +116,7 @@ impl Repository {
             own: OwnRuns::new(self.cache_folder.clone(), self.local_key("own runs")?),
             segments: SegmentPool::default(),
             packs: Default::default(),
-            checkpoints: Checkpoints::new(options.checkpoint_interval),
+            checkpoints: Checkpoints::new(options.checkpoint_interval, self.memory.run_bytes()),
             counts: Counts::default(),
             has_failed: AtomicBool::new(false),
             is_over: false,
@@ -193,7 +193,7 @@ impl Session<'_> {
         if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
             self.segments.check_in(class, segment);
         } else {
-            self.add_to_pack(class.kind(), segment.close(class, self.options.compression)?)?;
+            self.add_to_pack(class.kind(), segment.close(class, self.options.compression, &self.segments)?)?;
         }
         Ok(Stored { id, is_new: true })
     }
@@ -267,7 +267,8 @@ impl Session<'_> {
             let mut waiting = self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner);
             waiting.push(segment);
             let bytes: usize = waiting.iter().map(ClosedSegment::pack_bytes).sum();
-            let is_full = bytes >= self.repository.config.parameters.packing.pack_bytes as usize;
+            let wanted = self.repository.config.parameters.packing.pack_bytes as usize;
+            let is_full = bytes >= self.repository.memory.pack_bytes(wanted);
             is_full.then(|| std::mem::take(&mut *waiting))
         };
         full.map_or(Ok(()), |segments| self.publish_pack(kind, segments, false))
@@ -302,7 +303,7 @@ impl Session<'_> {
                 .segments
                 .drain(class, aim_bytes)
                 .into_par_iter()
-                .map(|segment| segment.close(class, self.options.compression))
+                .map(|segment| segment.close(class, self.options.compression, &self.segments))
                 .collect();
             closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
         }

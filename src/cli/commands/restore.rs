@@ -174,6 +174,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;
     let opened = open::open(context)?;
+    options.memory_bytes = opened.repository.memory().bytes() as u64;
     let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Restore));
     let shown = progress.begin();

@@ -15,17 +15,15 @@ use crate::format::node::{ChunkRef, Extent, NodeKind, Regular};
 use crate::ops::backup::directory::{Goal, complete};
 use crate::ops::backup::file::{self, Before, OpenFile};
 use crate::ops::backup::run::{Run, SourceCounts};
-use crate::repository::ChunkKind;
+use crate::repository::{ChunkKind, Session};
 use crate::tree::ListBuilder;
 
-/// Content bytes of a batch, at least.
-const BATCH_BYTES: usize = 4 << 20;
 /// Chunks that one task hashes and stores: enough to be worth a task, few enough to keep all threads busy.
 const TASK_CHUNKS: usize = 8;
 
 /// Content bytes of a batch: room for two chunks of any size, so that a full batch always has a cut point.
-pub(super) fn batch_bytes(cutter: &Cutter) -> usize {
-    BATCH_BYTES.max(2 * cutter.max_bytes())
+pub(super) fn batch_bytes(session: &Session<'_>, cutter: &Cutter) -> usize {
+    session.repository().memory().piece_bytes().max(2 * cutter.max_bytes())
 }
 
 /// Opens a file when its turn has come.
@@ -166,7 +164,7 @@ fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut fil
         return;
     }
     run.monitor.begin(&file.path);
-    let mut content = match file.fill(batch_bytes(&run.cutter)) {
+    let mut content = match file.fill(batch_bytes(run.session, &run.cutter)) {
         Ok(content) => content,
         Err(error) => {
             run.unreadable(&file.source, file.path.clone(), &error);

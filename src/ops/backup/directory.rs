@@ -32,8 +32,6 @@ const LISTED_ENTRIES: usize = 4096;
 const RANGE_ENTRIES: usize = 512;
 /// Entries that are read by one task.
 const GROUP_ENTRIES: usize = 32;
-/// Content bytes that are read by one task, unless a single file has more.
-const GROUP_BYTES: u64 = 4 << 20;
 
 /// Where a finished node goes.
 #[derive(Clone)]
@@ -313,7 +311,8 @@ fn begin_files<'s: 'scope, 'scope>(
 ) -> Step {
     let Some((to, files)) = task.take_files(run, from) else { return task.enter(Stage::List) };
     task.enter(Stage::Push(from, to));
-    let mut groups = groups(files);
+    // A file that is read whole is never larger than what one task reads.
+    let mut groups = groups(files, run.whole_bytes_max);
     // One for this function, so that no group can end the range before all are begun.
     task.pending.store(groups.len() + 1, Ordering::Release);
     let last = groups.pop();
@@ -333,13 +332,13 @@ fn begin_files<'s: 'scope, 'scope>(
     if task.is_last() { Step::GoesOn } else { Step::Waits }
 }
 
-fn groups(files: Vec<ToRead>) -> Vec<Vec<ToRead>> {
+fn groups(files: Vec<ToRead>, bytes_max: u64) -> Vec<Vec<ToRead>> {
     let mut groups: Vec<Vec<ToRead>> = Vec::new();
     let mut bytes = 0_u64;
     for file in files {
         bytes = bytes.saturating_add(file.1.stat.size);
         match groups.last_mut() {
-            Some(group) if group.len() < GROUP_ENTRIES && bytes <= GROUP_BYTES => group.push(file),
+            Some(group) if group.len() < GROUP_ENTRIES && bytes <= bytes_max => group.push(file),
             _ => {
                 bytes = file.1.stat.size;
                 groups.push(vec![file]);

@@ -13,9 +13,6 @@ use crate::repository::ChunkKind;
 use crate::source::{Directory, File, Listed};
 use crate::tree::{Joined, ListBuilder, Member};
 
-/// Files up to this size are read by the task that meets them; larger ones in pieces by many.
-const WHOLE_BYTES_MAX: u64 = 4 << 20;
-
 /// Bytes that are read at a time of a file that is longer than it says.
 const READ_BEYOND_BYTES: usize = 64 << 10;
 
@@ -83,13 +80,13 @@ pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Optio
         if let Some(taken_over) = taken_over {
             return take_over(run, place, listed, taken_over);
         }
-        if listed.stat.size > WHOLE_BYTES_MAX {
+        if listed.stat.size > run.whole_bytes_max {
             return Ok(Taken::Big(None, before));
         }
     }
     let taken = match is_regular {
         true => match open(place.directory, &listed.name) {
-            Ok(open) if open.content_bytes() > WHOLE_BYTES_MAX => {
+            Ok(open) if open.content_bytes() > run.whole_bytes_max => {
                 return Ok(Taken::Big(Some(Box::new(open)), before));
             }
             Ok(open) => read_whole(run, place, open)?,
@@ -172,7 +169,8 @@ pub(super) fn read_same(directory: &Directory, joined: &Joined) -> Option<Vec<u8
     let open = open(directory, &joined.name).ok()?;
     let is_same =
         |stat: &Stat| (stat.size, stat.mtime, stat.ctime) == (joined.size, joined.mtime, joined.ctime);
-    let content = read_content(&open).ok().filter(|_| is_same(&open.stat))?;
+    // It is short enough for a bundle, and longer than it says only if it changed.
+    let content = read_content(&open, joined.size.saturating_add(1)).ok().filter(|_| is_same(&open.stat))?;
     let is_whole = content.extents.is_none() && content.bytes.len() as u64 == joined.size;
     (is_whole && open.file.stat().is_ok_and(|after| is_same(&after))).then_some(content.bytes)
 }
@@ -194,7 +192,7 @@ pub(super) struct Piece {
     bytes: Vec<u8>,
 }
 
-fn read_content(open: &OpenFile) -> Result<Piece> {
+fn read_content(open: &OpenFile, bytes_max: u64) -> Result<Piece> {
     let mut bytes = vec![0; usize::try_from(open.content_bytes()).unwrap_or(usize::MAX)];
     let mut filled = 0_usize;
     for piece in open.pieces() {
@@ -209,7 +207,7 @@ fn read_content(open: &OpenFile) -> Result<Piece> {
         }
     }
     if open.extents.is_none() {
-        read_beyond(open, &mut bytes)?;
+        read_beyond(open, bytes_max, &mut bytes)?;
         return Ok(Piece { size: bytes.len() as u64, extents: None, bytes });
     }
     Ok(Piece { size: open.stat.size, extents: open.extents.clone(), bytes })
@@ -217,8 +215,8 @@ fn read_content(open: &OpenFile) -> Result<Piece> {
 
 /// Reads what a file has beyond its stated size: all of it where that is 0, as the files of `/proc` say; and what was
 /// appended meanwhile, up to what is read at once.
-fn read_beyond(open: &OpenFile, bytes: &mut Vec<u8>) -> Result<()> {
-    let most = usize::try_from(WHOLE_BYTES_MAX).unwrap_or(usize::MAX);
+fn read_beyond(open: &OpenFile, bytes_max: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     while bytes.len() < most {
         let begin = bytes.len();
         // One byte more tells that the file ends where it said.
@@ -249,7 +247,7 @@ pub(super) fn cut(extents: Option<&[Extent]>, end: u64) -> (u64, Option<Vec<Exte
 fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Read> {
     let mut is_again = false;
     let (content, changed) = loop {
-        let content = match read_content(&open) {
+        let content = match read_content(&open, run.whole_bytes_max) {
             Ok(content) => content,
             Err(error) => return Ok(Err(error)),
         };
@@ -265,7 +263,7 @@ fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Re
         is_again = true;
         // By name again: it may have been replaced, which is how most programs save.
         match self::open(place.directory, &open.name) {
-            Ok(fresh) if fresh.content_bytes() <= WHOLE_BYTES_MAX => open = fresh,
+            Ok(fresh) if fresh.content_bytes() <= run.whole_bytes_max => open = fresh,
             // It has grown beyond what is read at once: what was read stands, marked.
             Ok(_) => break (content, true),
             Err(error) => return Ok(Err(error)),

@@ -43,6 +43,8 @@ pub(super) struct Run<'s> {
     has_failed: AtomicBool,
     pub(super) counts: Counts,
     pub(super) earlier: &'s Earlier<'s>,
+    /// Files up to this size are read by the task that meets them; larger ones in pieces by many.
+    pub(super) whole_bytes_max: u64,
     margins: Mutex<HashMap<u64, u32>>,
     fixed_margin_seconds: Option<u32>,
 }
@@ -116,6 +118,7 @@ impl<'s> Run<'s> {
         Ok(Self {
             session,
             earlier,
+            whole_bytes_max: session.repository().memory().piece_bytes() as u64,
             margins: Mutex::default(),
             fixed_margin_seconds: options.margin_seconds,
             counts: Counts::default(),
@@ -280,7 +283,7 @@ pub(super) fn take_paths(
     earlier: &Earlier<'_>,
 ) -> Result<Taken> {
     let (since, began) = (Stopwatch::start(), Timestamp::now());
-    let workers = worker_count(options.workers);
+    let workers = session.repository().memory().workers(worker_count(options.workers));
     let run = Run::new(session, options, paths, workers, monitor, earlier)?;
     run.count_file_systems(paths);
     let pool = rayon::ThreadPoolBuilder::new()

@@ -48,10 +48,12 @@ pub(super) fn take_stream(
     let since = Stopwatch::start();
     let path = [b"/".as_slice(), &components.join(&b'/')].concat();
     monitor.begin(&path);
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(run::worker_count(options.workers)).build().map_err(
-            |cause| crate::base::Error::caused(crate::base::ErrorKind::Failed, "cannot start threads", cause),
-        )?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(session.repository().memory().workers(run::worker_count(options.workers)))
+        .build()
+        .map_err(|cause| {
+            crate::base::Error::caused(crate::base::ErrorKind::Failed, "cannot start threads", cause)
+        })?;
     let (content, size) = store(session, input.reader, &pool, monitor)?;
     (input.end)().wrap(|| "the stream did not end well; no snapshot was made")?;
     if monitor.cancelled() {
@@ -147,7 +149,7 @@ fn store(
         if monitor.cancelled() {
             return Err(interrupted());
         }
-        let wanted = batch_bytes(&cutter).saturating_sub(held.len()) as u64;
+        let wanted = batch_bytes(session, &cutter).saturating_sub(held.len()) as u64;
         let read =
             reader.by_ref().take(wanted).read_to_end(&mut held).wrap(|| "cannot read the stream")? as u64;
         let is_all = read < wanted;

@@ -5,8 +5,6 @@
 
 use crate::format::node::{Content, Node, NodeKind, XattrValue};
 
-/// The usual limit.
-pub const MEMORY_BYTES: u64 = 128 << 20;
 /// Segments that one task fetches together at most: about 8 MiB.
 const SEGMENTS_TOGETHER_MAX: usize = 4;
 /// A segment in work is held as it was fetched, opened and decompressed.
@@ -84,7 +82,7 @@ mod tests {
             assert!(all as u64 <= memory, "{memory} {workers}: {shares:?}");
             assert!(shares.workers >= 1 && shares.workers <= workers, "{shares:?}");
         }
-        let usual = Shares::of(MEMORY_BYTES, 2, 2 << 20);
+        let usual = Shares::of(crate::repository::MEMORY_BYTES, 2, 2 << 20);
         assert_eq!((usual.workers, usual.segments_together), (2, SEGMENTS_TOGETHER_MAX));
         let least = Shares::of(0, 8, 2 << 20);
         assert_eq!((least.workers, least.segments_together, least.plan_bytes), (1, 1, PLAN_BYTES_MIN));

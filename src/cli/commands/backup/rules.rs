@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
-use packstone::base::{Result, size};
+use packstone::base::Result;
 use packstone::source::{Excludes, Marker};
 
+use crate::args::parse_size;
 use crate::environment::Environment;
 use crate::patterns::PatternOptions;
 
@@ -68,8 +69,4 @@ impl Rules {
             one_file_system: self.one_file_system,
         })
     }
-}
-
-fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    size::parse(text).ok_or_else(|| format!("{text:?} is no size such as 2048, 100k, 1M or 2g"))
 }

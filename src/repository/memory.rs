@@ -1,0 +1,110 @@
+//! How the memory that a process may take is divided among what works on a repository.
+//!
+//! What must hold: the shares of one backup together stay within the limit, with segments and packs that are half full
+//! on average: for each worker three open segments, what it reads and what it compresses; two packs that are being
+//! filled, and one for each worker that publishes.
+
+/// The usual limit.
+pub const MEMORY_BYTES: u64 = 128 << 20;
+
+/// One worker for so much of the limit.
+const WORKER_BYTES: usize = 32 << 20;
+/// A larger run would make no fewer requests that matter.
+const RUN_BYTES_MAX: usize = 8 << 20;
+/// More input at a time would not be read faster.
+const PIECE_BYTES_MAX: usize = 4 << 20;
+/// The least that is read at a time, whatever the limit.
+const PIECE_BYTES_MIN: usize = 256 << 10;
+/// Segments for the next chunk of the same neighbourhood: more would seldom be asked for.
+const KEPT_BYTES_MAX: usize = 24 << 20;
+/// Index runs that are decoded together.
+const MERGE_BYTES_MAX: usize = 32 << 20;
+
+/// A limit on memory, and its shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimit {
+    bytes: usize,
+}
+
+impl Default for MemoryLimit {
+    fn default() -> Self {
+        Self::of(MEMORY_BYTES)
+    }
+}
+
+impl MemoryLimit {
+    /// At most so many bytes, as far as the least that is needed allows.
+    pub fn of(bytes: u64) -> Self {
+        Self { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }
+    }
+
+    /// The limit.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many of the wanted threads there is memory for; at least one.
+    pub fn workers(&self, wanted: usize) -> usize {
+        wanted.min(self.bytes / WORKER_BYTES).max(1)
+    }
+
+    /// Bytes of a source that a task reads at a time.
+    pub fn piece_bytes(&self) -> usize {
+        (self.bytes / 32).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
+    }
+
+    /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`.
+    pub(super) fn pack_bytes(&self, wanted: usize) -> usize {
+        wanted.min(self.bytes / 8)
+    }
+
+    /// Bytes of entries at which an index run is published.
+    pub(super) fn run_bytes(&self) -> usize {
+        (self.bytes / 16).min(RUN_BYTES_MAX)
+    }
+
+    /// Bytes of segments that a reader keeps.
+    pub(super) fn kept_bytes(&self) -> usize {
+        (self.bytes / 16 * 3).min(KEPT_BYTES_MAX)
+    }
+
+    /// Stored bytes of index runs that are decoded together.
+    pub(super) fn merge_bytes(&self) -> u64 {
+        (self.bytes / 4).min(MERGE_BYTES_MAX) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a backup holds, by the head of this file; the buffers of compressor and check take about two segments.
+    fn backup_bytes(memory: MemoryLimit, workers: usize) -> usize {
+        let packs = (2 + workers) * memory.pack_bytes(16 << 20) / 2;
+        let segments = 3 * (1 << 20) + 2 * (2 << 20);
+        workers * (segments + memory.piece_bytes()) + packs + memory.run_bytes()
+    }
+
+    #[test]
+    fn the_shares_stay_within_the_limit() {
+        for mebibytes in [64, 96, 128, 256, 1024] {
+            let memory = MemoryLimit::of(mebibytes << 20);
+            let workers = memory.workers(16);
+            let taken = backup_bytes(memory, workers);
+            assert!(taken <= memory.bytes(), "{mebibytes} MiB: {workers} workers take {taken}");
+        }
+    }
+
+    #[test]
+    fn the_usual_limit_lets_everything_have_its_usual_size() {
+        let memory = MemoryLimit::default();
+        assert_eq!(memory.workers(2), 2);
+        assert_eq!(memory.piece_bytes(), PIECE_BYTES_MAX);
+        assert_eq!(memory.pack_bytes(16 << 20), 16 << 20);
+        assert_eq!(memory.run_bytes(), RUN_BYTES_MAX);
+        assert_eq!(memory.kept_bytes(), KEPT_BYTES_MAX);
+        assert_eq!(memory.merge_bytes(), MERGE_BYTES_MAX as u64);
+        let nothing = MemoryLimit::of(0);
+        assert_eq!((nothing.workers(8), nothing.piece_bytes()), (1, PIECE_BYTES_MIN));
+    }
+}
