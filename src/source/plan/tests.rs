@@ -68,7 +68,9 @@ fn two_sources_never_claim_one_path() {
     assert_eq!(refused(&["/home/user/x", "x"]), same("/home/user/x", "x"));
     assert_eq!(refused(&["x", "y", "x"]), "the source x is named twice: leave out one of them");
     let within = |inner, outer| {
-        format!("the source {inner} lies in the source {outer}, with which it is backed up: leave out {inner}")
+        format!(
+            "the source {inner} lies in the source {outer}, with which it is backed up: leave out {inner}"
+        )
     };
     assert_eq!(refused(&["/a/b/c", "/a"]), within("/a/b/c", "/a"));
     assert_eq!(refused(&["/a", "/a/b/c"]), within("/a/b/c", "/a"));
