@@ -4,6 +4,7 @@
 //! run; no snapshot is made of a stream that did not end well. A session that fails ends itself.
 
 mod big;
+mod buffers;
 mod changes;
 mod counts;
 mod directory;

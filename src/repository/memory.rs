@@ -9,6 +9,10 @@ pub const MEMORY_BYTES: u64 = 128 << 20;
 
 /// One worker for so much of the limit.
 const WORKER_BYTES: usize = 32 << 20;
+/// What does not shrink with the limit, as far as it comes from the share of packs.
+const THREADS_BYTES: usize = 16 << 20;
+/// Smaller packs would be too many.
+const PACK_BYTES_MIN: usize = 4 << 20;
 /// A larger run would make no fewer requests that matter.
 const RUN_BYTES_MAX: usize = 8 << 20;
 /// More input at a time would not be read faster.
@@ -53,9 +57,11 @@ impl MemoryLimit {
         (self.bytes / 32).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
     }
 
-    /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`.
+    /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`: an eighth of the limit, and
+    /// below 128 MiB less, because what a thread needs does not shrink.
     pub(super) fn pack_bytes(&self, wanted: usize) -> usize {
-        wanted.min(self.bytes / 8)
+        let left = (self.bytes / 4).saturating_sub(THREADS_BYTES).max(PACK_BYTES_MIN);
+        wanted.min(self.bytes / 8).min(left)
     }
 
     /// Bytes of entries at which an index run is published.
@@ -101,6 +107,9 @@ mod tests {
         assert_eq!(memory.workers(2), 2);
         assert_eq!(memory.piece_bytes(), PIECE_BYTES_MAX);
         assert_eq!(memory.pack_bytes(16 << 20), 16 << 20);
+        assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(16 << 20), 8 << 20);
+        assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(16 << 20), 4 << 20);
+        assert_eq!(memory.pack_bytes(1000), 1000);
         assert_eq!(memory.run_bytes(), RUN_BYTES_MAX);
         assert_eq!(memory.kept_bytes(), KEPT_BYTES_MAX);
         assert_eq!(memory.merge_bytes(), MERGE_BYTES_MAX as u64);

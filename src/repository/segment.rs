@@ -125,12 +125,14 @@ impl SegmentPool {
         }
     }
 
-    /// Takes an open segment, or a new one.
-    pub(super) fn check_out(&self, class: Class) -> OpenSegment {
+    /// Takes an open segment, or a new one with room for so many bytes: a buffer that grew by doubling would move, and
+    /// take up to twice as much.
+    pub(super) fn check_out(&self, class: Class, room_bytes: usize) -> OpenSegment {
         let waiting = self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).pop();
         waiting.unwrap_or_else(|| {
             let buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            OpenSegment { raw: buffer.unwrap_or_default(), chunks: Vec::new() }
+            let raw = buffer.unwrap_or_else(|| Vec::with_capacity(room_bytes));
+            OpenSegment { raw, chunks: Vec::new() }
         })
     }
 

@@ -30,6 +30,9 @@ use crate::repository::{Reader, Repository, SnapshotList};
 /// Parts of the set of chunks that this session has met, so that workers seldom wait for each other.
 const SHARDS: usize = 64;
 
+/// Room behind a full segment for the chunk that fills it.
+const TYPICAL_CHUNK_BYTES: usize = 256 << 10;
+
 /// How a session works.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
@@ -188,7 +191,9 @@ impl Session<'_> {
         };
         count.fetch_add(1, Ordering::Relaxed);
         let class = Class::of(kind, content);
-        let mut segment = self.segments.check_out(class);
+        let parameters = &self.repository.config.parameters;
+        let most_bytes = parameters.packing.segment_bytes as usize + content.len().max(TYPICAL_CHUNK_BYTES);
+        let mut segment = self.segments.check_out(class, most_bytes);
         segment.push(id, content);
         if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
             self.segments.check_in(class, segment);
@@ -278,15 +283,19 @@ impl Session<'_> {
         let options = PackOptions { verify: self.options.verify_packs, pad };
         let published = self.repository.publish_pack(self.id, kind, segments, options)?;
         self.counts.bytes_stored.fetch_add(published.pack.size_bytes, Ordering::Relaxed);
-        self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs))
+        self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs, false))
     }
 
-    fn publish_run(&self, packs: Vec<PublishedPack>) -> Result<()> {
+    /// Publishes an index run; after the last one nothing more is stored, so that nobody will look into it.
+    fn publish_run(&self, packs: Vec<PublishedPack>, is_last: bool) -> Result<()> {
         if packs.is_empty() {
             return Ok(());
         }
         let PublishedRun { name, size_bytes, run } = self.repository.publish_run(self.id, packs)?;
         self.counts.bytes_stored.fetch_add(size_bytes, Ordering::Relaxed);
+        if is_last {
+            return Ok(());
+        }
         let ids: Vec<ChunkId> = run.entries.iter().map(|entry| entry.id).collect();
         self.own.add(name, run)?;
         for id in ids {
@@ -314,7 +323,7 @@ impl Session<'_> {
                 self.publish_pack(kind, rest, true)?;
             }
         }
-        self.publish_run(self.checkpoints.rest())
+        self.publish_run(self.checkpoints.rest(), true)
     }
 
     /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rayon::Scope;
 
@@ -66,8 +66,8 @@ impl<'s> BigFile<'s> {
     }
 
     /// Fills a batch; shorter only at the end of the file.
-    fn fill(&mut self, batch_bytes: usize) -> Result<Vec<u8>> {
-        let mut batch = std::mem::take(&mut self.held);
+    fn fill(&mut self, batch_bytes: usize, mut batch: Vec<u8>) -> Result<Vec<u8>> {
+        batch.extend_from_slice(&std::mem::take(&mut self.held));
         let mut filled = batch.len();
         batch.resize(batch_bytes.max(filled), 0);
         while filled < batch.len() {
@@ -105,7 +105,8 @@ struct Waiting<'s> {
 
 /// Chunks of a batch that tasks share.
 struct Batch<'s> {
-    content: Vec<u8>,
+    /// Read by all its tasks; written to never, but taken away by the last.
+    content: RwLock<Vec<u8>>,
     /// Begin and length of each chunk.
     chunks: Vec<(usize, usize)>,
     stored: Mutex<Vec<Option<ChunkRef>>>,
@@ -164,7 +165,7 @@ fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut fil
         return;
     }
     run.monitor.begin(&file.path);
-    let mut content = match file.fill(batch_bytes(run.session, &run.cutter)) {
+    let mut content = match file.fill(batch_bytes(run.session, &run.cutter), run.buffers.take()) {
         Ok(content) => content,
         Err(error) => {
             run.unreadable(&file.source, file.path.clone(), &error);
@@ -178,7 +179,8 @@ fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut fil
         return finish(run, scope, file);
     }
     let cut_bytes: usize = lengths.iter().sum();
-    file.held = content.split_off(cut_bytes);
+    file.held = content.get(cut_bytes..).unwrap_or_default().to_vec();
+    content.truncate(cut_bytes);
     run.add_bytes_read(cut_bytes as u64);
     let mut begin = 0;
     let chunks: Vec<(usize, usize)> = lengths
@@ -190,7 +192,7 @@ fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut fil
         .collect();
     let tasks = chunks.len().div_ceil(TASK_CHUNKS);
     let batch = Arc::new(Batch {
-        content,
+        content: RwLock::new(content),
         stored: Mutex::new(vec![None; chunks.len()]),
         chunks,
         pending: AtomicUsize::new(tasks),
@@ -211,11 +213,12 @@ fn store_part<'s: 'scope, 'scope>(
 ) {
     let first = number * TASK_CHUNKS;
     let part = batch.chunks.iter().enumerate().skip(first).take(TASK_CHUNKS);
+    let content = batch.content.read().unwrap_or_else(PoisonError::into_inner);
     for (position, (begin, length)) in part {
         if run.is_over() {
             return;
         }
-        let Some(chunk) = batch.content.get(*begin..begin + length) else { return };
+        let Some(chunk) = content.get(*begin..begin + length) else { return };
         match run.session.store(ChunkKind::Data, chunk) {
             Ok(stored) => {
                 let mut list = batch.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,11 +229,14 @@ fn store_part<'s: 'scope, 'scope>(
             Err(error) => return run.fail(error),
         }
     }
+    drop(content);
     if batch.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
         return;
     }
     let Some(mut file) = batch.file.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-    run.monitor.advance(0, batch.content.len() as u64);
+    let content = std::mem::take(&mut *batch.content.write().unwrap_or_else(PoisonError::into_inner));
+    run.monitor.advance(0, content.len() as u64);
+    run.buffers.give_back(content);
     let stored = std::mem::take(&mut *batch.stored.lock().unwrap_or_else(PoisonError::into_inner));
     for chunk in stored.into_iter().flatten() {
         if let Err(error) = file.list.push(run.session, chunk) {

@@ -170,7 +170,9 @@ pub(super) fn read_same(directory: &Directory, joined: &Joined) -> Option<Vec<u8
     let is_same =
         |stat: &Stat| (stat.size, stat.mtime, stat.ctime) == (joined.size, joined.mtime, joined.ctime);
     // It is short enough for a bundle, and longer than it says only if it changed.
-    let content = read_content(&open, joined.size.saturating_add(1)).ok().filter(|_| is_same(&open.stat))?;
+    let content = read_content(&open, joined.size.saturating_add(1), Vec::new())
+        .ok()
+        .filter(|_| is_same(&open.stat))?;
     let is_whole = content.extents.is_none() && content.bytes.len() as u64 == joined.size;
     (is_whole && open.file.stat().is_ok_and(|after| is_same(&after))).then_some(content.bytes)
 }
@@ -192,8 +194,8 @@ pub(super) struct Piece {
     bytes: Vec<u8>,
 }
 
-fn read_content(open: &OpenFile, bytes_max: u64) -> Result<Piece> {
-    let mut bytes = vec![0; usize::try_from(open.content_bytes()).unwrap_or(usize::MAX)];
+fn read_content(open: &OpenFile, bytes_max: u64, mut bytes: Vec<u8>) -> Result<Piece> {
+    bytes.resize(usize::try_from(open.content_bytes()).unwrap_or(usize::MAX), 0);
     let mut filled = 0_usize;
     for piece in open.pieces() {
         let length = usize::try_from(piece.length).unwrap_or(usize::MAX);
@@ -247,7 +249,7 @@ pub(super) fn cut(extents: Option<&[Extent]>, end: u64) -> (u64, Option<Vec<Exte
 fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Read> {
     let mut is_again = false;
     let (content, changed) = loop {
-        let content = match read_content(&open, run.whole_bytes_max) {
+        let content = match read_content(&open, run.whole_bytes_max, run.buffers.take()) {
             Ok(content) => content,
             Err(error) => return Ok(Err(error)),
         };
@@ -287,7 +289,9 @@ fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Re
     });
     let mut finished =
         finished(run, place.source, place.path, open.name.clone(), kind, &open.stat, open.file.xattrs())?;
-    finished.member = is_bundled.then_some(Member::Content(content.bytes));
+    // A copy of its own size: the buffer is larger, and is used again.
+    finished.member = is_bundled.then(|| Member::Content(content.bytes.as_slice().to_vec()));
+    run.buffers.give_back(content.bytes);
     Ok(Ok(finished))
 }
 

@@ -16,6 +16,7 @@ use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
 use crate::fsmeta::owners::Owners;
 use crate::ops::backup::big::BigFiles;
+use crate::ops::backup::buffers::Buffers;
 use crate::ops::backup::changes::Earlier;
 use crate::ops::backup::counts::Counts;
 use crate::ops::backup::directory::Finished;
@@ -45,6 +46,7 @@ pub(super) struct Run<'s> {
     pub(super) earlier: &'s Earlier<'s>,
     /// Files up to this size are read by the task that meets them; larger ones in pieces by many.
     pub(super) whole_bytes_max: u64,
+    pub(super) buffers: Buffers,
     margins: Mutex<HashMap<u64, u32>>,
     fixed_margin_seconds: Option<u32>,
 }
@@ -119,6 +121,7 @@ impl<'s> Run<'s> {
             session,
             earlier,
             whole_bytes_max: session.repository().memory().piece_bytes() as u64,
+            buffers: Buffers::default(),
             margins: Mutex::default(),
             fixed_margin_seconds: options.margin_seconds,
             counts: Counts::default(),
