@@ -46,11 +46,6 @@ impl Selection {
             }
         }
     }
-
-    /// Whether something must be wanted for the restore to make sense.
-    pub(super) const fn names_what_is_wanted(&self) -> bool {
-        matches!(self, Self::Include(_))
-    }
 }
 
 /// False only if no path below a directory can match. Components with wildcards count as matching all.
