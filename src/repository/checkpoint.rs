@@ -92,6 +92,9 @@ impl Repository {
 fn run_of(mut packs: Vec<PublishedPack>) -> IndexRun {
     packs.sort_by_key(|pack| pack.pack.name);
     let mut run = IndexRun::default();
+    // Neither list is to take more than it needs.
+    run.entries.reserve_exact(packs.iter().map(|published| published.entries.len()).sum());
+    run.packs.reserve_exact(packs.len());
     for (number, published) in packs.into_iter().enumerate() {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         run.entries.extend(published.entries.into_iter().map(|entry| Entry { pack: number, ..entry }));

@@ -4,6 +4,8 @@
 //! on average: for each worker three open segments, what it reads and what it compresses; two packs that are being
 //! filled, and one for each worker that publishes.
 
+use crate::crypto::ChunkKind;
+
 /// The usual limit.
 pub const MEMORY_BYTES: u64 = 128 << 20;
 
@@ -58,15 +60,19 @@ impl MemoryLimit {
     }
 
     /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`: an eighth of the limit, and
-    /// below 128 MiB less, because what a thread needs does not shrink.
-    pub(super) fn pack_bytes(&self, wanted: usize) -> usize {
+    /// below 128 MiB less, because what a thread needs does not shrink. A tree pack is full earlier: it fills slowly,
+    /// and whoever looks for one path reads little else.
+    pub(super) fn pack_bytes(&self, kind: ChunkKind, wanted: usize) -> usize {
         let left = (self.bytes / 4).saturating_sub(THREADS_BYTES).max(PACK_BYTES_MIN);
-        wanted.min(self.bytes / 8).min(left)
+        match kind {
+            ChunkKind::Data => wanted.min(self.bytes / 8).min(left),
+            ChunkKind::Tree => wanted.min(PACK_BYTES_MIN),
+        }
     }
 
     /// Bytes of entries at which an index run is published.
     pub(super) fn run_bytes(&self) -> usize {
-        (self.bytes / 16).min(RUN_BYTES_MAX)
+        (self.bytes / 32).min(RUN_BYTES_MAX)
     }
 
     /// Bytes of segments that a reader keeps.
@@ -86,7 +92,8 @@ mod tests {
 
     /// What a backup holds, by the head of this file; the buffers of compressor and check take about two segments.
     fn backup_bytes(memory: MemoryLimit, workers: usize) -> usize {
-        let packs = (2 + workers) * memory.pack_bytes(16 << 20) / 2;
+        let pack = |kind| memory.pack_bytes(kind, 16 << 20) / 2;
+        let packs = (1 + workers) * pack(ChunkKind::Data) + pack(ChunkKind::Tree);
         let segments = 3 * (1 << 20) + 2 * (2 << 20);
         workers * (segments + memory.piece_bytes()) + packs + memory.run_bytes()
     }
@@ -106,11 +113,11 @@ mod tests {
         let memory = MemoryLimit::default();
         assert_eq!(memory.workers(2), 2);
         assert_eq!(memory.piece_bytes(), PIECE_BYTES_MAX);
-        assert_eq!(memory.pack_bytes(16 << 20), 16 << 20);
-        assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(16 << 20), 8 << 20);
-        assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(16 << 20), 4 << 20);
-        assert_eq!(memory.pack_bytes(1000), 1000);
-        assert_eq!(memory.run_bytes(), RUN_BYTES_MAX);
+        assert_eq!(memory.pack_bytes(ChunkKind::Data, 16 << 20), 16 << 20);
+        assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 8 << 20);
+        assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 4 << 20);
+        assert_eq!(memory.pack_bytes(ChunkKind::Tree, 1000), 1000);
+        assert_eq!(MemoryLimit::of(256 << 20).run_bytes(), RUN_BYTES_MAX);
         assert_eq!(memory.kept_bytes(), KEPT_BYTES_MAX);
         assert_eq!(memory.merge_bytes(), MERGE_BYTES_MAX as u64);
         let nothing = MemoryLimit::of(0);

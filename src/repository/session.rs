@@ -273,7 +273,7 @@ impl Session<'_> {
             waiting.push(segment);
             let bytes: usize = waiting.iter().map(ClosedSegment::pack_bytes).sum();
             let wanted = self.repository.config.parameters.packing.pack_bytes as usize;
-            let is_full = bytes >= self.repository.memory.pack_bytes(wanted);
+            let is_full = bytes >= self.repository.memory.pack_bytes(kind, wanted);
             is_full.then(|| std::mem::take(&mut *waiting))
         };
         full.map_or(Ok(()), |segments| self.publish_pack(kind, segments, false))
