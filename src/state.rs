@@ -240,9 +240,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(bool, Prepared)> {
     }
     // Readers are not kept waiting; where the file system cannot do it, SQLite's older way remains.
     let _mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    connection.execute_batch(
-        "PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -2048",
-    )?;
+    connection
+        .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -512")?;
     let is_ours = match connection.execute_batch("BEGIN IMMEDIATE") {
         Ok(()) => true,
         // Another run of the same group: this one reads what the last one left, and keeps nothing.

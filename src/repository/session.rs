@@ -304,8 +304,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Publishes everything that waits. No worker may be storing.
-    fn flush(&self) -> Result<()> {
+    /// Publishes all packs that wait, though they are not full. No worker may be storing. To be called in the pool whose
+    /// threads stored, which have all buffers at hand; `commit` does what is left.
+    pub fn settle(&self) -> Result<()> {
+        self.try_settle().inspect_err(|_| self.has_failed.store(true, Ordering::Relaxed))
+    }
+
+    fn try_settle(&self) -> Result<()> {
         let aim_bytes = self.repository.config.parameters.packing.segment_bytes as usize;
         for class in Class::ALL {
             let closed: Result<Vec<ClosedSegment>> = self
@@ -323,7 +328,7 @@ impl Session<'_> {
                 self.publish_pack(kind, rest, true)?;
             }
         }
-        self.publish_run(self.checkpoints.rest(), true)
+        Ok(())
     }
 
     /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot
@@ -332,7 +337,8 @@ impl Session<'_> {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "not all chunks were stored; no snapshot was made"));
         }
-        self.flush()?;
+        self.settle()?;
+        self.publish_run(self.checkpoints.rest(), true)?;
         // Ordering rule 1.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
         let mut snapshot = finish();

@@ -305,6 +305,7 @@ pub(super) fn take_paths(
     run.take_failure()?;
     sources.iter().for_each(|source| source.ended());
     let assembled = roots::assemble(&run, plan, began)?;
+    pool.install(|| session.settle())?;
     let statuses: Vec<SourceStatus> = sources.iter().map(|source| source.status()).collect();
     Ok(Taken {
         tree: assembled.tree,

@@ -92,6 +92,7 @@ pub(super) fn take_stream(
         tree = builder.finish()?;
         kind = NodeKind::Directory(tree);
     }
+    pool.install(|| session.settle())?;
     monitor.advance(1, 0);
     let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
     let source = SourceStatus {
