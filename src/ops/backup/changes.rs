@@ -168,7 +168,7 @@ impl<'s> Earlier<'s> {
         let row = self.last_run.as_ref()?.row(parent, name)?;
         let mut reader = cbor::Reader::new(&row.node);
         let node = Node::decode(&mut reader).ok()?;
-        Some((row, node))
+        Some((row, Node { name: name.to_vec(), ..node }))
     }
 
     /// The entries that the directory had.
