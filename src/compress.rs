@@ -47,14 +47,22 @@ const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
-    /// Where frames are made before they get as much room as they need: buffers of their size that come and go would
-    /// leave the heap in pieces.
+    /// Where frames are made before they are kept in as much room as they need.
     static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Compresses, or says `None` where that gains less than 3 % or is not wanted. The frame has room for `room` bytes more.
-pub fn compress(content: &[u8], compression: Compression, room: usize) -> Result<Option<Vec<u8>>> {
+/// Compresses, or says `None` where that gains less than 3 % or is not wanted.
+pub fn compress(content: &[u8], compression: Compression) -> Result<Option<Vec<u8>>> {
+    compress_to(content, compression, <[u8]>::to_vec)
+}
+
+/// As `compress`, where `keep` makes what is wanted of the frame.
+pub fn compress_to<T>(
+    content: &[u8],
+    compression: Compression,
+    keep: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>> {
     let Some(level) = compression.level else { return Ok(None) };
     let failed = |cause| Error::caused(ErrorKind::Failed, "cannot compress", cause);
     let worth = content.len() - content.len() / GAIN_DIVISOR;
@@ -68,12 +76,7 @@ pub fn compress(content: &[u8], compression: Compression, room: usize) -> Result
             };
             compressor.compress_to_buffer(content, frame).map_err(failed)
         })?;
-        if frame.len() >= worth {
-            return Ok(None);
-        }
-        let mut exact = Vec::with_capacity(frame.len().saturating_add(room));
-        exact.extend_from_slice(frame);
-        Ok(Some(exact))
+        Ok((frame.len() < worth).then(|| keep(frame)))
     })
 }
 
@@ -162,19 +165,19 @@ mod tests {
     #[test]
     fn what_was_compressed_comes_back() {
         let content = b"one line like the other\n".repeat(1000);
-        let frame = compress(&content, Compression::AUTO, 0).expect("compresses").expect("gains");
+        let frame = compress(&content, Compression::AUTO).expect("compresses").expect("gains");
         assert!(frame.len() < content.len() / 10);
         assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
-        assert_eq!(compress(&random(100_000), Compression::AUTO, 0).expect("tried"), None);
-        assert_eq!(compress(&[], Compression::AUTO, 0).expect("tried"), None);
+        assert_eq!(compress(&random(100_000), Compression::AUTO).expect("tried"), None);
+        assert_eq!(compress(&[], Compression::AUTO).expect("tried"), None);
     }
 
     #[test]
     fn a_level_is_between_1_and_19_and_off_compresses_nothing() {
         let content = b"one line like the other\n".repeat(1000);
-        assert_eq!(compress(&content, Compression::OFF, 0).expect("tried"), None);
+        assert_eq!(compress(&content, Compression::OFF).expect("tried"), None);
         for level in 1..=19 {
-            let frame = compress(&content, Compression::level(level).expect("a level"), 0);
+            let frame = compress(&content, Compression::level(level).expect("a level"));
             let frame = frame.expect("compresses").expect("gains");
             assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
         }
@@ -185,7 +188,7 @@ mod tests {
     #[test]
     fn a_frame_of_another_length_is_damage() {
         let content = vec![0; 1 << 20];
-        let frame = compress(&content, Compression::AUTO, 0).expect("compresses").expect("gains");
+        let frame = compress(&content, Compression::AUTO).expect("compresses").expect("gains");
         for length in [0, 1, content.len() - 1, content.len() + 1] {
             let error = decompress(&frame, length).expect_err("must be refused");
             assert_eq!(error.kind(), ErrorKind::Damaged);

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod collections;
+mod held;
 mod index;
 mod info;
 mod init;

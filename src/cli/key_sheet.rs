@@ -1,6 +1,7 @@
 //! The sheet of a key to keep on paper: the key in three forms, what it opens, and how.
 //!
-//! What must hold: each form on the sheet, typed or scanned into a file, is a key file; the text is wiped after use.
+//! What must hold: each form on the sheet, typed or scanned into a file, is a key file; the text is wiped after
+//! use, though not what the crate that draws the QR code works with.
 
 use std::fmt::Write;
 use std::path::PathBuf;

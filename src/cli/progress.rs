@@ -94,7 +94,11 @@ impl Progress {
         let face = if global.quiet || global.no_progress {
             Face::Nothing
         } else if report::is_json() {
-            Face::Json
+            match work {
+                Work::Backup | Work::Restore => Face::Json,
+                // Its output is one document.
+                Work::Other(_) => Face::Nothing,
+            }
         } else if std::io::stderr().is_terminal() {
             Face::Bar(ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr()))
         } else {
@@ -139,11 +143,6 @@ impl Progress {
     /// Whether anybody is shown how far the work is.
     pub const fn is_shown(&self) -> bool {
         !matches!(self.face, Face::Nothing)
-    }
-
-    /// Files that are done.
-    pub fn files(&self) -> u64 {
-        self.files.load(Ordering::Relaxed)
     }
 
     /// Files and bytes that were expected so far.

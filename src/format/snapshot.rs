@@ -260,6 +260,15 @@ impl Commit {
 }
 
 impl Snapshot {
+    /// All that its sources hold but directories.
+    pub fn file_count(&self) -> u64 {
+        let directories =
+            [Statistic::DirectoriesNew, Statistic::DirectoriesChanged, Statistic::DirectoriesUnmodified];
+        let number = |statistic| self.statistics.0.get(&statistic).copied().unwrap_or_default();
+        let nodes = self.sources.iter().fold(0_u64, |nodes, source| nodes.saturating_add(source.nodes));
+        directories.into_iter().fold(nodes, |left, statistic| left.saturating_sub(number(statistic)))
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut map = MapWriter::new();
         map.key(0).unsigned(KIND_SNAPSHOT);

@@ -111,7 +111,7 @@ pub struct RestoreSummary {
 /// Without a path, everything comes below the directory under its absolute path. The contents of a directory go
 /// straight into the target, which gets the directory's metadata if it is new or empty; a file becomes an entry of the
 /// target. Without `overwrite`, nothing that is there already is replaced: `Exists` names it, before anything is
-/// written. `NotFound` if the snapshot lacks the path, or nothing in it matches what is to be included.
+/// written. `NotFound` if the snapshot lacks the path, or nothing of it is wanted.
 pub fn restore(
     repository: &Repository,
     snapshot: &SnapshotEntry,
@@ -126,10 +126,6 @@ pub fn restore(
     let tree = Tree::new(&reader);
     let components = path_components(path.unwrap_or_default())?;
     let wanted = Wanted::find(tree, snapshot, &components)?;
-    if let Some(rule) = options.selection.leaves_out(&wanted.path).filter(|_| !wanted.path.is_empty()) {
-        let shown = show_path(&wanted.path);
-        monitor.note(&format!("the {rule} matches {shown} itself, and so leaves out what is below it"));
-    }
     let existing = Target::find(target)?;
     let is_fresh = match &existing {
         Some(existing) => existing.is_empty(DirectoryNumber::ROOT)?,
@@ -138,11 +134,16 @@ pub fn restore(
     let local_ids = options.ownership_by_name.then(LocalIds::new);
     let surveyed = existing.as_ref().filter(|_| !is_fresh);
     let outcome = survey::survey(tree, &wanted, surveyed, options, local_ids.as_ref(), monitor)?;
-    if outcome.wanted == 0 && options.selection.names_what_is_wanted() {
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            "nothing in the snapshot matches what is to be included",
-        ));
+    if outcome.wanted == 0 {
+        let message = match options.selection.leaves_out(&wanted.path) {
+            Some(rule) => {
+                let shown = show_path(&wanted.path);
+                format!("nothing is left to restore: the {rule} matches {shown} itself, and so all below it")
+            }
+            None if matches!(options.selection, Selection::Exclude(_)) => "nothing is left to restore".into(),
+            None => "nothing in the snapshot matches what is to be included".into(),
+        };
+        return Err(Error::new(ErrorKind::NotFound, message));
     }
     if options.dry_run {
         return Ok(outcome.summary);

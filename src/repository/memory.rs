@@ -17,6 +17,8 @@ const THREADS_BYTES: usize = 16 << 20;
 const PACK_BYTES_MIN: usize = 4 << 20;
 /// A larger run would make no fewer requests that matter.
 const RUN_BYTES_MAX: usize = 8 << 20;
+/// Smaller runs would be too many.
+const RUN_BYTES_MIN: usize = 1 << 20;
 /// More input at a time would not be read faster.
 const PIECE_BYTES_MAX: usize = 4 << 20;
 /// The least that is read at a time, whatever the limit.
@@ -59,20 +61,20 @@ impl MemoryLimit {
         (self.bytes / 32).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
     }
 
-    /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`: an eighth of the limit, and
+    /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`: a sixteenth of the limit, and
     /// below 128 MiB less, because what a thread needs does not shrink. A tree pack is full earlier: it fills slowly,
     /// and whoever looks for one path reads little else.
     pub(super) fn pack_bytes(&self, kind: ChunkKind, wanted: usize) -> usize {
         let left = (self.bytes / 4).saturating_sub(THREADS_BYTES).max(PACK_BYTES_MIN);
         match kind {
-            ChunkKind::Data => wanted.min(self.bytes / 8).min(left),
+            ChunkKind::Data => wanted.min(self.bytes / 16).min(left),
             ChunkKind::Tree => wanted.min(PACK_BYTES_MIN),
         }
     }
 
     /// Bytes of entries at which an index run is published.
     pub(super) fn run_bytes(&self) -> usize {
-        (self.bytes / 32).min(RUN_BYTES_MAX)
+        (self.bytes / 64).clamp(RUN_BYTES_MIN, RUN_BYTES_MAX)
     }
 
     /// Bytes of segments that a reader keeps.
@@ -113,11 +115,11 @@ mod tests {
         let memory = MemoryLimit::default();
         assert_eq!(memory.workers(2), 2);
         assert_eq!(memory.piece_bytes(), PIECE_BYTES_MAX);
-        assert_eq!(memory.pack_bytes(ChunkKind::Data, 16 << 20), 16 << 20);
+        assert_eq!(MemoryLimit::of(256 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 16 << 20);
         assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 8 << 20);
         assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 4 << 20);
         assert_eq!(memory.pack_bytes(ChunkKind::Tree, 1000), 1000);
-        assert_eq!(MemoryLimit::of(256 << 20).run_bytes(), RUN_BYTES_MAX);
+        assert_eq!(MemoryLimit::of(512 << 20).run_bytes(), RUN_BYTES_MAX);
         assert_eq!(memory.kept_bytes(), KEPT_BYTES_MAX);
         assert_eq!(memory.merge_bytes(), MERGE_BYTES_MAX as u64);
         let nothing = MemoryLimit::of(0);

@@ -14,6 +14,7 @@ use crate::format::pack::{ChunkRow, Codec, Directory, SegmentRow};
 use crate::format::padding::padded;
 use crate::format::sealing::{HEADER_BYTES, MAGIC, Role};
 use crate::repository::Repository;
+use crate::repository::held::Held;
 use crate::repository::object::{create_unique, object_name};
 use crate::repository::segment::ClosedSegment;
 
@@ -49,9 +50,11 @@ impl Repository {
         let mut directory = Directory::default();
         let mut body = vec![Bytes::copy_from_slice(sealer.header())];
         let mut offset = HEADER_BYTES as u64;
-        let mut scratch = Scratch::default();
+        let (mut sealed, mut scratch) = (Vec::new(), Scratch::default());
         for (number, segment) in segments.into_iter().enumerate() {
-            let mut sealed = segment.stored;
+            sealed.clear();
+            sealed.extend_from_slice(segment.stored.as_ref());
+            drop(segment.stored);
             sealer.seal_part(&mut sealed)?;
             if options.verify {
                 verify(
@@ -82,7 +85,7 @@ impl Repository {
                 raw_bytes: *raw_bytes,
             });
             directory.chunks.extend(rows);
-            body.push(Bytes::from(sealed));
+            body.push(Bytes::from_owner(Held::copy_of(&sealed)));
         }
         if options.pad {
             let unpadded = directory.pack_bytes();

@@ -9,7 +9,7 @@ use crate::base::{ChunkId, Result};
 use crate::compress::{self, Compression};
 use crate::crypto::ChunkKind;
 use crate::format::pack::Codec;
-use crate::format::sealing::TAG_BYTES;
+use crate::repository::held::Held;
 
 /// What kind of company a chunk keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl OpenSegment {
 
     /// Closes the segment: compressed where that gains. Its buffer goes back to the pool.
     pub(super) fn close(
-        mut self,
+        self,
         class: Class,
         compression: Compression,
         pool: &SegmentPool,
@@ -69,19 +69,15 @@ impl OpenSegment {
         let raw_bytes = u32::try_from(self.raw.len()).unwrap_or(u32::MAX);
         let frame = match class {
             Class::Incompressible => None,
-            Class::Compressible | Class::Tree => compress::compress(&self.raw, compression, TAG_BYTES)?,
+            Class::Compressible | Class::Tree => {
+                compress::compress_to(&self.raw, compression, Held::copy_of)?
+            }
         };
         let (stored, codec) = match frame {
-            Some(frame) => {
-                pool.give_back(self.raw);
-                (frame, Codec::Zstd)
-            }
-            None => {
-                // It waits for its pack, without the room for what did not come any more.
-                self.raw.shrink_to(self.raw.len() + TAG_BYTES);
-                (self.raw, Codec::Raw)
-            }
+            Some(frame) => (frame, Codec::Zstd),
+            None => (Held::copy_of(&self.raw), Codec::Raw),
         };
+        pool.give_back(self.raw);
         Ok(ClosedSegment { stored, raw_bytes, codec, chunks: self.chunks })
     }
 }
@@ -90,7 +86,7 @@ impl OpenSegment {
 #[derive(Debug)]
 pub(super) struct ClosedSegment {
     /// What will be sealed.
-    pub(super) stored: Vec<u8>,
+    pub(super) stored: Held,
     /// Bytes of plaintext.
     pub(super) raw_bytes: u32,
     /// How it is stored.
@@ -102,8 +98,8 @@ pub(super) struct ClosedSegment {
 impl ClosedSegment {
     /// What it adds to a pack: its bytes, and as much again for the directory and the index as its chunks need, so that
     /// very many small chunks cannot make either too large.
-    pub(super) const fn pack_bytes(&self) -> usize {
-        self.stored.len() + 40 * self.chunks.len()
+    pub(super) fn pack_bytes(&self) -> usize {
+        self.stored.as_ref().len() + 40 * self.chunks.len()
     }
 }
 

@@ -24,9 +24,13 @@ pub struct NewSlot {
 }
 
 impl NewSlot {
-    /// `Usage` for a label that is too long.
     pub(super) fn check(&self) -> Result<()> {
-        match self.label.len() {
+        Self::check_label(&self.label)
+    }
+
+    /// `Usage` for a label that is too long.
+    pub fn check_label(label: &str) -> Result<()> {
+        match label.len() {
             ..=LABEL_BYTES_MAX => Ok(()),
             bytes => {
                 let message = format!("a label of {bytes} bytes: {LABEL_BYTES_MAX} are the most");

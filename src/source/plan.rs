@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::limits::{DEPTH_MAX, NAME_BYTES_MAX};
-use crate::base::monitor::show_path;
+use crate::base::monitor::{show_file, show_path};
 use crate::base::{Error, ErrorKind, Result};
 
 /// What is taken from a place.
@@ -39,16 +39,17 @@ pub struct PlannedDirectory {
 pub fn plan(paths: &[PathBuf], current_directory: &Path) -> Result<(Planned, Vec<PathBuf>)> {
     let mut sources = Vec::with_capacity(paths.len());
     for path in paths {
-        sources.push(components(path, current_directory)?);
+        sources.push((components(path, current_directory)?, path));
     }
-    let absolute = sources.iter().map(|names| path_of(names)).collect();
+    let absolute = sources.iter().map(|(names, _)| path_of(names)).collect();
     // A path sorts directly before what lies in it.
-    sources.sort_unstable();
+    sources.sort_by(|(one, _), (other, _)| one.cmp(other));
     for (one, other) in sources.iter().zip(sources.iter().skip(1)) {
-        if other.starts_with(one) {
+        if other.0.starts_with(&one.0) {
             return Err(overlap(one, other));
         }
     }
+    let sources: Vec<_> = sources.into_iter().map(|(names, _)| names).collect();
     Ok((tree(&sources), absolute))
 }
 
@@ -144,12 +145,18 @@ fn check(names: &[Vec<u8>], path: &[u8]) -> Result<()> {
     Err(Error::new(ErrorKind::Usage, format!("the path {} {problem}", show_path(path))))
 }
 
-fn overlap(one: &[Vec<u8>], other: &[Vec<u8>]) -> Error {
-    let [shown, other_shown] = [one, other].map(|names| show_path(path_of(names).as_os_str().as_bytes()));
-    let message = if one.len() == other.len() {
-        format!("the sources {shown} and {other_shown} are the same")
+/// The error of a source that is another one or lies in it, as both were given.
+fn overlap(one: &(Vec<Vec<u8>>, &PathBuf), other: &(Vec<Vec<u8>>, &PathBuf)) -> Error {
+    let [shown, other_shown] = [one, other].map(|(_, given)| show_file(given));
+    let message = if one.0.len() < other.0.len() {
+        format!(
+            "the source {other_shown} lies in the source {shown}, with which it is backed up: leave out \
+             {other_shown}"
+        )
+    } else if shown == other_shown {
+        format!("the source {shown} is named twice: leave out one of them")
     } else {
-        format!("the source {other_shown} lies in the source {shown}")
+        format!("the sources {shown} and {other_shown} are the same: leave out one of them")
     };
     Error::new(ErrorKind::Usage, message)
 }

@@ -24,8 +24,8 @@ use crate::context::Context;
 use crate::json::BackupLine;
 use crate::open::{self, Opened, Place};
 use crate::progress::{Progress, Work};
-use crate::report::{Done, Outcome, conclude};
-use crate::{default_repository, environment, report, show};
+use crate::report::{Done, Hint, Outcome, conclude};
+use crate::{commands, default_repository, environment, report, show};
 
 use how::{How, parse_time};
 use lists::{Lists, Sources};
@@ -82,18 +82,18 @@ pub struct Arguments {
     #[arg(short, long, conflicts_with = "parent")]
     force: bool,
     /// Compare files with this snapshot instead of the newest of the same host and paths
-    #[arg(long, value_name = "SNAP")]
+    #[arg(long, value_name = "SNAP", conflicts_with = "stream")]
     parent: Option<String>,
     /// Do not take a file for changed because its metadata changed (ctime)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stream")]
     ignore_ctime: bool,
     /// Do not take a file for changed because its inode number changed, as some network file systems do
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stream")]
     ignore_inode: bool,
     /// Make no snapshot if nothing changed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stream")]
     skip_if_unchanged: bool,
-    /// Only say what would be read, and with -v of each path why it is in or out; nothing is written
+    /// Only say what would be in the snapshot, and with -v of each path why it is in or out; nothing is written
     #[arg(short = 'n', long, conflicts_with = "stream")]
     dry_run: bool,
     #[command(flatten)]
@@ -114,9 +114,11 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         _ => arguments.lists.sources(&arguments.operands, &current)?,
     };
     let done = if arguments.dry_run {
-        if let Some(opened) = open::open_unwritten(context)? {
+        let opened = open::open_unwritten(context)?;
+        if let Some(opened) = &opened {
             options.left_out = opened.own_directories();
         }
+        name_parent(opened.as_ref(), &mut options)?;
         check(&sources.paths, &current, &options)?;
         dry_run::run(&sources.paths, &current, &options, context)?
     } else {
@@ -142,6 +144,7 @@ fn back_up(
         Place::Default(places) => default_repository::open_or_create(context, &places)?,
     };
     options.left_out = opened.own_directories();
+    name_parent(Some(&opened), &mut options)?;
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));
     let shown = progress.begin();
     let summary = context.interruption.gently(|| match arguments {
@@ -153,7 +156,7 @@ fn back_up(
     });
     drop(shown);
     let summary = summary?;
-    let document = || BackupLine::of(&summary, progress.files());
+    let document = || BackupLine::of(&summary);
     conclude(&context.global, || told(&summary, &progress), document);
     Ok(if summary.snapshot.findings > 0 { Done::WithFindings } else { Done::Fully })
 }
@@ -177,6 +180,15 @@ fn options(arguments: &Arguments, context: &Context) -> Result<BackupOptions> {
     options.excludes = arguments.rules.read(&context.environment)?;
     options.check()?;
     Ok(options)
+}
+
+/// Finds the snapshot that was named to compare with, before any work is done.
+fn name_parent(opened: Option<&Opened>, options: &mut BackupOptions) -> Outcome<()> {
+    let Comparison::With(wanted) = &options.comparison else { return Ok(()) };
+    let snapshots = opened.map(|opened| opened.repository.snapshots()).transpose()?.unwrap_or_default();
+    let id = snapshots.find(wanted).hint(ErrorKind::NotFound, commands::list_hint)?.id;
+    options.comparison = Comparison::With(id.hex());
+    Ok(())
 }
 
 /// Refuses sources that cannot be backed up, and tells of those of which nothing would be.
@@ -256,7 +268,7 @@ fn told(summary: &BackupSummary, progress: &Progress) -> Vec<String> {
     let snapshot = &summary.snapshot;
     let number = |statistic| snapshot.statistics.0.get(&statistic).copied().unwrap_or_default();
     let [added, stored] = [Statistic::BytesAdded, Statistic::BytesStored].map(number).map(size::show);
-    let (files, size) = (show::count(progress.files(), "file"), size::show(snapshot.total_bytes));
+    let (files, size) = (show::count(snapshot.file_count(), "file"), size::show(snapshot.total_bytes));
     let duration = show::duration(progress.elapsed().as_secs());
     let mut lines = Vec::new();
     // A stream is no file of a directory that could be compared.

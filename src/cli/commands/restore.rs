@@ -2,17 +2,18 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use packstone::base::monitor::show_path;
-use packstone::base::{ErrorKind, Result, size};
+use packstone::base::monitor::{show_file, show_path};
+use packstone::base::{Error, ErrorKind, Result, size};
 use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selection, restore};
 
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::json::RestoreLine;
+use crate::open::Opened;
 use crate::patterns::PatternOptions;
 use crate::progress::{Progress, Work};
 use crate::report::{Done, Hint, Outcome, conclude};
@@ -174,6 +175,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;
     let opened = open::open(context)?;
+    refuse_repository(&opened, &arguments.target)?;
     options.memory_bytes = opened.repository.memory().bytes() as u64;
     let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Restore));
@@ -201,6 +203,22 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         RestoreSummary { findings: 1.., .. } => Done::WithFindings,
         _ => Done::Fully,
     })
+}
+
+/// Refuses a target in the repository, where a file that is restored could take the place of an object.
+fn refuse_repository(opened: &Opened, target: &Path) -> Result<()> {
+    let here =
+        |path: &Path| if path.as_os_str().is_empty() { Path::new(".") } else { path }.canonicalize().ok();
+    // What is missing of a target is made below what is there.
+    let existing = target.ancestors().find_map(here);
+    match (existing, here(&opened.directory)) {
+        (Some(existing), Some(repository)) if existing.starts_with(&repository) => {
+            let shown = show_file(target);
+            let message = format!("the target {shown} lies in the repository: choose another directory");
+            Err(Error::new(ErrorKind::Usage, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The lines that sum a restore up.

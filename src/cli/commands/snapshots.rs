@@ -1,12 +1,12 @@
 //! `packstone snapshots`: lists the snapshots, oldest first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
 use jiff::tz::TimeZone;
 use packstone::base::monitor::show_path;
-use packstone::base::{ErrorKind, Result, SessionId, Wrap, size};
+use packstone::base::{ErrorKind, Result, Wrap, size};
 use packstone::format::snapshot::Statistic;
 use packstone::repository::{GroupKey, Grouping, SnapshotEntry};
 
@@ -70,23 +70,13 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let list = opened.repository.snapshots()?;
     let selected = list.select(&arguments.wanted, &filter).hint(ErrorKind::NotFound, commands::list_hint)?;
     let selected = match arguments.latest {
-        Some(count) => newest_of_each(selected, count),
+        Some(count) => Grouping::HISTORY.newest(selected, count as usize),
         None => selected,
     };
     let mut output = Output::open()?;
     let written = write(&mut output, &selected, arguments, context);
     let done = commands::tell_damaged(list.damaged, "snapshots");
     Ok(output.end(written.map(|()| done))?)
-}
-
-/// The last so many of each history, in the order in which they were given.
-fn newest_of_each(snapshots: Vec<&SnapshotEntry>, count: u32) -> Vec<&SnapshotEntry> {
-    let mut kept: BTreeSet<SessionId> = BTreeSet::new();
-    for mut group in Grouping::HISTORY.group(snapshots.iter().copied()).into_values() {
-        group.sort_by_key(|entry| (entry.snapshot.generation, entry.snapshot.time, entry.id));
-        kept.extend(group.iter().rev().take(count as usize).map(|entry| entry.id));
-    }
-    snapshots.into_iter().filter(|entry| kept.contains(&entry.id)).collect()
 }
 
 fn write(

@@ -7,10 +7,16 @@ use super::name;
 use crate::progress::Reading;
 
 /// What all kinds of work tell of a reading.
+#[derive(Debug, Serialize)]
 struct Common {
+    message_type: &'static str,
     seconds_elapsed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seconds_remaining: Option<u64>,
     percent_done: f64,
+    total_files: u64,
+    total_bytes: u64,
+    error_count: u64,
     current_files: Vec<String>,
 }
 
@@ -20,9 +26,13 @@ impl Common {
         const STEPS: u64 = 1_000_000;
         let steps = reading.fraction().map_or(0, |fraction| fraction.of(STEPS));
         Self {
+            message_type: "status",
             seconds_elapsed: reading.elapsed.as_secs(),
             seconds_remaining: reading.remaining().map(|left| left.as_secs()),
             percent_done: f64::from(u32::try_from(steps).unwrap_or(u32::MAX)) / 1_000_000.0,
+            total_files: reading.met.0,
+            total_bytes: reading.met.1,
+            error_count: reading.findings,
             current_files: Some(reading.path.clone()).filter(|path| !path.is_empty()).into_iter().collect(),
         }
     }
@@ -31,70 +41,32 @@ impl Common {
 /// How far a backup is.
 #[derive(Debug, Serialize)]
 pub struct BackupStatus {
-    message_type: &'static str,
-    seconds_elapsed: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds_remaining: Option<u64>,
-    percent_done: f64,
-    total_files: u64,
+    #[serde(flatten)]
+    common: Common,
     files_done: u64,
-    total_bytes: u64,
     bytes_done: u64,
-    error_count: u64,
-    current_files: Vec<String>,
 }
 
 impl BackupStatus {
     /// As it was read.
     pub fn of(reading: &Reading) -> Self {
-        let Common { seconds_elapsed, seconds_remaining, percent_done, current_files } = Common::of(reading);
-        Self {
-            message_type: "status",
-            seconds_elapsed,
-            seconds_remaining,
-            percent_done,
-            total_files: reading.met.0,
-            files_done: reading.files,
-            total_bytes: reading.met.1,
-            bytes_done: reading.bytes,
-            error_count: reading.findings,
-            current_files,
-        }
+        Self { common: Common::of(reading), files_done: reading.files, bytes_done: reading.bytes }
     }
 }
 
 /// How far a restore is.
 #[derive(Debug, Serialize)]
 pub struct RestoreStatus {
-    message_type: &'static str,
-    seconds_elapsed: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds_remaining: Option<u64>,
-    percent_done: f64,
-    total_files: u64,
+    #[serde(flatten)]
+    common: Common,
     files_restored: u64,
-    total_bytes: u64,
     bytes_restored: u64,
-    error_count: u64,
-    current_files: Vec<String>,
 }
 
 impl RestoreStatus {
     /// As it was read.
     pub fn of(reading: &Reading) -> Self {
-        let Common { seconds_elapsed, seconds_remaining, percent_done, current_files } = Common::of(reading);
-        Self {
-            message_type: "status",
-            seconds_elapsed,
-            seconds_remaining,
-            percent_done,
-            total_files: reading.met.0,
-            files_restored: reading.files,
-            total_bytes: reading.met.1,
-            bytes_restored: reading.bytes,
-            error_count: reading.findings,
-            current_files,
-        }
+        Self { common: Common::of(reading), files_restored: reading.files, bytes_restored: reading.bytes }
     }
 }
 

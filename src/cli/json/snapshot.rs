@@ -56,6 +56,7 @@ impl SnapshotDocument {
                 backup_start: time(snapshot.time),
                 backup_end: time(later(snapshot.time, snapshot.duration_milliseconds)),
                 counts: Counts::of(&snapshot.statistics),
+                total_files_processed: snapshot.file_count(),
                 total_bytes_processed: snapshot.total_bytes,
                 total_nodes: snapshot.total_nodes,
             },
@@ -116,6 +117,7 @@ struct SnapshotSummary {
     backup_end: String,
     #[serde(flatten)]
     counts: Counts,
+    total_files_processed: u64,
     total_bytes_processed: u64,
     total_nodes: u64,
 }

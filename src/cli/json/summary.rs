@@ -31,14 +31,14 @@ pub struct BackupLine {
 }
 
 impl BackupLine {
-    /// Of a backup that took so many files.
-    pub fn of(summary: &BackupSummary, files: u64) -> Self {
+    /// Of a backup.
+    pub fn of(summary: &BackupSummary) -> Self {
         let snapshot = &summary.snapshot;
         Self {
             message_type: "summary",
             dry_run: false,
             counts: Counts::of(&snapshot.statistics),
-            total_files_processed: files,
+            total_files_processed: snapshot.file_count(),
             total_bytes_processed: snapshot.total_bytes,
             total_duration: seconds(snapshot.duration_milliseconds),
             backup_start: time(snapshot.time),

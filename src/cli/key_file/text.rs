@@ -61,8 +61,7 @@ fn parse_words(text: &str) -> std::result::Result<Secret, String> {
         }
         _ => "its words do not fit together: one of them is another one, or two changed places".into(),
     })?;
-    let (entropy, _) = words.to_entropy_array();
-    let entropy = Zeroizing::new(entropy);
+    let entropy = Zeroizing::new(words.to_entropy_array().0);
     let key: &[u8; KEY_BYTES] = entropy.first_chunk().ok_or("its words hold too little")?;
     Ok(Secret::new(*key))
 }

@@ -12,9 +12,8 @@ use rayon::Scope;
 use crate::base::{FindingKind, Result};
 use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, Extent, NodeKind, Regular};
-use crate::ops::backup::directory::{Finished, Goal};
+use crate::ops::backup::directory::{Goal, complete};
 use crate::ops::backup::file::{self, Before, OpenFile};
-use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::repository::{ChunkKind, Session};
 use crate::tree::ListBuilder;
@@ -154,7 +153,7 @@ fn open<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file: W
         Ok(open) => step(run, scope, Box::new(BigFile::new(open, (path, source, goal, before)))),
         Err(error) => {
             run.unreadable(&source, path, &error);
-            give(run, scope, goal, None);
+            complete(run, scope, goal, None);
             run.big_files.end(run, scope);
         }
     }
@@ -170,7 +169,7 @@ fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut fil
         Ok(content) => content,
         Err(error) => {
             run.unreadable(&file.source, file.path.clone(), &error);
-            give(run, scope, file.goal, None);
+            complete(run, scope, file.goal, None);
             return run.big_files.end(run, scope);
         }
     };
@@ -254,7 +253,7 @@ fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file:
         Ok(after) => ended_at.is_some() || !open.stat.same_content_as(&after),
         Err(error) => {
             run.unreadable(&source, path, &error);
-            give(run, scope, goal, None);
+            complete(run, scope, goal, None);
             return run.big_files.end(run, scope);
         }
     };
@@ -275,21 +274,9 @@ fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file:
             run.count_file(change, finished.node.size(), &|| path.clone());
             source.add_node(finished.node.size());
             run.monitor.advance(1, 0);
-            give(run, scope, goal, Some(finished));
+            complete(run, scope, goal, Some(finished));
             run.big_files.end(run, scope);
         }
         Err(error) => run.fail(error),
-    }
-}
-
-fn give<'s: 'scope, 'scope>(
-    run: &'scope Run<'s>,
-    scope: &Scope<'scope>,
-    goal: Goal<'s>,
-    finished: Option<Finished>,
-) {
-    match goal {
-        Goal::Parent(parent, slot) => parent.fill(run, scope, slot, finished),
-        Goal::Root(path) => roots::put(run, path, finished),
     }
 }

@@ -21,7 +21,7 @@ use crate::ops::backup::print::{Print, Seen, encode_for_row};
 use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::path::PathLink;
-use crate::source::{Directory, Listed, Names};
+use crate::source::{Directory, Listed, Names, Reason};
 use crate::state::Row;
 use crate::tree::{BundlePlace, DirectoryBuilder, Joined, Member};
 
@@ -34,6 +34,7 @@ const RANGE_ENTRIES: usize = 512;
 const GROUP_ENTRIES: usize = 32;
 
 /// Where a finished node goes.
+#[derive(Clone)]
 pub(super) enum Goal<'s> {
     /// To a slot of the directory that holds it.
     Parent(Arc<DirectoryTask<'s>>, usize),
@@ -192,8 +193,8 @@ pub(super) fn begin<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'sco
     go_on(run, scope, &task);
 }
 
-/// Hands what a directory became, or nothing, to where it goes.
-fn complete<'s: 'scope, 'scope>(
+/// Hands what an entry or a source became, or nothing, to where it goes.
+pub(super) fn complete<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
     goal: Goal<'s>,
@@ -262,11 +263,7 @@ fn list<'s: 'scope, 'scope>(
         if listed.stat.kind != StatKind::Directory {
             slots.push(Slot::Listed(Box::new(listed)));
         } else if run.left_out.contains(&(listed.stat.device, listed.stat.inode)) {
-            let path = task.path.join(Some(&listed.name));
-            run.monitor.note(&format!(
-                "left out: {} (the repository or cache in use)",
-                crate::base::monitor::show_path(&path)
-            ));
+            run.filter.exclude(run.monitor, &task.path.join(Some(&listed.name)), Reason::InUse);
         } else {
             directories.push((slots.len(), listed.name));
             slots.push(Slot::Nothing);
@@ -477,10 +474,7 @@ impl<'s> DirectoryTask<'s> {
         run.count_directory(change, &self.path);
         self.source.add_node(0);
         let finished = Some(Finished { node, member: None, inode: self.inode });
-        match &self.goal {
-            Goal::Parent(parent, slot) => parent.fill(run, scope, *slot, finished),
-            Goal::Root(path) => complete(run, scope, Goal::Root(path.clone()), finished),
-        }
+        complete(run, scope, self.goal.clone(), finished);
     }
 
     /// The next names; a directory without any has one range without any.

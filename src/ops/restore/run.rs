@@ -69,8 +69,18 @@ impl<'r> Restore<'r> {
         }
     }
 
-    /// Restores everything that is wanted.
+    /// Restores everything that is wanted. Whatever ends it before, no file is left incomplete.
     pub(super) fn run(mut self, wanted: &Wanted, is_fresh: bool) -> Result<RestoreSummary> {
+        match self.restore(wanted, is_fresh) {
+            Ok(()) => Ok(self.summary),
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn restore(&mut self, wanted: &Wanted, is_fresh: bool) -> Result<()> {
         let node = wanted.directory.as_ref().and_then(|(_, node)| node.clone());
         let gets_metadata = match &node {
             None => false,
@@ -102,7 +112,7 @@ impl<'r> Restore<'r> {
         for left in std::mem::take(&mut self.pinned) {
             self.finish_directory(&left);
         }
-        Ok(self.summary)
+        Ok(())
     }
 
     fn localized(&self, mut node: Node) -> Node {
@@ -115,7 +125,6 @@ impl<'r> Restore<'r> {
     fn take_tree(&mut self, levels: &mut Vec<Level>, mut walk: Walk<'_>) -> Result<()> {
         while let Some(item) = walk.next() {
             if self.context.monitor.cancelled() {
-                self.give_up();
                 return Err(interrupted());
             }
             match item {
@@ -163,7 +172,6 @@ impl<'r> Restore<'r> {
         if !is_wanted {
             return Ok(true);
         }
-        self.context.monitor.advance(1, 0);
         if self.place(levels)?.is_none() {
             levels.pop();
             return Ok(false);
@@ -332,7 +340,6 @@ impl<'r> Restore<'r> {
         }
         for later in std::mem::take(&mut self.later) {
             if self.context.monitor.cancelled() {
-                self.give_up();
                 return Err(interrupted());
             }
             self.make(&later)?;

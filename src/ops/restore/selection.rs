@@ -46,17 +46,16 @@ impl Selection {
             }
         }
     }
-
-    /// Whether something must be wanted for the restore to make sense.
-    pub(super) const fn names_what_is_wanted(&self) -> bool {
-        matches!(self, Self::Include(_))
-    }
 }
 
 /// False only if no path below a directory can match. Components with wildcards count as matching all.
 fn may_match_below(pattern: &GivenPattern, directory: &[u8]) -> bool {
     let Some(anchored) = pattern.text.strip_prefix(b"/") else { return true };
     let wanted = anchored.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+    // These stand for no name, and others do not stand where their names do.
+    if wanted.clone().any(|part| part == b"." || part == b"..") {
+        return true;
+    }
     let names = directory.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
     for (wanted, name) in wanted.zip(names) {
         if wanted.iter().any(|byte| b"*?[\\".contains(byte)) {
@@ -98,6 +97,7 @@ mod tests {
         assert!(may("/*/b", "/x/b") && may("/*/b", "/x") && !may("/*/b", "/x/c"));
         assert!(may("/a/**/z", "/a/b/c/d") && !may("/a/**/z", "/b"));
         assert!(may("/a\\b", "/ab"));
+        assert!(may("/a/./b/c", "/a/b") && may("/x/../a/b", "/a") && may("/a/x/../b/c", "/a/b"));
         assert!(!may("/A", "/a"));
         let may = |text, directory: &str| may_match_below(&given(text, true), directory.as_bytes());
         assert!(may("/A/b", "/a") && !may("/A/b", "/b"));

@@ -210,7 +210,6 @@ impl Surveyor<'_> {
             return Ok(true);
         }
         self.outcome.wanted += 1;
-        self.expect(0);
         let is_blocked = self.tell_way(levels)?;
         if is_blocked {
             levels.pop();

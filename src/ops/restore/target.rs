@@ -82,9 +82,14 @@ impl Target {
     fn open_bounded(path: &Path, directories_open_max: usize) -> Result<Self> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE.into()).create(path);
         made.map_err(|cause| {
-            let is_in_the_way = cause.kind() == IoErrorKind::NotADirectory;
+            let kind = match cause.kind() {
+                IoErrorKind::NotADirectory => Some(ErrorKind::Exists),
+                // What is not found is something in the snapshot, to those who ask.
+                IoErrorKind::NotFound => Some(ErrorKind::Failed),
+                _ => None,
+            };
             let error = Error::system("cannot make it", cause);
-            if is_in_the_way { error.of_kind(ErrorKind::Exists) } else { error }
+            kind.into_iter().fold(error, Error::of_kind)
         })
         .wrap(|| cannot_open(path))?;
         Self::new(path, Self::open_root(path).wrap(|| cannot_open(path))?, directories_open_max)

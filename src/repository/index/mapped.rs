@@ -1,4 +1,4 @@
-//! Bytes in memory or mapped from a file: the one place of the crate that maps.
+//! Bytes in memory or mapped from a file: the one place of the crate that maps files.
 
 use std::fs::File;
 use std::ops::Deref;

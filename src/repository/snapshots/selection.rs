@@ -91,6 +91,16 @@ impl Grouping {
         }
         groups
     }
+
+    /// The newest so many of each group, in the given order.
+    pub fn newest<'l>(&self, snapshots: Vec<&'l SnapshotEntry>, count: usize) -> Vec<&'l SnapshotEntry> {
+        let mut kept = BTreeSet::new();
+        for mut group in self.group(snapshots.iter().copied()).into_values() {
+            in_order_of_making(&mut group);
+            kept.extend(group.iter().rev().take(count).map(|entry| entry.id));
+        }
+        snapshots.into_iter().filter(|entry| kept.contains(&entry.id)).collect()
+    }
 }
 
 /// The order in a group: a host's clock may have gone back, its generations have not.

@@ -63,13 +63,20 @@ fn the_root_itself_is_a_source_and_no_source_is_an_empty_tree() {
 
 #[test]
 fn two_sources_never_claim_one_path() {
-    assert_eq!(refused(&["/a/b", "/c", "/a//b/"]), "the sources /a/b and /a/b are the same");
-    assert_eq!(refused(&["/home/user/x", "x"]), "the sources /home/user/x and /home/user/x are the same");
-    assert_eq!(refused(&["/", "//"]), "the sources / and / are the same");
-    assert_eq!(refused(&["/a/b/c", "/a"]), "the source /a/b/c lies in the source /a");
-    assert_eq!(refused(&["/a", "/a/b/c"]), "the source /a/b/c lies in the source /a");
-    assert_eq!(refused(&["/", "/a"]), "the source /a lies in the source /");
-    assert_eq!(refused(&["/a", "/a-b", "/a b", "/a/z"]), "the source /a/z lies in the source /a");
+    let same = |one, other| format!("the sources {one} and {other} are the same: leave out one of them");
+    assert_eq!(refused(&["/a/b", "/c", "/a/../a/b"]), same("/a/b", "/a/../a/b"));
+    assert_eq!(refused(&["/home/user/x", "x"]), same("/home/user/x", "x"));
+    assert_eq!(refused(&["x", "y", "x"]), "the source x is named twice: leave out one of them");
+    let within = |inner, outer| {
+        format!(
+            "the source {inner} lies in the source {outer}, with which it is backed up: leave out {inner}"
+        )
+    };
+    assert_eq!(refused(&["/a/b/c", "/a"]), within("/a/b/c", "/a"));
+    assert_eq!(refused(&["/a", "/a/b/c"]), within("/a/b/c", "/a"));
+    assert_eq!(refused(&["/", "/a"]), within("/a", "/"));
+    assert_eq!(refused(&["x", "/home/user"]), within("x", "/home/user"));
+    assert_eq!(refused(&["/a", "/a-b", "/a b", "/a/z"]), within("/a/z", "/a"));
     planned(&["/a", "/ab", "/a-b", "/a b", "/b/a"]).expect("neighbours are no relatives");
 }
 

@@ -86,13 +86,20 @@ impl Place {
         let is_root = rustix::process::geteuid().is_root();
         let drop_powers = if is_root { "setpriv --reuid=65534 --regid=65534 --clear-groups -- " } else { "" };
         let own_copy = self.tools.join("own-packstone");
-        std::fs::copy(PROGRAM, &own_copy).expect("a copy of the program that everybody may run");
+        // By another process: what this one has open for writing, a child of another thread may have open, too, for a
+        // moment, and then it cannot be run.
+        let copy = |from: &Path, to: &Path| {
+            let status = Command::new("cp").args([from, to]).status();
+            assert!(status.is_ok_and(|status| status.success()), "cannot copy {}", from.display());
+        };
+        copy(Path::new(PROGRAM), &own_copy);
         let script = format!(
             "#!/bin/sh\n[ \"$1\" = packstone ] && shift && set -- {} \"$@\"\nexec {drop_powers}\"$@\"\n",
             own_copy.display()
         );
-        let wrapper = self.tools.join("unprivileged");
-        std::fs::write(&wrapper, script).expect("a script");
+        let (draft, wrapper) = (self.tools.join("draft"), self.tools.join("unprivileged"));
+        std::fs::write(&draft, script).expect("a script");
+        copy(&draft, &wrapper);
         for path in [&wrapper, &own_copy, self.tools.path(), self.path()] {
             let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
             std::fs::set_permissions(path, permissions).expect("permissions");

@@ -39,7 +39,7 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
             lines.iter().try_for_each(|line| writeln!(output, "{line}")).wrap(|| "cannot write the output")
         }
     };
-    let has_damaged_slot = list::tell_unusable(info.slots);
+    let has_damaged_slot = list::tell_unusable(info.slots, "info");
     let done = match commands::tell_damaged(info.snapshots.damaged, "info") {
         Done::Fully if has_damaged_slot => Done::WithDamage,
         done => done,

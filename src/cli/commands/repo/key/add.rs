@@ -34,8 +34,10 @@ pub struct Arguments {
 /// Adds a password or a key file.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    let new = arguments.new.obtain(context, &opened.obtained)?;
     let label = arguments.label.clone().unwrap_or_else(create::slot_label);
+    // Before a key file is made for nothing.
+    NewSlot::check_label(&label)?;
+    let new = arguments.new.obtain(context, &opened.obtained)?;
     let slot = NewSlot { credential: new.credential, label };
     let name = opened.repository.add_slot(&slot, COST)?;
     let lines = || vec![format!("key slot {name} added: it opens with {}", new.name)];

@@ -1,7 +1,7 @@
 //! `packstone repo key export`: prints a key to keep on paper.
 //!
-//! What must hold: a key slot stays only if its key was printed in full; no file is replaced; what holds the key in
-//! memory is wiped.
+//! What must hold: a key slot stays only if its key was printed in full; no file is replaced; the key and the sheet are
+//! wiped from memory.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};

@@ -40,7 +40,7 @@ pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
         true => json::write_line(&mut output, &json::slots(&list, own)),
         false => write(&mut output, &list, own, context.global.quiet),
     };
-    let done = if tell_unusable(list) { Done::WithDamage } else { Done::Fully };
+    let done = if tell_unusable(list, "key") { Done::WithDamage } else { Done::Fully };
     Ok(output.end(written.map(|()| done))?)
 }
 
@@ -83,13 +83,13 @@ fn rows(list: &SlotList, own: &OwnSlot, zone: &TimeZone) -> Vec<[String; 5]> {
 }
 
 /// Says of each slot that cannot be used why; true if one is damaged.
-pub fn tell_unusable(list: SlotList) -> bool {
+pub fn tell_unusable(list: SlotList, during: &str) -> bool {
     let mut is_damaged = false;
     for entry in list.slots {
         if let SlotState::Unusable(error) = entry.state {
             is_damaged |= error.kind() == ErrorKind::Damaged;
             let error = error.while_doing(format!("cannot use key slot {}", entry.name));
-            report::error_aside(&error, "key", &entry.name.hex());
+            report::error_aside(&error, during, &entry.name.hex());
         }
     }
     is_damaged

@@ -35,9 +35,11 @@ pub struct Arguments {
 /// Replaces the password or the key in use.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    let new = arguments.new.obtain(context, &opened.obtained)?;
     let old = opened.repository.own_slot();
     let label = arguments.label.clone().unwrap_or_else(|| old.label.clone());
+    // Before a key file is made for nothing.
+    NewSlot::check_label(&label)?;
+    let new = arguments.new.obtain(context, &opened.obtained)?;
     let slot = NewSlot { credential: new.credential, label };
     let name = opened.repository.replace_own_slot(&slot, COST)?;
     let lines = || {

@@ -1,12 +1,14 @@
 //! Unit tests with somebody who changes the tree while it is restored: a canary outside must stay as it is.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
 /// Operations of the victim, each against an attacker who never rests.
 const ROUNDS: usize = 400;
+/// Times that a link must have stood in the way before anything is proved.
+const SWAPS_MIN: usize = 100;
 
 /// A target and a canary beside it, which the target must never reach.
 struct Scene {
@@ -106,33 +108,43 @@ fn a_directory_that_is_swapped_for_a_symbolic_link_leads_nowhere() {
     let inner = target.create_directory(outer, b"inner").unwrap().0;
     let other = target.create_directory(ROOT, b"other").unwrap().0;
     let is_done = AtomicBool::new(false);
+    let swaps = AtomicUsize::new(0);
+    let links_lost = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let aside = scene.path("aside");
-            for attacked in ["outer", "outer/inner", "outer/inner/below"].iter().cycle() {
+            for (turn, name) in ["outer", "outer/inner", "outer/inner/below"].iter().cycle().enumerate() {
                 if is_done.load(Ordering::Relaxed) {
                     break;
                 }
-                let attacked = scene.path(attacked);
+                let attacked = scene.path(name);
                 if fs::rename(&attacked, &aside).is_err() {
-                    fs::remove_dir_all(&aside).ok();
+                    // What could not be put back once is in the way now.
+                    fs::remove_file(&aside).or_else(|_| fs::remove_dir_all(&aside)).ok();
                     continue;
                 }
-                // The victim may have made the lowest directory anew.
                 if symlink(&scene.canary, &attacked).is_ok() {
                     std::thread::yield_now();
-                    fs::remove_file(&attacked).unwrap();
+                    let is_removed = fs::remove_file(&attacked).is_ok();
+                    // The victim works on the lowest name, and may replace or remove the link there, but on no other.
+                    links_lost.fetch_add(usize::from(!is_removed && turn % 3 != 2), Ordering::Relaxed);
+                    swaps.fetch_add(1, Ordering::Relaxed);
                 }
+                // It fails where the victim has made the lowest name anew.
                 fs::rename(&aside, &attacked).ok();
             }
         });
-        for round in 0..ROUNDS {
+        for round in 0.. {
+            if round >= ROUNDS && swaps.load(Ordering::Relaxed) >= SWAPS_MIN {
+                break;
+            }
             // So that the way down is walked again.
             target.create_file(other, format!("{round}").as_bytes(), 0).unwrap();
             restore_something(&target, if round % 2 == 0 { inner } else { outer }, round);
         }
         is_done.store(true, Ordering::Relaxed);
     });
+    assert_eq!(links_lost.into_inner(), 0, "links that are not the victim's were removed");
     scene.assert_untouched();
     write_file(&target, inner, b"at last", b"nothing is in the way any more").unwrap();
 }
