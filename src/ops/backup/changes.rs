@@ -314,6 +314,16 @@ impl<'s> Earlier<'s> {
 }
 
 impl Known {
+    /// Whether a directory is as it was. Of the root only the tree is known, without local state.
+    pub(super) fn is(&self, now: &Node) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Row(row) => row.1 == *now,
+            Self::Tree(tree, None) => now.kind == NodeKind::Directory(*tree),
+            Self::Tree(_, Some(before)) => **before == *now,
+        }
+    }
+
     /// What the earlier snapshot has where a directory stands now.
     fn as_stored(entry: Option<Entry>) -> Self {
         let Some(Entry { node, .. }) = entry else { return Self::Nothing };

@@ -461,14 +461,7 @@ impl<'s> DirectoryTask<'s> {
     {
         let change = match &self.known {
             Known::Nothing => Change::New,
-            Known::Row(row) if row.1 == node => Change::Unmodified,
-            // Of the root only the tree is known.
-            Known::Tree(tree, before)
-                if node.kind == NodeKind::Directory(*tree)
-                    && before.as_ref().is_none_or(|before| **before == node) =>
-            {
-                Change::Unmodified
-            }
+            known if known.is(&node) => Change::Unmodified,
             Known::Row(_) | Known::Tree(..) => Change::Changed,
         };
         run.count_directory(change, &self.path);
