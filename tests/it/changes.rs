@@ -307,6 +307,73 @@ fn rows_that_do_not_lead_to_their_snapshot_are_not_used() {
     assert_eq!(counts(&case.back_up())[..3], [0, 0, 120]);
 }
 
+/// At 4096 entries a directory can be compared as a whole, above it only file by file.
+#[test]
+fn a_directory_around_the_largest_that_is_compared_as_a_whole_is_right() {
+    let case = Case::new();
+    let folder = case.source().join("many");
+    fs::create_dir_all(folder.join("0000-below")).unwrap();
+    fs::write(folder.join("0000-below/file"), "below").unwrap();
+    for number in 1..4096 {
+        fs::write(folder.join(format!("{number:04}")), format!("file {number}")).unwrap();
+    }
+    case.back_up();
+    assert_eq!(counts(&case.back_up()), [0, 0, 4096, 0, 0, 3, 0]);
+    for number in [4096, 4097] {
+        fs::write(folder.join(format!("{number}")), "one more").unwrap();
+        let summary = case.back_up();
+        assert_eq!(counts(&summary)[..6], [1, 0, number, 0, 2, 1]);
+        case.assert_right(&summary);
+        let again = case.back_up();
+        assert_eq!(counts(&again), [0, 0, number + 1, 0, 0, 3, 0]);
+        case.assert_right(&again);
+    }
+    fs::write(folder.join("3000"), "FILE 3000").unwrap();
+    fs::remove_file(folder.join("0000-below/file")).unwrap();
+    let summary = case.back_up();
+    assert_eq!(counts(&summary)[..6], [0, 1, 4096, 0, 3, 0]);
+    case.assert_right(&summary);
+    // Back to what can be compared as a whole.
+    for number in [1, 4096, 4097] {
+        fs::remove_file(folder.join(format!("{number:04}"))).unwrap();
+    }
+    case.assert_right(&case.back_up());
+    let last = case.back_up();
+    assert_eq!(counts(&last), [0, 0, 4094, 0, 0, 3, 0]);
+    case.assert_right(&last);
+}
+
+/// While another run of the group works, nothing is remembered of this one; what is there is of an older snapshot, which
+/// holds all that it names.
+#[test]
+fn a_run_beside_another_takes_over_and_keeps_nothing() {
+    let case = Case::filled();
+    let first = case.back_up();
+    let files = case.state_files();
+    let [file] = files.as_slice() else { panic!("one file of state: {files:?}") };
+    let other = rusqlite::Connection::open(file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (place, away) = (case.source().join("a"), case.scratch.join("away"));
+    fs::rename(&place, &away).unwrap();
+    let second = case.back_up();
+    assert_eq!(counts(&second)[..3], [0, 0, 40]);
+    case.assert_right(&second);
+    fs::rename(&away, &place).unwrap();
+    let third = case.back_up();
+    assert_eq!(counts(&third)[..3], [0, 0, 120], "as the first was");
+    case.assert_right(&third);
+    drop(other);
+    // The first is lost with all that it alone names; what is remembered of it is of no use any more.
+    let name = ObjectName::parse(&format!("snapshots/{}", first.id.hex())).unwrap();
+    case.storage.delete(&name).unwrap();
+    fs::rename(&place, &away).unwrap();
+    case.assert_right(&case.back_up());
+    fs::rename(&away, &place).unwrap();
+    let last = case.back_up();
+    assert_eq!(counts(&last)[..3], [80, 0, 40]);
+    case.assert_right(&last);
+}
+
 /// A source that is a file has no directory that could remember it.
 #[test]
 fn a_single_file_is_taken_over() {

@@ -168,7 +168,7 @@ impl<'s> Earlier<'s> {
         let row = self.last_run.as_ref()?.row(parent, name)?;
         let mut reader = cbor::Reader::new(&row.node);
         let node = Node::decode(&mut reader).ok()?;
-        Some((row, node))
+        Some((row, Node { name: name.to_vec(), ..node }))
     }
 
     /// The entries that the directory had.
@@ -314,6 +314,16 @@ impl<'s> Earlier<'s> {
 }
 
 impl Known {
+    /// Whether a directory is as it was. Of the root only the tree is known, without local state.
+    pub(super) fn is(&self, now: &Node) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Row(row) => row.1 == *now,
+            Self::Tree(tree, None) => now.kind == NodeKind::Directory(*tree),
+            Self::Tree(_, Some(before)) => **before == *now,
+        }
+    }
+
     /// What the earlier snapshot has where a directory stands now.
     fn as_stored(entry: Option<Entry>) -> Self {
         let Some(Entry { node, .. }) = entry else { return Self::Nothing };

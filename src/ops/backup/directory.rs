@@ -17,7 +17,7 @@ use crate::fsmeta::capture::{StatKind, metadata};
 use crate::ops::backup::big::{OpenLater, WaitingFile};
 use crate::ops::backup::changes::{self, Known, OldEntries, OldFile};
 use crate::ops::backup::file::{self, Taken};
-use crate::ops::backup::print::{Print, Seen};
+use crate::ops::backup::print::{Print, Seen, encode_for_row};
 use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::path::PathLink;
@@ -433,7 +433,8 @@ fn finish_unchanged<'s: 'scope, 'scope>(
         // Its entries were at rest at the moment of the row, and so they are at a later one.
         let now = task.progress().seen.as_ref().map(Seen::clean_before);
         let clean_before = known.0.clean_before.max(now.unwrap_or_default());
-        let row = Row { clean_before, inode: task.inode, node: node.encode(), ..known.0.clone() };
+        let node = encode_for_row(&node);
+        let row = Row { clean_before, inode: task.inode, node, ..known.0.clone() };
         run.earlier.remember_itself(&task.parent_path, &task.path.name, &row);
     }
     task.hand_on(run, scope, node);
@@ -460,14 +461,7 @@ impl<'s> DirectoryTask<'s> {
     {
         let change = match &self.known {
             Known::Nothing => Change::New,
-            Known::Row(row) if row.1 == node => Change::Unmodified,
-            // Of the root only the tree is known.
-            Known::Tree(tree, before)
-                if node.kind == NodeKind::Directory(*tree)
-                    && before.as_ref().is_none_or(|before| **before == node) =>
-            {
-                Change::Unmodified
-            }
+            known if known.is(&node) => Change::Unmodified,
             Known::Row(_) | Known::Tree(..) => Change::Changed,
         };
         run.count_directory(change, &self.path);

@@ -211,9 +211,18 @@ impl Seen {
             print: (self.is_small && self.is_at_rest).then(|| self.print.finish()),
             inode,
             inodes: self.inodes,
-            node: node.encode(),
+            node: encode_for_row(node),
         };
         (row, self.children)
+    }
+}
+
+/// A node as a row has it: the root, whose name is empty, under a name that a node can have. The place of the row tells
+/// the name.
+pub(super) fn encode_for_row(node: &Node) -> Vec<u8> {
+    match node.name.is_empty() {
+        true => Node { name: b"root".to_vec(), ..node.clone() }.encode(),
+        false => node.encode(),
     }
 }
 
@@ -339,6 +348,18 @@ mod tests {
         ];
         for (number, one) in prints.iter().enumerate() {
             assert!(!prints[number + 1..].contains(one), "print {number}");
+        }
+    }
+
+    #[test]
+    fn a_row_can_have_the_root() {
+        let root = plain(b"", NodeKind::Directory(crate::base::ChunkId([1; 32])));
+        let clean_before = Timestamp { seconds: 6, nanoseconds: 0 };
+        for name in [&b""[..], b"n"] {
+            let node = Node { name: name.to_vec(), ..root.clone() };
+            let (row, _) = Seen::new(clean_before, true).into_row(1, &node);
+            let read = Node::decode(&mut crate::format::cbor::Reader::new(&row.node)).expect("a node");
+            assert_eq!(Node { name: name.to_vec(), ..read }, node);
         }
     }
 }
