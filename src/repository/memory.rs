@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(memory.workers(2), 2);
         assert_eq!(memory.piece_bytes(), PIECE_BYTES_MAX);
         assert_eq!(MemoryLimit::of(256 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 16 << 20);
-        assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 8 << 20);
+        assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 6 << 20);
         assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 4 << 20);
         assert_eq!(memory.pack_bytes(ChunkKind::Tree, 1000), 1000);
         assert_eq!(MemoryLimit::of(512 << 20).run_bytes(), RUN_BYTES_MAX);
