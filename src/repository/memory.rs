@@ -15,6 +15,8 @@ const WORKER_BYTES: usize = 32 << 20;
 const THREADS_BYTES: usize = 16 << 20;
 /// Smaller packs would be too many.
 const PACK_BYTES_MIN: usize = 4 << 20;
+/// Some 60,000 entries of directories.
+const TREE_PACK_BYTES: usize = 2 << 20;
 /// A larger run would make no fewer requests that matter.
 const RUN_BYTES_MAX: usize = 8 << 20;
 /// Smaller runs would be too many.
@@ -68,7 +70,7 @@ impl MemoryLimit {
         let left = (self.bytes / 4).saturating_sub(THREADS_BYTES).max(PACK_BYTES_MIN);
         match kind {
             ChunkKind::Data => wanted.min(self.bytes / 16).min(left),
-            ChunkKind::Tree => wanted.min(PACK_BYTES_MIN),
+            ChunkKind::Tree => wanted.min(TREE_PACK_BYTES),
         }
     }
 
