@@ -8,8 +8,11 @@ pub mod remove;
 
 use clap::Subcommand;
 use packstone::format::slot::PasswordCost;
+use packstone::repository::NewSlot;
 
 use crate::context::Context;
+use crate::new_credential::NewCredential;
+use crate::open::Opened;
 use crate::report::{Done, Outcome};
 
 /// Help that stands below the list of commands.
@@ -19,7 +22,7 @@ in the repository, which can be removed without the others.
 
 Examples:
   packstone repo key list
-  packstone repo key add --new-key-file /root/second.key
+  packstone repo key add --new-key-file /etc/packstone-2.key
   packstone repo key export --output /media/stick/sheet.txt";
 
 /// What a new password costs to try.
@@ -38,6 +41,19 @@ pub enum Command {
     Passwd(passwd::Arguments),
     /// Print a key to keep on paper
     Export(export::Arguments),
+}
+
+/// What a new key slot is made of, and how the password or key in it is called in messages.
+fn new_slot(
+    new: &NewCredential,
+    label: String,
+    context: &Context,
+    opened: &Opened,
+) -> Outcome<(NewSlot, String)> {
+    // Before a key file is made for nothing.
+    NewSlot::check_label(&label)?;
+    let new = new.obtain(context, &opened.obtained)?;
+    Ok((NewSlot { credential: new.credential, label }, new.name))
 }
 
 /// Runs a command of the group.

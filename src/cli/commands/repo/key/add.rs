@@ -1,9 +1,8 @@
 //! `packstone repo key add`: adds a password or a key file.
 
 use clap::Args;
-use packstone::repository::NewSlot;
 
-use super::COST;
+use super::{COST, new_slot};
 use crate::context::Context;
 use crate::json::SlotChange;
 use crate::new_credential::NewCredential;
@@ -18,7 +17,7 @@ its present keys.
 Examples:
   packstone -r /srv/backup repo key add
   packstone -r /srv/backup --key-file ~/backup.key repo key add --new-password-file ~/password --label laptop
-  packstone -r /srv/backup repo key add --new-key-file /root/second.key";
+  packstone -r /srv/backup repo key add --new-key-file /etc/packstone-2.key";
 
 /// Arguments of `repo key add`.
 #[derive(Args, Debug)]
@@ -35,12 +34,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     let label = arguments.label.clone().unwrap_or_else(create::slot_label);
-    // Before a key file is made for nothing.
-    NewSlot::check_label(&label)?;
-    let new = arguments.new.obtain(context, &opened.obtained)?;
-    let slot = NewSlot { credential: new.credential, label };
+    let (slot, shown) = new_slot(&arguments.new, label, context, &opened)?;
     let name = opened.repository.add_slot(&slot, COST)?;
-    let lines = || vec![format!("key slot {name} added: it opens with {}", new.name)];
+    let lines = || vec![format!("key slot {name} added: it opens with {shown}")];
     conclude(&context.global, lines, || SlotChange::added(name));
     Ok(Done::Fully)
 }

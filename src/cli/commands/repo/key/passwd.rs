@@ -1,9 +1,8 @@
 //! `packstone repo key passwd`: replaces the password or the key in use.
 
 use clap::Args;
-use packstone::repository::NewSlot;
 
-use super::COST;
+use super::{COST, new_slot};
 use crate::context::Context;
 use crate::json::SlotChange;
 use crate::new_credential::NewCredential;
@@ -37,14 +36,11 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     let old = opened.repository.own_slot();
     let label = arguments.label.clone().unwrap_or_else(|| old.label.clone());
-    // Before a key file is made for nothing.
-    NewSlot::check_label(&label)?;
-    let new = arguments.new.obtain(context, &opened.obtained)?;
-    let slot = NewSlot { credential: new.credential, label };
+    let (slot, shown) = new_slot(&arguments.new, label, context, &opened)?;
     let name = opened.repository.replace_own_slot(&slot, COST)?;
     let lines = || {
         vec![
-            format!("key slot {name} added: it opens with {}", new.name),
+            format!("key slot {name} added: it opens with {shown}"),
             format!("key slot {} removed, which {} opened", old.name, opened.obtained.name),
         ]
     };
