@@ -22,10 +22,12 @@ mod open;
 mod own;
 mod pack;
 mod reader;
+mod records;
 mod segment;
 mod session;
 mod slots;
 mod snapshots;
+mod view;
 
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
@@ -37,6 +39,7 @@ pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
+pub use view::{Forgotten, MarkAll, View};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +49,7 @@ use crate::chunker::Cutter;
 use crate::crypto::{Keys, Secret, seal};
 use crate::format::config::{Config, Parameters};
 use crate::format::sealing::ObjectKind;
+use crate::repository::records::Records;
 use crate::storage::Storage;
 
 /// An opened repository.
@@ -57,6 +61,7 @@ pub struct Repository {
     /// The key slot that gave the keys.
     own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,
+    records: Records,
     memory: MemoryLimit,
 }
 

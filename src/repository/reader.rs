@@ -138,6 +138,11 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// The index as it was read last.
+    pub(super) fn newest_table(&self) -> Result<Arc<Table>> {
+        self.newest().map(|(_, table)| table)
+    }
+
     fn table(&self, number: u32) -> Result<Arc<Table>> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         tables.get(number as usize).cloned().ok_or_else(no_table)
