@@ -22,6 +22,7 @@ mod pack;
 mod reader;
 mod segment;
 mod session;
+mod sessions;
 mod slots;
 mod snapshots;
 
@@ -32,6 +33,7 @@ pub use init::InitOptions;
 pub use memory::{MEMORY_BYTES, MemoryLimit};
 pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
 pub use session::{Session, SessionOptions, Stored};
+pub use sessions::{EndedNow, LiveSession, Over};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
 
