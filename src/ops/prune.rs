@@ -65,6 +65,8 @@ impl PruneOptions {
 pub struct PruneSummary {
     /// What it found and meant to do.
     pub plan: PrunePlan,
+    /// Sessions that it ended, because nobody runs them any more.
+    pub ended: Vec<SessionId>,
     /// Packs that it removed.
     pub removed: ObjectCount,
     /// Packs of which it wrote the needed part again.
