@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod dump;
+pub mod forget;
 pub mod list;
 mod path;
 pub mod restore;
