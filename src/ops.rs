@@ -5,5 +5,7 @@ pub mod dump;
 pub mod forget;
 pub mod list;
 mod path;
+mod pool;
+pub mod prune;
 pub mod restore;
 pub mod stats;
