@@ -9,3 +9,4 @@ mod pool;
 pub mod prune;
 pub mod restore;
 pub mod stats;
+pub mod tag;

@@ -59,7 +59,7 @@ impl Repository {
 
     /// Forgets a snapshot in whose place another one stands that is durable. If somebody else forgot it first, the other
     /// one is forgotten too, and nothing is replaced: then this gives false.
-    pub fn replace(&self, old: SessionId, new: SessionId, tombstone: &Tombstone) -> Result<bool> {
+    pub fn forget_replaced(&self, old: SessionId, new: SessionId, tombstone: &Tombstone) -> Result<bool> {
         let replacing =
             Tombstone { reason: ForgetReason::Replaced, replaced_by: Some(new), ..tombstone.clone() };
         let is_first = self.forget(old, &replacing)?;
@@ -130,10 +130,10 @@ mod tests {
         let (_, repository) = new_repository();
         let [old, new, late] = [1, 2, 3].map(|byte| SessionId([byte; 16]));
         let tombstone = Tombstone { reason: ForgetReason::Named, replaced_by: None, ..tombstone() };
-        assert!(repository.replace(old, new, &tombstone).unwrap());
+        assert!(repository.forget_replaced(old, new, &tombstone).unwrap());
         let replaced = repository.read_tombstone(old).unwrap();
         assert_eq!((replaced.reason, replaced.replaced_by), (ForgetReason::Replaced, Some(new)));
-        assert!(!repository.replace(old, late, &tombstone).unwrap());
+        assert!(!repository.forget_replaced(old, late, &tombstone).unwrap());
         assert_eq!(repository.read_tombstone(old).unwrap(), replaced);
         let gone = repository.read_tombstone(late).unwrap();
         assert_eq!((gone.reason, gone.replaced_by), (ForgetReason::Replaced, Some(new)));
