@@ -363,7 +363,28 @@ impl Session<'_> {
 
     /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot
     /// with what is only known then; the session fills in its own numbers.
-    pub fn commit(mut self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+    pub fn commit(self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.commit_by(|session| {
+            let mut snapshot = finish();
+            for (statistic, count) in [
+                (Statistic::BytesAdded, &session.counts.bytes_added),
+                (Statistic::BytesStored, &session.counts.bytes_stored),
+                (Statistic::DataChunksAdded, &session.counts.data_chunks),
+                (Statistic::TreeChunksAdded, &session.counts.tree_chunks),
+            ] {
+                snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
+            }
+            snapshot
+        })
+    }
+
+    /// Commits what is said of another snapshot anew, which it must have seen visible and may take over; its numbers stay
+    /// those of the run that made that one.
+    pub fn commit_anew(self, snapshot: Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.commit_by(|_| snapshot)
+    }
+
+    fn commit_by(mut self, finish: impl FnOnce(&Self) -> Snapshot) -> Result<(SessionId, Snapshot)> {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "not all chunks were stored; no snapshot was made"));
         }
@@ -371,15 +392,7 @@ impl Session<'_> {
         self.publish_run(self.checkpoints.rest(), true)?;
         // Ordering rule 1.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
-        let mut snapshot = finish();
-        for (statistic, count) in [
-            (Statistic::BytesAdded, &self.counts.bytes_added),
-            (Statistic::BytesStored, &self.counts.bytes_stored),
-            (Statistic::DataChunksAdded, &self.counts.data_chunks),
-            (Statistic::TreeChunksAdded, &self.counts.tree_chunks),
-        ] {
-            snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
-        }
+        let mut snapshot = finish(&self);
         let before = self.snapshots.visible.iter().filter(|entry| entry.snapshot.host == snapshot.host);
         let before = before.max_by_key(|entry| (entry.snapshot.sequence, entry.snapshot.time));
         snapshot.sequence = before.map_or(1, |entry| entry.snapshot.sequence.saturating_add(1));
