@@ -57,7 +57,7 @@ impl Repository {
     /// The sessions that have begun and are not over, in order of their names.
     pub fn live_sessions(&self) -> Result<Vec<LiveSession>> {
         let mut sessions = self.session_records()?;
-        let over = self.sessions_over()?;
+        let over = self.sessions_over(&sessions)?;
         sessions.retain(|id, _| !over.contains(id));
         let mut live = Vec::new();
         for (id, Records { has_start, last_beat, .. }) in sessions {
@@ -100,7 +100,7 @@ impl Repository {
     /// not live, whatever of its records comes back late.
     pub fn sweep_sessions(&self) -> Result<ObjectCount> {
         let mut sessions = self.session_records()?;
-        let over = self.sessions_over()?;
+        let over = self.sessions_over(&sessions)?;
         sessions.retain(|id, _| over.contains(id));
         let mut swept = ObjectCount::default();
         if sessions.is_empty() {
@@ -143,30 +143,29 @@ impl Repository {
         Ok(sessions)
     }
 
-    /// The sessions that have a commit key or a tombstone.
-    fn sessions_over(&self) -> Result<BTreeSet<SessionId>> {
+    /// Of these sessions, those that are over: whose commit key is listed, or a tombstone that opens. A name among the
+    /// tombstones alone, which a stranger may create, ends no session.
+    fn sessions_over(&self, sessions: &BTreeMap<SessionId, Records>) -> Result<BTreeSet<SessionId>> {
         let mut over = BTreeSet::new();
         self.storage.list(names::SNAPSHOTS, None, &mut |listed| {
             over.extend(names::parse_commit(listed.name.as_str()));
             Ok(())
         })?;
         // After the commit keys: one that is removed meanwhile has its tombstone before that.
-        self.storage.list(names::FORGOTTEN, None, &mut |listed| {
-            over.extend(names::parse_tombstone(listed.name.as_str()));
-            Ok(())
-        })?;
+        for id in self.forgotten()? {
+            if sessions.contains_key(&id) && !over.contains(&id) && self.read_tombstone(id).is_ok() {
+                over.insert(id);
+            }
+        }
         Ok(over)
     }
 
     fn is_over(&self, id: SessionId) -> Result<bool> {
-        for name in [names::commit(&id), names::tombstone(&id)] {
-            match self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        match self.storage.get(&object_name(&names::commit(&id))?, RECORD_BYTES_MAX) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(self.read_tombstone(id).is_ok()),
+            Err(error) => Err(error),
         }
-        Ok(false)
     }
 
     fn read_session_start(&self, id: SessionId) -> Result<SessionStart> {
