@@ -18,6 +18,7 @@ mod kill;
 mod postgres;
 #[cfg(test)]
 mod properties;
+mod prune;
 #[cfg(test)]
 mod real_tree;
 #[cfg(test)]
