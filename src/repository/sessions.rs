@@ -12,7 +12,7 @@ use crate::format::names::{self, SessionRecord};
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason};
-use crate::repository::object::{Creation, create, object_name};
+use crate::repository::object::{Creation, object_name};
 use crate::repository::records::is_gone;
 use crate::repository::{ObjectCount, Repository};
 use crate::storage::ObjectName;
@@ -74,23 +74,34 @@ impl Repository {
     /// Ends a session that another began: it will never commit, unless it has. What it stored stays and is used again.
     /// `host_name` is the machine that ends it. The end is durable when this returns.
     pub fn end_session(&self, id: SessionId, host_name: &str) -> Result<EndedNow> {
-        let end = End { reason: EndReason::Fenced, time: Timestamp::now(), host: host_name.to_owned() };
-        let name = names::commit(&id);
-        let object = self.seal_record(ObjectKind::Commit, id, Some(&name), Commit::End(end).encode())?;
+        self.check_may_write()?;
         let what = || format!("cannot end session {id}");
-        let creation = create(&*self.storage, &object_name(&name)?, &[object]).wrap(what)?;
-        let outcome = match creation {
-            Creation::Ours => EndedNow::Ended,
-            Creation::Taken => EndedNow::AlreadyOver(match self.read_commit(id) {
-                Ok((Commit::Snapshot(_), _)) => Over::Committed,
-                Ok((Commit::End(end), _)) => Over::Ended(end.reason),
-                // Of all commit keys, only those of forgotten snapshots are removed.
-                Err(error) if error.kind() == ErrorKind::NotFound => Over::Committed,
-                Err(error) => return Err(error.while_doing(what())),
-            }),
+        // Where creation is not atomic, a commit key that is there would be overwritten.
+        let over = match self.over(id).wrap(what)? {
+            Some(over) => Some(over),
+            None => {
+                let end =
+                    End { reason: EndReason::Fenced, time: Timestamp::now(), host: host_name.to_owned() };
+                match self.put_commit(id, &Commit::End(end)).wrap(what)? {
+                    Creation::Ours => None,
+                    // Of all commit keys, only those of what was forgotten are removed.
+                    Creation::Taken => Some(self.over(id).wrap(what)?.unwrap_or(Over::Committed)),
+                }
+            }
         };
+        // Whoever made it, what follows builds upon it.
         self.storage.barrier().wrap(what)?;
-        Ok(outcome)
+        Ok(over.map_or(EndedNow::Ended, EndedNow::AlreadyOver))
+    }
+
+    /// What the commit key of a session says, if it is there.
+    fn over(&self, id: SessionId) -> Result<Option<Over>> {
+        match self.read_commit(id) {
+            Ok((Commit::Snapshot(_), _)) => Ok(Some(Over::Committed)),
+            Ok((Commit::End(end), _)) => Ok(Some(Over::Ended(end.reason))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes the commit keys of sessions that ended themselves with nothing to commit, as those do that write for the
