@@ -15,6 +15,8 @@ mod faults;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod properties;
