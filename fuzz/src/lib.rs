@@ -6,9 +6,12 @@
 
 mod canonical;
 mod content;
+mod forge;
+mod hostile;
 mod input;
 mod records;
 mod tables;
+mod tree;
 mod words;
 
 /// What is fuzzed by itself.
@@ -30,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: records::config },
     Target { name: "directory", run: tables::directory },
     Target { name: "header", run: tables::header },
+    Target { name: "hostile", run: hostile::hostile },
     Target { name: "index", run: tables::index },
     Target { name: "lines", run: words::lines },
     Target { name: "list", run: records::list },
@@ -40,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "patterns", run: words::patterns },
     Target { name: "slot", run: records::slot },
     Target { name: "start", run: records::start },
+    Target { name: "tree", run: tree::tree },
     Target { name: "verdict", run: records::verdict },
     Target { name: "zstd", run: content::zstd },
 ];

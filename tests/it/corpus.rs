@@ -155,6 +155,7 @@ targets! {
     config "config" MUTATIONS;
     directory "directory" MUTATIONS;
     header "header" MUTATIONS;
+    hostile "hostile" MUTATIONS / 4;
     index "index" MUTATIONS;
     lines "lines" MUTATIONS;
     list "list" MUTATIONS;
@@ -165,6 +166,7 @@ targets! {
     patterns "patterns" MUTATIONS;
     slot "slot" MUTATIONS;
     start "start" MUTATIONS;
+    tree "tree" MUTATIONS / 4;
     verdict "verdict" MUTATIONS;
     zstd "zstd" MUTATIONS;
 }
