@@ -6,9 +6,11 @@
 
 mod canonical;
 mod content;
+mod disk;
 mod forge;
 mod hostile;
 mod input;
+mod model;
 mod records;
 mod tables;
 mod tree;
@@ -25,6 +27,7 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target { name: "beat", run: records::beat },
     Target { name: "bundle", run: records::bundle },
     Target { name: "cbor", run: records::cbor },
     Target { name: "chunker", run: content::chunker },
@@ -37,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", run: tables::index },
     Target { name: "lines", run: words::lines },
     Target { name: "list", run: records::list },
+    Target { name: "model", run: model::model },
     Target { name: "names", run: tables::names },
     Target { name: "node", run: records::node },
     Target { name: "pack-end", run: tables::pack_end },
@@ -44,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "patterns", run: words::patterns },
     Target { name: "slot", run: records::slot },
     Target { name: "start", run: records::start },
+    Target { name: "tombstone", run: records::tombstone },
     Target { name: "tree", run: tree::tree },
     Target { name: "verdict", run: records::verdict },
     Target { name: "zstd", run: content::zstd },

@@ -10,9 +10,10 @@ use packstone::format::list::ListPage;
 use packstone::format::node::{Node, check_name};
 use packstone::format::page::{Page, bundle_places, encode_child, encode_inner, encode_leaf};
 use packstone::format::sealing::HEAD_BYTES;
-use packstone::format::session::SessionStart;
+use packstone::format::session::{SessionBeat, SessionStart};
 use packstone::format::slot::{Bundle, Slot};
 use packstone::format::snapshot::{Commit, Statistics};
+use packstone::format::tombstone::Tombstone;
 use packstone::format::{DecodeError, Decoded};
 
 use super::canonical::{Unknown, assert_refusal, check, map_of, pairs, rewritten};
@@ -259,6 +260,18 @@ pub fn commit(data: &[u8]) {
 pub fn start(data: &[u8]) {
     let expected = |bytes: &[u8]| rewritten(bytes, Unknown::Dropped, &[]);
     check(data, SessionStart::decode, SessionStart::encode, expected);
+}
+
+/// A sign of life of a session.
+pub fn beat(data: &[u8]) {
+    let expected = |bytes: &[u8]| rewritten(bytes, Unknown::Dropped, &[]);
+    check(data, SessionBeat::decode, SessionBeat::encode, expected);
+}
+
+/// A forgotten snapshot.
+pub fn tombstone(data: &[u8]) {
+    let expected = |bytes: &[u8]| rewritten(bytes, Unknown::Dropped, &[]);
+    check(data, Tombstone::decode, Tombstone::encode, expected);
 }
 
 /// Packs that are about to go.

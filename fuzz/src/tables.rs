@@ -6,7 +6,7 @@
 use packstone::base::limits::{CHUNK_BYTES_MAX, PACK_BYTES_MAX};
 use packstone::base::{ChunkId, ContentName, RepositoryId, SessionId, SlotName};
 use packstone::format::index::IndexRun;
-use packstone::format::names::{self, Phase};
+use packstone::format::names::{self, Phase, SessionRecord};
 use packstone::format::pack::{Directory, TAIL_BYTES, directory_place, trailer_offset};
 use packstone::format::padding::padded;
 use packstone::format::sealing::{HEADER_BYTES, Header, ObjectKind, TAG_BYTES};
@@ -157,6 +157,10 @@ pub fn names(data: &[u8]) {
         names::parse_slot(text).map(|name| names::slot(&name)),
         names::parse_pack(text).map(|name| names::pack(&name)),
         names::parse_index(text).map(|name| names::index(&name)),
+        names::parse_session(text).map(|(session, record)| match record {
+            SessionRecord::Start => names::session_start(&session),
+            SessionRecord::Beat(number) => names::session_beat(&session, number),
+        }),
         names::parse_commit(text).map(|session| names::commit(&session)),
         names::parse_tombstone(text).map(|session| names::tombstone(&session)),
         names::parse_collection(text).map(|(number, phase)| match phase {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use packstone::base::{ChunkId, ErrorKind, SessionId, Timestamp};
+use packstone::base::{ChunkId, ErrorKind, SessionId, Silent, Timestamp};
 use packstone::crypto::{ChunkKind, content_name};
 use packstone::format::index::{Entry as IndexEntry, IndexRun, IndexedPack};
 use packstone::format::list::ListPage;
@@ -16,7 +16,7 @@ use packstone::format::page::{Child, encode_child, encode_inner, encode_leaf};
 use packstone::format::sealing::{HEADER_BYTES, TAG_BYTES};
 use packstone::repository::Repository;
 use packstone::storage::memory::Memory;
-use packstone::tree::{Budget, Tree, Walk, WalkItem};
+use packstone::tree::{Budget, Tree, Walk, WalkItem, mark_reachable};
 
 use super::forge::{self, Seal, chunk_id, met, put, put_run, snapshot};
 use super::input::Input;
@@ -253,6 +253,16 @@ fn walk(repository: &Repository, root: ChunkId, nodes: u64, bytes: u64) {
     }
 }
 
+/// Marks what the tree needs: it comes to an end, whatever names what.
+fn mark(repository: &Repository, root: ChunkId) {
+    met(repository.view(None, &|reader, _, marks| {
+        mark_reachable(reader, &[root], marks, &Silent, &|_, error| {
+            met::<()>(Err(error));
+            Ok(())
+        })
+    }));
+}
+
 /// Any pages as a tree.
 pub fn tree(data: &[u8]) {
     let mut input = Input::new(data);
@@ -265,5 +275,7 @@ pub fn tree(data: &[u8]) {
     stored.put_all(&memory);
     let Some(root) = stored.pages.last() else { return };
     let repository = forge::open(Arc::new(memory)).expect("config and key slot are good");
-    walk(&repository, chunk_id(ChunkKind::Tree, root), nodes, bytes);
+    let root = chunk_id(ChunkKind::Tree, root);
+    walk(&repository, root, nodes, bytes);
+    mark(&repository, root);
 }

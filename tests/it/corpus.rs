@@ -147,6 +147,7 @@ macro_rules! targets {
 }
 
 targets! {
+    beat "beat" MUTATIONS;
     bundle "bundle" MUTATIONS;
     cbor "cbor" MUTATIONS;
     chunker "chunker" MUTATIONS / 10;
@@ -159,6 +160,7 @@ targets! {
     index "index" MUTATIONS;
     lines "lines" MUTATIONS;
     list "list" MUTATIONS;
+    model "model" MUTATIONS / 10;
     names "names" MUTATIONS;
     node "node" MUTATIONS;
     pack_end "pack-end" MUTATIONS;
@@ -166,6 +168,7 @@ targets! {
     patterns "patterns" MUTATIONS;
     slot "slot" MUTATIONS;
     start "start" MUTATIONS;
+    tombstone "tombstone" MUTATIONS;
     tree "tree" MUTATIONS / 4;
     verdict "verdict" MUTATIONS;
     zstd "zstd" MUTATIONS;
