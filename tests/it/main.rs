@@ -25,6 +25,8 @@ mod model;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod properties;
 mod prune;
 #[cfg(test)]
@@ -36,6 +38,12 @@ mod round_trip;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod turnstile;
+#[cfg(test)]
+mod witness;
