@@ -121,7 +121,7 @@ fn tables_of(
 }
 
 /// What the snapshots of a group have in common.
-fn title_of(key: &GroupKey) -> String {
+pub fn title_of(key: &GroupKey) -> String {
     let mut parts = Vec::new();
     let text = |text: &String| show_path(text.as_bytes());
     parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text(host))));
