@@ -8,6 +8,7 @@
 //! 4. No chunk is reused from a pack that a collection blocks.
 //! 5. A session ends by its commit key in every case that leaves the process alive.
 
+mod audit;
 mod checkpoint;
 mod collections;
 mod held;
@@ -27,6 +28,10 @@ mod snapshots;
 
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
+pub use audit::{
+    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, PackReading, StorageSummary, Whereabouts,
+    check_storage,
+};
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
 pub use memory::{MEMORY_BYTES, MemoryLimit};

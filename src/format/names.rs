@@ -92,6 +92,13 @@ pub fn parse_index(name: &str) -> Option<ContentName> {
     ContentName::from_hex(name.strip_prefix("index/")?)
 }
 
+/// The session in the name of one of its records, and the last part of that name: `start`, or `beat-` and more.
+pub fn parse_session_record(name: &str) -> Option<(SessionId, &str)> {
+    let (session, record) = name.strip_prefix("sessions/")?.split_once('/')?;
+    let is_record = record == "start" || (record.starts_with("beat-") && !record.contains('/'));
+    SessionId::from_hex(session).filter(|_| is_record).map(|session| (session, record))
+}
+
 /// The session in a commit key's name.
 pub fn parse_commit(name: &str) -> Option<SessionId> {
     SessionId::from_hex(name.strip_prefix("snapshots/")?)
@@ -138,6 +145,8 @@ mod tests {
         assert_eq!(parse_pack(&pack(&content)), Some(content));
         assert_eq!(parse_index(&index(&content)), Some(content));
         assert_eq!(session_start(&session), format!("sessions/{}/start", "01".repeat(16)));
+        assert_eq!(parse_session_record(&session_start(&session)), Some((session, "start")));
+        assert_eq!(parse_session_record(&session_start(&session).replace("start", "end")), None);
         assert_eq!(parse_commit(&commit(&session)), Some(session));
         assert_eq!(parse_tombstone(&tombstone(&session)), Some(session));
         assert_eq!(parse_collection(&condemned(u64::MAX)), Some((u64::MAX, Phase::Condemned)));

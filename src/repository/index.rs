@@ -121,7 +121,7 @@ impl Repository {
         Ok(table)
     }
 
-    fn read_run(&self, name: &ContentName) -> Result<IndexRun> {
+    pub(super) fn read_run(&self, name: &ContentName) -> Result<IndexRun> {
         let object_name = object_name(&names::index(name))?;
         let object = self.fetch_content(&object_name, name, INDEX_RUN_BYTES_MAX)?;
         let what = format!("object {object_name}");
@@ -130,7 +130,7 @@ impl Repository {
     }
 
     /// The file of the table; its folder is made, readable to its owner alone.
-    fn index_path(&self) -> Result<Option<PathBuf>> {
+    pub(super) fn index_path(&self) -> Result<Option<PathBuf>> {
         use std::os::unix::fs::DirBuilderExt;
         let Some(folder) = &self.cache_folder else { return Ok(None) };
         std::fs::DirBuilder::new()

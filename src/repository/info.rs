@@ -18,6 +18,14 @@ pub struct ObjectCount {
     pub size_bytes: u64,
 }
 
+impl ObjectCount {
+    /// Counts one more.
+    pub(super) const fn add(&mut self, size_bytes: u64) {
+        self.count += 1;
+        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
+    }
+}
+
 /// What can be told of a repository as a whole.
 #[derive(Debug)]
 pub struct RepositoryInfo {

@@ -7,6 +7,8 @@
 //! What must hold: the file is a cache of the listed index runs and of nothing else; a file that is damaged, foreign
 //! or of another set of runs is rebuilt, never believed: its code is keyed by the repository, and checked on opening.
 
+mod rows;
+
 use std::cmp::Ordering;
 use std::io::Write;
 use std::path::Path;
