@@ -13,10 +13,11 @@ use crate::base::{ContentName, Error, ErrorKind, Result, SessionId};
 use crate::crypto::content_name;
 use crate::format::collection::{Condemned, Verdict};
 use crate::format::config::Config;
-use crate::format::names::{self, Phase};
+use crate::format::names::{self, Phase, SessionRecord};
 use crate::format::sealing::ObjectKind;
-use crate::format::session::SessionStart;
+use crate::format::session::{SessionBeat, SessionStart};
 use crate::format::snapshot::Commit;
+use crate::format::tombstone::Tombstone;
 use crate::repository::object::object_name;
 use crate::repository::slots::SlotState;
 use crate::repository::{Repository, SnapshotEntry};
@@ -171,7 +172,10 @@ impl Repository {
         for session in &commits.forgotten {
             findings.go_on()?;
             let name = names::tombstone(session);
-            if let Err(error) = self.open_whole(ObjectKind::Tombstone, &name) {
+            let opened = self.open_whole(ObjectKind::Tombstone, &name).and_then(|(_, content)| {
+                Tombstone::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
+            });
+            if let Err(error) = opened {
                 findings.tell(&name, &error);
             }
         }
@@ -187,44 +191,39 @@ impl Repository {
     /// Every session record. Gives how many sessions have started and not ended.
     pub(super) fn audit_sessions(&self, commits: &ReadCommits, findings: &Findings<'_>) -> Result<u64> {
         let records = self.listed(names::SESSIONS, findings, |name| {
-            names::parse_session_record(name).map(|(session, _)| (session, name.to_owned()))
+            names::parse_session(name).map(|(session, record)| (session, record, name.to_owned()))
         })?;
         let mut started: HashSet<SessionId> = HashSet::new();
-        for (session, name) in records {
+        for (session, record, name) in records {
             findings.go_on()?;
-            let is_start = name == names::session_start(&session);
-            if is_start {
+            if record == SessionRecord::Start {
                 started.insert(session);
             }
-            match self.audit_session_record(session, &name, is_start) {
-                // Records of a session go once its snapshot is forgotten.
+            match self.audit_session_record(session, &name, record) {
+                // Records of a session that is over may be removed.
                 Err(error) if error.kind() == ErrorKind::NotFound && !self.is_there(&name)? => {}
                 Err(error) => drop(findings.tell(&name, &error)),
                 Ok(()) => {}
             }
         }
-        for entry in &commits.visible {
-            if !started.contains(&entry.id) && !self.is_forgotten(&entry.id)? {
-                let name = names::session_start(&entry.id);
-                let message = format!("it is not there, though snapshot {} is", entry.id.short());
-                findings.tell(&name, &Error::damaged(message));
-            }
-        }
-        Ok(started.iter().filter(|session| !commits.ended.contains(*session)).count() as u64)
+        started.retain(|session| !commits.ended.contains(session) && !commits.forgotten.contains(session));
+        Ok(started.len() as u64)
     }
 
-    fn audit_session_record(&self, session: SessionId, name: &str, is_start: bool) -> Result<()> {
-        let kind = if is_start { ObjectKind::SessionStart } else { ObjectKind::SessionBeat };
+    fn audit_session_record(&self, session: SessionId, name: &str, record: SessionRecord) -> Result<()> {
+        let kind = match record {
+            SessionRecord::Start => ObjectKind::SessionStart,
+            SessionRecord::Beat(_) => ObjectKind::SessionBeat,
+        };
         let (writer, content) = self.open_whole(kind, name)?;
         if writer != session {
             return Err(Error::damaged("another session made it"));
         }
-        match is_start {
-            true => SessionStart::decode(&content)
-                .map(drop)
-                .map_err(|error| error.of_opened(&format!("object {name}"))),
-            false => Ok(()),
-        }
+        let decoded = match record {
+            SessionRecord::Start => SessionStart::decode(&content).map(drop),
+            SessionRecord::Beat(_) => SessionBeat::decode(&content).map(drop),
+        };
+        decoded.map_err(|error| error.of_opened(&format!("object {name}")))
     }
 
     /// Every collection record. Numbers that are left out, and verdicts on nothing, tell of objects that are gone.

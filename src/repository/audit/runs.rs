@@ -151,9 +151,10 @@ impl TablePlace {
     }
 
     fn merged(&self, table: &Table, runs: &[(ContentName, IndexRun)]) -> Result<Table> {
-        let merged = match table.merged(runs, self.path.as_deref(), &self.key) {
+        let gone = BTreeSet::new();
+        let merged = match table.merged(runs, &gone, self.path.as_deref(), &self.key) {
             Err(error) if self.path.is_some() && error.kind() != ErrorKind::Damaged => {
-                table.merged(runs, None, &self.key)
+                table.merged(runs, &gone, None, &self.key)
             }
             merged => merged,
         };

@@ -18,7 +18,7 @@ use crate::base::limits::{
 use crate::base::{ContentName, Error, ErrorKind, Monitor, Result, SlotName};
 use crate::crypto::content_name;
 use crate::crypto::slot::slot_name;
-use crate::format::names::{self, Phase};
+use crate::format::names::{self, Phase, SessionRecord};
 use crate::format::pack::trailer_offset;
 use crate::format::padding::padded;
 use crate::format::sealing::{HEAD_BYTES, HEADER_BYTES, ObjectKind, TAG_BYTES};
@@ -75,9 +75,9 @@ impl Named {
             .or_else(|| names::parse_commit(name).map(record(ObjectKind::Commit)))
             .or_else(|| names::parse_tombstone(name).map(record(ObjectKind::Tombstone)))
             .or_else(|| {
-                names::parse_session_record(name).map(|(_, part)| match part {
-                    "start" => Self::Record(ObjectKind::SessionStart),
-                    _ => Self::Record(ObjectKind::SessionBeat),
+                names::parse_session(name).map(|(_, record)| match record {
+                    SessionRecord::Start => Self::Record(ObjectKind::SessionStart),
+                    SessionRecord::Beat(_) => Self::Record(ObjectKind::SessionBeat),
                 })
             })
             .or_else(|| {

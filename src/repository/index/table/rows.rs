@@ -6,12 +6,6 @@ use super::{PackRow, Place, Table};
 use crate::base::{ChunkId, ContentName};
 
 impl Table {
-    /// The row of a chunk's first entry, which stands for the chunk.
-    pub fn chunk_row(&self, id: &ChunkId) -> Option<usize> {
-        let row = self.first_not_below(id);
-        (row < self.entries && self.id(row) == *id).then_some(row)
-    }
-
     /// An entry by its row.
     pub fn entry_at(&self, row: usize) -> Option<(ChunkId, Place)> {
         self.entry(row).filter(|_| row < self.entries).map(|entry| (entry.id, entry.place))
