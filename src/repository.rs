@@ -34,7 +34,7 @@ mod view;
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
 pub use audit::{
-    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, PackReading, StorageSummary, Whereabouts,
+    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, StorageSummary, TreeChunk, Whereabouts,
     check_storage,
 };
 pub use info::{ObjectCount, RepositoryInfo};

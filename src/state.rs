@@ -5,6 +5,7 @@
 //! is set in the same step as all rows and after that snapshot's commit.
 
 mod row;
+pub mod verified;
 
 pub use row::Row;
 

@@ -13,7 +13,6 @@ mod runs;
 mod storage_only;
 
 pub use findings::{DAMAGES_KEPT_MAX, Damage};
-pub use packs::PackReading;
 pub use places::{Leftovers, Whereabouts};
 pub use storage_only::{StorageSummary, check_storage};
 
@@ -57,6 +56,17 @@ pub struct Counted {
     pub foreign: ObjectCount,
     /// What was never published: being written, or left by a process that was killed.
     pub unfinished: ObjectCount,
+}
+
+/// A tree chunk that was to be read.
+#[derive(Debug)]
+pub enum TreeChunk {
+    /// Its bytes.
+    Content(Vec<u8>),
+    /// No place of it can be used, which was told.
+    Lost,
+    /// Its pack is gone, and packs went by a verdict since the look.
+    Outdated,
 }
 
 /// One look at a repository, and what was found.
@@ -169,11 +179,6 @@ impl<'r> Audit<'r> {
         self.findings.kept()
     }
 
-    /// Number of entries of the index: every row of a chunk is below it.
-    pub fn row_count(&self) -> usize {
-        self.places.table.entry_count()
-    }
-
     /// Where a chunk lies.
     pub fn find(&self, kind: ChunkKind, id: &ChunkId) -> Whereabouts {
         self.places.find(kind, id)
@@ -200,26 +205,33 @@ impl<'r> Audit<'r> {
         }
     }
 
-    /// The bytes of a tree chunk from a place that counts; what is wrong with others is told. `NotFound` if its pack went
-    /// since it was listed, `None` if there is no such place.
-    pub fn tree_chunk(&self, id: &ChunkId) -> Result<Option<Vec<u8>>> {
+    /// The bytes of a tree chunk from a place that counts. What is wrong with a place is told, and the next is tried.
+    pub fn tree_chunk(&self, id: &ChunkId) -> Result<TreeChunk> {
         for (row, place) in self.places.table.rows_of(id) {
             if !self.places.counts(row, &place) {
                 continue;
             }
-            match self.reader.chunk_at(ChunkKind::Tree, id, place) {
-                Ok(content) => return Ok(Some(content)),
-                Err(error) if error.kind() == ErrorKind::Damaged => {
-                    self.places.spoil_segment(&place);
-                    self.places.tell_pack(place.pack, &error, &self.findings);
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound && !self.is_outdated()? => {
-                    self.places.spoil_segment(&place);
-                    self.places.tell_pack(place.pack, &error.of_kind(ErrorKind::Damaged), &self.findings);
-                }
-                Err(error) => return Err(error),
+            let error = match self.reader.chunk_at(ChunkKind::Tree, id, place) {
+                Ok(content) => return Ok(TreeChunk::Content(content)),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::NotFound if self.is_outdated()? => return Ok(TreeChunk::Outdated),
+                ErrorKind::NotFound | ErrorKind::Damaged => self.places.spoil_segment(&place),
+                _ => {}
             }
+            self.places.tell_pack(place.pack, &error, &self.findings);
         }
-        Ok(None)
+        Ok(TreeChunk::Lost)
+    }
+
+    /// The chunk of a row, for messages.
+    pub fn chunk_at(&self, row: usize) -> String {
+        self.places.table.entry_at(row).map(|(id, _)| id.hex()).unwrap_or_default()
+    }
+
+    /// Fails if the user or the system asked to stop.
+    pub fn go_on(&self) -> Result<()> {
+        self.findings.go_on()
     }
 }

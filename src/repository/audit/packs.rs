@@ -11,24 +11,15 @@ use rayon::ThreadPoolBuilder;
 use super::Audit;
 use super::places::PackState;
 use crate::base::limits::PACK_BYTES_MAX;
-use crate::base::{Error, ErrorKind, Result, Wrap};
-use crate::crypto::{Opener, content_name};
+use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, Wrap};
+use crate::crypto::{Opener, content_name, random};
 use crate::format::names;
 use crate::format::pack::{Directory, SegmentRow, TRAILER_BYTES, directory_place, trailer_offset};
 use crate::format::sealing::{Header, Role};
-use crate::repository::Repository;
 use crate::repository::index::table::{PackRow, Place, Table};
 use crate::repository::object::object_name;
 use crate::repository::pack::decode_segment;
-
-/// What was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PackReading {
-    /// Packs that were read.
-    pub packs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
+use crate::repository::{ObjectCount, Repository};
 
 /// What a pack turned out to be.
 enum Verdict {
@@ -98,13 +89,13 @@ impl Drop for Entered<'_> {
 
 impl Audit<'_> {
     /// Reads packs by their rows, in this order, on so many threads as there are processors and memory for. `go_on` is
-    /// asked before each pack, and `done` is told of each that is whole.
+    /// asked before each pack, and `done` is told of each whether it is whole.
     pub fn read_packs(
         &self,
         rows: &[u32],
         go_on: &(dyn Fn() -> bool + Sync),
-        done: &(dyn Fn(u32) + Sync),
-    ) -> Result<PackReading> {
+        done: &(dyn Fn(u32, bool) + Sync),
+    ) -> Result<ObjectCount> {
         let entries = self.places.table.entries_by_pack();
         let memory = self.repository.memory();
         let wanted = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -127,14 +118,17 @@ impl Audit<'_> {
                 bytes.fetch_add(pack.size_bytes, Ordering::Relaxed);
                 self.monitor().advance(1, pack.size_bytes);
                 match verdict {
-                    Verdict::Whole => done(*row),
-                    Verdict::Wrong(error) => self.places.tell_pack(*row, &error, &self.findings),
+                    Verdict::Whole => done(*row, true),
+                    Verdict::Wrong(error) => {
+                        done(*row, false);
+                        self.places.tell_pack(*row, &error, &self.findings);
+                    }
                     Verdict::Gone => {}
                 }
             }
         };
         pool.broadcast(|_| work()).into_iter().collect::<Result<()>>()?;
-        Ok(PackReading { packs: packs.into_inner(), bytes: bytes.into_inner() })
+        Ok(ObjectCount { count: packs.into_inner(), size_bytes: bytes.into_inner() })
     }
 
     /// The rows of all packs that are there as the index says, in order of names, with their sizes in bytes.
@@ -146,8 +140,18 @@ impl Audit<'_> {
     }
 
     /// The names of all packs of the index, by row.
-    pub fn pack_names(&self) -> impl Iterator<Item = crate::base::ContentName> + '_ {
+    pub fn pack_names(&self) -> impl Iterator<Item = ContentName> + '_ {
         self.places.table.pack_names()
+    }
+
+    /// The name of a pack of the index.
+    pub fn pack_name(&self, row: u32) -> ContentName {
+        self.places.table.pack(row).map_or(ContentName([0; 32]), |pack| pack.name)
+    }
+
+    /// A number that nobody foresees.
+    pub fn draw(&self) -> Result<u64> {
+        random::array().map(u64::from_ne_bytes)
     }
 
     fn read_pack(&self, row: u32, pack: &PackRow, entries: u32) -> Result<Verdict> {
@@ -235,7 +239,7 @@ impl Audit<'_> {
     /// Holds every entry of the index in this pack against the directory.
     fn compare_entries(&self, row: u32, directory: &Directory, entries: u32, wrongs: &mut Wrongs) {
         let table = &self.places.table;
-        let is_entry = |(id, place): &(crate::base::ChunkId, Place)| {
+        let is_entry = |(id, place): &(ChunkId, Place)| {
             table.rows_of(id).any(|(_, entry)| entry == Place { pack: row, ..*place })
         };
         let right = places(directory).filter(is_entry).count();
@@ -250,7 +254,7 @@ impl Audit<'_> {
 }
 
 /// The chunks of a pack and where they lie, in the order of its directory; the pack's row is 0.
-fn places(directory: &Directory) -> impl Iterator<Item = (crate::base::ChunkId, Place)> + '_ {
+fn places(directory: &Directory) -> impl Iterator<Item = (ChunkId, Place)> + '_ {
     let (mut segment, mut offset) = (0, 0);
     directory.chunks.iter().map(move |chunk| {
         if chunk.segment != segment {
@@ -264,9 +268,9 @@ fn places(directory: &Directory) -> impl Iterator<Item = (crate::base::ChunkId, 
 
 /// The rows of entries in a pack that its directory does not have. All entries are gone through.
 fn wrong_entries(table: &Table, row: u32, directory: &Directory) -> Vec<usize> {
-    let mut right: Vec<(crate::base::ChunkId, Place)> =
+    let mut right: Vec<(ChunkId, Place)> =
         places(directory).map(|(id, place)| (id, Place { pack: row, ..place })).collect();
-    let key = |(id, place): &(crate::base::ChunkId, Place)| (*id, place.segment, place.offset, place.length);
+    let key = |(id, place): &(ChunkId, Place)| (*id, place.segment, place.offset, place.length);
     right.sort_unstable_by_key(key);
     let all = (0..table.entry_count()).filter_map(|number| Some((number, table.entry_at(number)?)));
     all.filter(|(_, (_, place))| place.pack == row)

@@ -64,6 +64,13 @@ pub struct Leftovers {
     pub rows: u64,
 }
 
+impl Leftovers {
+    /// Whether there are packs that a prune removes.
+    pub const fn are_packs(&self) -> bool {
+        self.unnamed.count + self.condemned.count > 0
+    }
+}
+
 /// Where chunks lie, and whether that counts.
 #[derive(Debug)]
 pub(super) struct Places {

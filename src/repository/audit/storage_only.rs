@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::ThreadPoolBuilder;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use super::findings::Findings;
+use super::findings::{Damage, Findings};
 use super::packs::Gate;
 use crate::base::limits::{
     CONFIG_BYTES_MAX, INDEX_RUN_BYTES_MAX, PACK_BYTES_MAX, RECORD_BYTES_MAX, SLOT_BYTES_MAX,
@@ -41,7 +41,7 @@ pub(super) const FOLDERS: [&str; 8] = [
 ];
 
 /// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StorageSummary {
     /// Objects of the repository.
     pub objects: ObjectCount,
@@ -53,6 +53,8 @@ pub struct StorageSummary {
     pub unfinished: ObjectCount,
     /// Objects that are damaged.
     pub damaged: u64,
+    /// What is damaged; of more than `DAMAGES_KEPT_MAX` the first.
+    pub damages: Vec<Damage>,
     /// Objects that could not be read or judged for another reason.
     pub unreadable: u64,
 }
@@ -164,6 +166,7 @@ pub fn check_storage(
         hashed: ObjectCount { count, size_bytes },
         foreign: check.findings.foreign_count(),
         damaged: check.findings.damaged(),
+        damages: check.findings.kept(),
         unreadable: check.findings.unreadable(),
         ..summary
     })
@@ -283,7 +286,7 @@ fn check_length(named: Named, size_bytes: u64) -> Result<()> {
     let (Named::Record(_) | Named::IndexRun(_)) = named else { return Ok(()) };
     let body = size_bytes.checked_sub((HEADER_BYTES + TAG_BYTES) as u64);
     match body {
-        Some(body) if padded(body) == body => Ok(()),
+        Some(body @ 1..) if padded(body) == body => Ok(()),
         _ => Err(Error::damaged(format!("it has {size_bytes} bytes, which no object of its kind has"))),
     }
 }

@@ -79,7 +79,6 @@ fn stray(folder: BorrowedFd<'_>, name: &[u8], path: &[u8], file_type: FileType) 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::storage::Storage;
     use crate::storage::local::Local;
 
