@@ -98,7 +98,7 @@ impl CheckLine {
             message_type: "summary",
             num_errors: summary.damaged + summary.unreadable,
             broken_packs: packs.collect(),
-            suggest_prune: leftovers.are_packs(),
+            suggest_prune: leftovers.are_packs() && summary.damaged == 0,
             damaged: summary.damaged,
             unreadable: summary.unreadable,
             paths_hurt: summary.hurt.paths,

@@ -58,7 +58,7 @@ impl Portion {
             };
         }
         match size::parse(text).ok_or_else(refused)? {
-            0 => Err("no packs at all are left out by leaving out the option".to_owned()),
+            0 => Err("no packs are read without --read-data-subset".to_owned()),
             bytes => Ok(Self::Bytes(bytes)),
         }
     }

@@ -70,7 +70,12 @@ impl<'m> Findings<'m> {
     /// read for another reason is none.
     pub(crate) fn tell(&self, object: &str, error: &Error) -> Option<u32> {
         let is_damage = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound);
-        let problem = error.chain();
+        let mut problem = error.chain();
+        if problem.len() > 1
+            && problem.first().is_some_and(|first| *first == format!("cannot use object {object}"))
+        {
+            problem.remove(0);
+        }
         let message = problem.join(": ");
         let number = {
             let mut inner = self.inner();

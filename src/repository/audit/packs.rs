@@ -40,15 +40,17 @@ impl Wrongs {
         result.map_err(|error| self.0.push(error)).ok()
     }
 
-    /// One error of all: the first, and how many more there are.
+    /// One error of all: the first two, and how many more there are.
     fn into_error(self) -> Option<Error> {
-        let more = self.0.len().saturating_sub(1);
-        let first = self.0.into_iter().next()?;
-        Some(if more == 0 {
-            first
-        } else {
-            first.while_doing(format!("{} things are wrong with it", more + 1))
-        })
+        let more = self.0.len().saturating_sub(2);
+        let mut errors = self.0.into_iter();
+        let first = errors.next()?;
+        let Some(second) = errors.next() else { return Some(first) };
+        let message = first.chain().join(": ");
+        Some(second.while_doing(match more {
+            0 => message,
+            _ => format!("{message}, and {} more things are wrong", more + 1),
+        }))
     }
 }
 

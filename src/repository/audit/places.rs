@@ -76,6 +76,8 @@ impl Leftovers {
 pub(super) struct Places {
     pub(super) table: Arc<Table>,
     states: Vec<PackState>,
+    /// The sizes in bytes of packs that are listed with another than the index gives.
+    odd: BTreeMap<u32, u64>,
     /// Packs that are there as the index says.
     pub(super) packs: ObjectCount,
     wrong: RwLock<Wrong>,
@@ -126,6 +128,7 @@ impl Places {
             .collect();
         let mut unnamed = Unnamed::default();
         let mut packs = ObjectCount::default();
+        let mut odd = BTreeMap::new();
         // Both are in order of names.
         let mut rows = table.pack_names().enumerate().peekable();
         repository.storage.list(names::PACKS, None, &mut |listed| {
@@ -143,7 +146,10 @@ impl Places {
                     *state = PackState::Counts;
                     packs.add(listed.size_bytes);
                 }
-                (Some(state), _) => *state = PackState::Odd,
+                (Some(state), _) => {
+                    *state = PackState::Odd;
+                    odd.extend(row.and_then(|row| Some((u32::try_from(row).ok()?, listed.size_bytes))));
+                }
                 (None, _) => unnamed.packs.push((name, listed.size_bytes)),
             }
             Ok(())
@@ -152,7 +158,7 @@ impl Places {
         let segments = Bits::new(table.segment_count());
         let wrong = Wrong { segments, entries: BTreeSet::new(), packs: BTreeMap::new() };
         let table = Arc::new(table);
-        Ok((Self { table, states, packs, wrong: RwLock::new(wrong) }, unnamed))
+        Ok((Self { table, states, odd, packs, wrong: RwLock::new(wrong) }, unnamed))
     }
 
     fn wrong(&self) -> RwLockReadGuard<'_, Wrong> {
@@ -174,7 +180,8 @@ impl Places {
             let message = match state {
                 PackState::Missing => "it is not there, though the index names it".to_owned(),
                 PackState::Odd => {
-                    format!("it does not have the {} bytes that the index gives", pack.size_bytes)
+                    let size_bytes = self.odd.get(&row).copied().unwrap_or_default();
+                    format!("it has {size_bytes} bytes where the index says {}", pack.size_bytes)
                 }
                 PackState::Dead | PackState::Counts => continue,
             };

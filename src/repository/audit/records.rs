@@ -128,6 +128,7 @@ impl Repository {
             self.listed(names::FORGOTTEN, findings, names::parse_tombstone)?.into_iter().collect();
         let mut commits = ReadCommits { forgotten, ..ReadCommits::default() };
         let mut hashes: HashSet<ContentName> = HashSet::new();
+        let mut unusable = 0_u64;
         for session in committed {
             findings.go_on()?;
             match self.read_commit(session) {
@@ -140,7 +141,10 @@ impl Repository {
                 }
                 Ok((Commit::End(_), _)) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound && self.is_forgotten(&session)? => continue,
-                Err(error) => drop(findings.tell(&names::commit(&session), &error)),
+                Err(error) => {
+                    unusable += 1;
+                    findings.tell(&names::commit(&session), &error);
+                }
             }
             commits.ended.insert(session);
         }
@@ -150,7 +154,7 @@ impl Repository {
         };
         commits.gaps = commits.visible.iter().filter(follows).count() as u64;
         let removed = commits.forgotten.iter().filter(|session| !commits.ended.contains(*session)).count();
-        commits.unexplained_gaps = commits.gaps.saturating_sub(removed as u64);
+        commits.unexplained_gaps = commits.gaps.saturating_sub(removed as u64 + unusable);
         Ok(commits)
     }
 

@@ -133,7 +133,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 41] = [
+const RUNS: [(&str, &str); 44] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -162,6 +162,12 @@ const RUNS: [(&str, &str); 41] = [
     ("stats", "stats --mode files-by-contents"),
     ("stats", "stats --mode blobs-per-file"),
     ("repo info", "repo info"),
+    ("repo check", "repo check --read-data --progress-interval 1ms"),
+    (
+        "repo check",
+        "-r \"$(cp -r repository cut; for pack in cut/packs/*/*; do truncate -s 300 $pack; done; echo cut)\" repo check",
+    ),
+    ("repo check", "repo check --storage-only"),
     ("repo key list", "repo key list"),
     ("repo key", "repo key add --new-key-file second --label x"),
     ("repo key", "repo key add --new-password-file password --label y"),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use packstone::base::monitor::show_path;
 use packstone::base::{ErrorKind, size};
+use packstone::format::names;
 use packstone::ops::check::{CheckOptions, CheckSummary, Portion, check};
-use packstone::repository::{MemoryLimit, ObjectCount, StorageSummary, check_storage};
+use packstone::repository::{Damage, MemoryLimit, ObjectCount, StorageSummary, check_storage};
 use packstone::tree::HurtBy;
 
 use crate::args;
@@ -95,6 +96,9 @@ const fn done(damaged: u64, unreadable: u64) -> Done {
 
 /// Tells what each damage hurts.
 fn tell_hurt(summary: &CheckSummary) {
+    if summary.damaged == 0 {
+        return;
+    }
     let numbered = || (0_u32..).zip(&summary.damages);
     if report::is_json() {
         for (number, damage) in numbered() {
@@ -110,11 +114,22 @@ fn tell_hurt(summary: &CheckSummary) {
     if let Some(hurt) = summary.hurt.by_others() {
         report::say(&hurt_lines("other damage", hurt).join("\n"));
     }
-    if summary.hurt.snapshots > 0 {
-        report::say(
-            "hint: what is not named above can be restored. To be rid of the damage, forget the snapshots named, \
-             run \"packstone repo prune\", and back up again",
-        );
+    report::say(hint(summary));
+}
+
+fn hint(summary: &CheckSummary) -> &'static str {
+    let has =
+        |folder| summary.damages.iter().any(|Damage { object, .. }| object.split('/').next() == Some(folder));
+    if has(names::INDEX) {
+        "hint: forget and prune nothing now: what an index run says stands in the packs as well. Best is a whole copy of \
+         the object, put in its place"
+    } else if summary.hurt.snapshots > 0 {
+        "hint: best is a whole copy of the object, put in its place. Without one, what is not hurt can be restored; to be \
+         rid of the damage, forget the snapshots named, run \"packstone repo prune\", and back up again"
+    } else if has(names::SNAPSHOTS) {
+        "hint: a snapshot whose own object is damaged is lost, unless a whole copy of the object is put in its place"
+    } else {
+        "hint: no file of a snapshot needs what is damaged, as far as this can be told"
     }
 }
 
@@ -169,6 +184,10 @@ fn lines(summary: &CheckSummary) -> Vec<String> {
             show::count(summary.hurt.snapshots, "snapshot")
         ));
     }
+    match counted.packs.count.saturating_sub(summary.read.count) {
+        0 => {}
+        more => lines.push(format!("{} not read whole", show::count(more, "pack"))),
+    }
     lines
 }
 
@@ -203,7 +222,10 @@ fn leftover_lines(summary: &CheckSummary) -> Vec<String> {
     removable.size_bytes = removable.size_bytes.saturating_add(leftovers.condemned.size_bytes);
     if removable.count > 0 {
         let packs = objects(removable, "pack");
-        lines.push(format!("left over: {packs} that nothing needs; \"packstone repo prune\" removes them"));
+        lines.push(match summary.damaged {
+            0 => format!("left over: {packs} that nothing needs; \"packstone repo prune\" removes them"),
+            _ => format!("left over: {packs} that no index run names"),
+        });
     }
     lines.extend(stray_lines(counted.unfinished, counted.foreign));
     lines
@@ -215,7 +237,7 @@ fn stray_lines(unfinished: ObjectCount, foreign: ObjectCount) -> Vec<String> {
         lines.push(format!("unfinished: {} in tmp", objects(unfinished, "file")));
     }
     if foreign.count > 0 {
-        lines.push(format!("foreign: {} of no repository", objects(foreign, "file")));
+        lines.push(format!("foreign: {}, no objects of a repository", objects(foreign, "file")));
     }
     lines
 }
