@@ -9,8 +9,11 @@
 //! 5. A session ends by its commit key in every case that leaves the process alive.
 
 mod audit;
+mod beats;
 mod checkpoint;
+mod collect;
 mod collections;
+mod compact;
 mod forgotten;
 mod held;
 mod index;
@@ -22,8 +25,10 @@ mod object;
 mod open;
 mod own;
 mod pack;
+mod plan;
 mod reader;
 mod records;
+mod repack;
 mod segment;
 mod session;
 mod sessions;
@@ -37,11 +42,15 @@ pub use audit::{
     Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, StorageSummary, TreeChunk, Whereabouts,
     check_storage,
 };
+pub use collect::{AllOver, Decided, OpenCollection, Pruner};
+pub use compact::Compacted;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
 pub use marks::{Marked, Marks};
 pub use memory::{MEMORY_BYTES, MemoryLimit};
+pub use plan::{MaxUnused, PlanOptions, PrunePlan};
 pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
+pub use repack::Repacked;
 pub use session::{Session, SessionOptions, Stored};
 pub use sessions::{EndedNow, LiveSession, Over};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
@@ -64,7 +73,7 @@ use crate::storage::Storage;
 pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
-    keys: Keys,
+    keys: Arc<Keys>,
     /// The key slot that gave the keys.
     own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,

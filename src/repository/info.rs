@@ -19,10 +19,16 @@ pub struct ObjectCount {
 }
 
 impl ObjectCount {
-    /// Counts one more.
+    /// Counts one more object of so many bytes.
     pub(super) const fn add(&mut self, size_bytes: u64) {
         self.count += 1;
         self.size_bytes = self.size_bytes.saturating_add(size_bytes);
+    }
+
+    /// Counts others as well.
+    pub const fn add_all(&mut self, others: Self) {
+        self.count += others.count;
+        self.size_bytes = self.size_bytes.saturating_add(others.size_bytes);
     }
 }
 

@@ -4,6 +4,7 @@ pub mod check;
 pub mod info;
 pub mod init;
 pub mod key;
+pub mod prune;
 
 use clap::Subcommand;
 
@@ -16,6 +17,8 @@ pub enum Command {
     Info(info::Arguments),
     /// Find what is damaged or missing in a repository, and which files that hurts
     Check(check::Arguments),
+    /// Give back the space of what no snapshot needs
+    Prune(prune::Arguments),
     /// List, add, remove and print the keys of a repository
     #[command(subcommand, after_help = key::AFTER_HELP)]
     Key(key::Command),
