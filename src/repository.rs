@@ -28,6 +28,7 @@ mod plan;
 mod reader;
 mod records;
 mod repack;
+mod seen_config;
 mod segment;
 mod session;
 mod sessions;
