@@ -14,9 +14,10 @@ use std::time::Duration;
 use rayon::ThreadPool;
 
 use crate::base::clock::Stopwatch;
-use crate::base::host::Host;
+use crate::base::host::{Host, ProcessState};
 use crate::base::{Error, ErrorKind, Monitor, Result, SessionId};
 use crate::ops::pool::{pool, worker_count};
+use crate::ops::sessions::{Observer, end_dead};
 use crate::repository::{
     AllOver, Compacted, LiveSession, Marks, ObjectCount, OpenCollection, PlanOptions, PrunePlan, Pruner,
     Reader, Repository, SessionOptions, SnapshotEntry, View,
@@ -153,7 +154,13 @@ impl Prepared<'_> {
         // The sweep needs no room, and makes some: on a disk that is full to the last byte, what follows can write.
         self.repository.sweep_sessions()?;
         let pruner = self.repository.pruner(&options.host, &options.session, options.is_sole)?;
-        let view = run.collect(&pruner, self.view, &mut summary)?;
+        let mut view = self.view;
+        if run.end_dead(&pruner, &mut summary)? {
+            // What these wrote was planned as what is in use.
+            view = run.view(Some(&view))?;
+            summary.plan = run.plan(&view, &HashSet::new())?;
+        }
+        let view = run.collect(&pruner, view, &mut summary)?;
         if summary.waits_for.is_empty() {
             summary.records = pruner.remove_forgotten(&view)?;
         }
@@ -269,6 +276,14 @@ impl<'p> Run<'p> {
         Ok(decided.view)
     }
 
+    /// Ends sessions that nobody runs any more. True if there were any.
+    fn end_dead(&self, pruner: &Pruner<'_>, summary: &mut PruneSummary) -> Result<bool> {
+        let observer = Observer::now(self.options.host.clone());
+        let ended = end_dead(self.repository, &observer, pruner.is_proven())?.ended;
+        summary.ended.extend(ended.iter().map(|view| view.session.id));
+        Ok(!ended.is_empty())
+    }
+
     /// Waits until every session that had begun before is over, or time is.
     fn wait(
         &self,
@@ -283,6 +298,13 @@ impl<'p> Run<'p> {
                 Ok(all_over) => return Ok(Some(all_over)),
                 Err(live) => live,
             };
+            let host = &self.options.host;
+            let is_gone = |session: &LiveSession| {
+                session.start.as_ref().is_ok_and(|start| host.state_of(&start.host) == ProcessState::Gone)
+            };
+            if live.iter().any(is_gone) && self.end_dead(pruner, summary)? {
+                continue;
+            }
             let left = self.options.wait.saturating_sub(since.elapsed());
             if left.is_zero() {
                 summary.condemned = collection.pack_count();

@@ -27,6 +27,7 @@ pub struct Pruner<'r> {
     repository: &'r Repository,
     /// Drawn for the headers of what it writes; names no session.
     run: SessionId,
+    is_proven: bool,
 }
 
 /// A collection without verdict.
@@ -74,11 +75,16 @@ impl Repository {
             );
             return Err(Error::new(ErrorKind::Usage, message));
         }
-        Ok(Pruner { repository: self, run: SessionId(random::array()?) })
+        Ok(Pruner { repository: self, run: SessionId(random::array()?), is_proven })
     }
 }
 
 impl<'r> Pruner<'r> {
+    /// Whether of many creators of one name exactly one succeeds.
+    pub const fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// The lowest collection without verdict.
     pub fn open_collection(&self) -> Result<Option<OpenCollection>> {
         let listed = self.repository.listed_collections()?;

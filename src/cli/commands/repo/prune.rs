@@ -242,7 +242,7 @@ fn plan_lines(plan: &PrunePlan) -> Vec<String> {
 fn lines(summary: &PruneSummary) -> Vec<String> {
     let mut lines = Vec::new();
     for ended in &summary.ended {
-        lines.push(format!("ended session {}, whose process is gone", ended.short()));
+        lines.push(format!("ended session {}, which nobody runs any more", ended.short()));
     }
     lines.push(format!("removed {}", packs(summary.removed)));
     if summary.repacked > 0 {
