@@ -21,9 +21,14 @@ mod fuzz;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod properties;
+mod prune;
 #[cfg(test)]
 mod real_tree;
 #[cfg(test)]
@@ -33,6 +38,12 @@ mod round_trip;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod turnstile;
+#[cfg(test)]
+mod witness;
