@@ -37,6 +37,8 @@ mod real_tree;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod spec;

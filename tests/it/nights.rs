@@ -124,7 +124,8 @@ fn after_a_thousand_nights_a_night_costs_what_the_first_did() {
     let calls = counter.take();
     println!("opening: {opening:?}");
     println!("a warm unchanged backup after {NIGHTS} nights: {calls:?}");
-    let of = |sort: Sort| calls.iter().filter(|((of, _), _)| *of == sort).map(|(_, count)| count).sum::<u64>();
+    let of =
+        |sort: Sort| calls.iter().filter(|((of, _), _)| *of == sort).map(|(_, count)| count).sum::<u64>();
     assert_eq!((of(Sort::Get), of(Sort::Range)), (0, 0), "nothing is read: {calls:?}");
     assert_eq!((of(Sort::List), of(Sort::Put)), (3, 3), "{calls:?}");
     // A machine that knows nothing gives back what was there.

@@ -5,6 +5,7 @@
 
 mod keep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
@@ -35,8 +36,9 @@ what at least one rule keeps stays, all else is forgotten. A rule keeps the newe
 as long as it has periods left the oldest of all; periods without a snapshot do not count. --keep-within and its \
 variants reach back from the newest snapshot of the group, by years, months, days and hours as 1y5m7d2h.
 
-A snapshot is never forgotten by a rule if it cannot be read, or if its date cannot be right: in the future, or out of \
-the order in which the snapshots of its machine were made. Each of these is told, and goes only when it is named.
+A snapshot is never forgotten by a rule if it cannot be read, or if its date cannot be right: in the future, or \
+before the date of a snapshot that was made earlier. Such ones are told, count for no rule, and go only when they are \
+named.
 
 A forgotten snapshot is gone for good; its space comes back with --prune, or with a later prune of the repository.
 
@@ -55,6 +57,9 @@ const COLUMNS: [Column; 6] = [
     Column::Left("Reasons"),
     Column::Left("Paths"),
 ];
+
+/// Of so many snapshots with odd dates each is named.
+const ODD_SHOWN_MAX: usize = 3;
 
 /// Arguments of `forget`.
 #[derive(Args, Debug)]
@@ -138,7 +143,7 @@ fn by_rules(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         "--unsafe-allow-remove-all, with --host, --tag or --path, lets rules do that".to_owned()
     })?;
     let zone = TimeZone::system();
-    plan.odd.iter().for_each(|odd| tell_odd(*odd, &zone));
+    tell_odd(&plan, &list, &zone);
     let removed: Vec<SessionId> = plan.removed().collect();
     let count = forget_all(&opened.repository, &removed, ForgetReason::Policy, arguments, context)?;
     let lines = || {
@@ -212,18 +217,35 @@ fn usage_hint(retention: &Retention) -> String {
     }
 }
 
-fn tell_odd((entry, odd): (&SnapshotEntry, OddDate), zone: &TimeZone) {
-    let (id, time) = (entry.id.short(), show::time(entry.snapshot.time, zone));
-    let why = match odd {
-        OddDate::Future => "which is in the future".to_owned(),
-        OddDate::OutOfOrder => {
-            let host = show_path(entry.snapshot.host.as_bytes());
-            format!("which does not fit the order in which the snapshots of {host} were made")
-        }
-    };
-    report::warn(&format!(
-        "snapshot {id} is dated {time}, {why}: it is kept and counts for no rule; \"packstone forget {id}\" forgets it"
-    ));
+/// Tells which snapshots have dates that cannot be right; of those that one other makes so, in one line.
+fn tell_odd(plan: &Plan<'_>, list: &SnapshotList, zone: &TimeZone) {
+    let mut causes: BTreeMap<OddDate, Vec<&SnapshotEntry>> = BTreeMap::new();
+    for (entry, odd) in &plan.odd {
+        causes.entry(*odd).or_default().push(entry);
+    }
+    for (odd, entries) in causes {
+        let shown: Vec<String> = entries
+            .iter()
+            .take(ODD_SHOWN_MAX)
+            .map(|entry| format!("{} ({})", entry.id.short(), show::time(entry.snapshot.time, zone)))
+            .collect();
+        let more = entries.len().saturating_sub(ODD_SHOWN_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (shown, count) = (shown.join(", ") + &more, show::count(entries.len() as u64, "snapshot"));
+        let (why, until) = match odd {
+            OddDate::Future => ("dated in the future".to_owned(), String::new()),
+            OddDate::Before(earlier) => {
+                let time =
+                    list.visible.iter().find(|entry| entry.id == earlier).map(|entry| entry.snapshot.time);
+                let time = time.map(|time| show::time(time, zone)).unwrap_or_default();
+                let earlier = earlier.short();
+                (format!("made after {earlier} and dated before it ({time})"), format!(", or {earlier} is"))
+            }
+        };
+        report::warn(&format!(
+            "{count} {why}: {shown}; kept, and counted by no rule, until forgotten by name{until}"
+        ));
+    }
 }
 
 fn documents(plan: &Plan<'_>) -> Vec<ForgottenDocument> {
