@@ -43,6 +43,8 @@ const REPO_AFTER_HELP: &str = "\
 Examples:
   packstone -r /srv/backup repo init
   packstone -r /srv/backup repo info
+  packstone -r /srv/backup repo check --read-data
+  packstone -r /srv/backup repo prune --dry-run
   packstone -r /srv/backup repo key list";
 
 /// Encrypted, deduplicated, compressed backups
@@ -109,6 +111,12 @@ pub enum Command {
     /// Make a repository
     #[command(hide = true)]
     Init(repo::init::Arguments),
+    /// Find what is damaged or missing in a repository, and which files that hurts
+    #[command(hide = true)]
+    Check(repo::check::Arguments),
+    /// Give back the space of what no snapshot needs
+    #[command(hide = true)]
+    Prune(repo::prune::Arguments),
     /// List, add, remove and print the keys of a repository
     #[command(subcommand, hide = true, after_help = repo::key::AFTER_HELP)]
     Key(repo::key::Command),

@@ -25,6 +25,8 @@ transcripts!(
     backup,
     backup_options,
     bad_repositories,
+    check,
+    check_damage,
     completions_and_man,
     credentials,
     damage,

@@ -13,15 +13,17 @@ use clap::builder::NonEmptyStringValueParser;
 use jiff::tz::TimeZone;
 use packstone::base::host::Host;
 use packstone::base::monitor::show_path;
-use packstone::base::{ErrorKind, SessionId, Timestamp};
+use packstone::base::{Error, ErrorKind, SessionId, Timestamp};
 use packstone::format::tombstone::ForgetReason;
 use packstone::ops::forget::{Forgetter, GroupPlan, Kept, OddDate, Plan, Retention, forget};
 use packstone::repository::{Grouping, Repository, SessionOptions, SnapshotEntry, SnapshotList};
 
 use crate::commands::forget::keep::Keep;
+use crate::commands::repo::prune::{self, PruneArguments};
 use crate::commands::snapshots::title_of;
 use crate::context::Context;
 use crate::json::ForgottenDocument;
+use crate::open::Opened;
 use crate::progress::{Progress, Work};
 use crate::report::{self, Done, Hint, Outcome, conclude};
 use crate::selection::{SelectionWithoutShort, parse_grouping};
@@ -38,10 +40,11 @@ A snapshot is never forgotten by a rule if it cannot be read, or if its date can
 before the date of a snapshot that was made earlier. Such ones are told, count for no rule, and go only when they are \
 named.
 
-A forgotten snapshot is gone for good.
+A forgotten snapshot is gone for good; its space comes back with --prune, or with a later prune of the repository.
 
 Examples:
   packstone forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --keep-yearly unlimited --dry-run
+  packstone forget --keep-daily 7 --prune
   packstone forget --host web1 --keep-last 3 --keep-within 14d --keep-tag keep
   packstone forget 4bba301e latest
   packstone --json forget --keep-within-hourly 2d --keep-within-daily 1m";
@@ -92,11 +95,36 @@ pub struct Arguments {
     /// Groups may lose all that they have; without a rule, all that --host, --tag and --path choose is forgotten
     #[arg(long, conflicts_with = "wanted")]
     unsafe_allow_remove_all: bool,
+    /// Give back the space as well, as "packstone repo prune" does; what is forgotten here needs no --yes
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    how: PruneArguments,
 }
 
 /// Forgets snapshots.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
+    if !arguments.prune && arguments.how != PruneArguments::default() {
+        let message = "options of pruning need --prune";
+        return Err(Error::new(ErrorKind::Usage, message).into());
+    }
     if arguments.wanted.is_empty() { by_rules(arguments, context) } else { by_name(arguments, context) }
+}
+
+/// Gives back the space, if that is asked for; another code than that all was done comes first.
+fn and_prune(
+    opened: &Opened,
+    forgotten: &[SessionId],
+    arguments: &Arguments,
+    done: Done,
+    context: &Context,
+) -> Outcome<Done> {
+    let pruned = match (arguments.prune, arguments.dry_run) {
+        (false, _) => Done::Fully,
+        (true, true) => prune::plan(opened, &arguments.how, forgotten, context)?,
+        (true, false) => prune::prune(opened, &arguments.how.clone().agreed(), context)?,
+    };
+    Ok(if done == Done::Fully { pruned } else { done })
 }
 
 fn by_rules(arguments: &Arguments, context: &Context) -> Outcome<Done> {
@@ -128,7 +156,8 @@ fn by_rules(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         lines
     };
     conclude(&context.global, lines, || documents(&plan));
-    Ok(commands::tell_damaged(list.damaged, "forget"))
+    let done = commands::tell_damaged(list.damaged, "forget");
+    and_prune(&opened, &removed, arguments, done, context)
 }
 
 fn by_name(arguments: &Arguments, context: &Context) -> Outcome<Done> {
@@ -145,7 +174,7 @@ fn by_name(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         lines
     };
     conclude(&context.global, lines, || vec![ForgottenDocument::of_named(&found, &unreadable)]);
-    Ok(Done::Fully)
+    and_prune(&opened, &ids, arguments, Done::Fully, context)
 }
 
 /// What is known of snapshots that were named, and which of them cannot be read.

@@ -134,7 +134,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 48] = [
+const RUNS: [(&str, &str); 51] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -163,6 +163,12 @@ const RUNS: [(&str, &str); 48] = [
     ("stats", "stats --mode files-by-contents"),
     ("stats", "stats --mode blobs-per-file"),
     ("repo info", "repo info"),
+    ("repo check", "repo check --read-data --progress-interval 1ms"),
+    (
+        "repo check",
+        "-r \"$(cp -r repository cut; for pack in cut/packs/*/*; do truncate -s 300 $pack; done; echo cut)\" repo check",
+    ),
+    ("repo check", "repo check --storage-only"),
     ("tag", "tag --add x latest --path source"),
     ("snapshots", "snapshots"),
     ("forget", "forget --keep-last 1 --dry-run"),
