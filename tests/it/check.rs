@@ -1,5 +1,7 @@
 //! What `repo check` finds: every damage of every object, nothing where there is none, and the files that are hurt.
 
+mod races;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -24,6 +24,7 @@ mod fuzz;
 mod kill;
 #[cfg(test)]
 mod model;
+mod nights;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]

@@ -134,7 +134,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 51] = [
+const RUNS: [(&str, &str); 53] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -176,6 +176,8 @@ const RUNS: [(&str, &str); 51] = [
     ("forget", "forget --host nobody --keep-last 1"),
     ("forget", "forget latest --path empty"),
     ("forget", "forget"),
+    ("repo prune", "repo prune --dry-run"),
+    ("repo prune", "repo prune"),
     ("repo key list", "repo key list"),
     ("repo key", "repo key add --new-key-file second --label x"),
     ("repo key", "repo key add --new-password-file password --label y"),
