@@ -61,7 +61,7 @@ pub struct PruneArguments {
     #[arg(long)]
     sole_pruner: bool,
     /// Agree to what would be asked
-    #[arg(short, long)]
+    #[arg(long)]
     yes: bool,
 }
 
