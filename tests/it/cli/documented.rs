@@ -116,6 +116,7 @@ impl Check<'_> {
                 for value in values {
                     let name = match self.command {
                         "repo key list" => "key",
+                        "repo sessions" => "session",
                         _ if value.get("group_key").is_some() => "group",
                         _ => "snapshot",
                     };
@@ -133,7 +134,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 41] = [
+const RUNS: [(&str, &str); 45] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
