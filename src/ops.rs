@@ -1,6 +1,7 @@
 //! What users ask for, one module each.
 
 pub mod backup;
+pub mod check;
 pub mod dump;
 pub mod forget;
 pub mod list;

@@ -6,6 +6,7 @@
 
 mod observed;
 mod row;
+pub mod verified;
 
 pub use observed::Observations;
 pub use row::Row;

@@ -94,6 +94,8 @@ pub struct Prepared<'r> {
     repository: &'r Repository,
     view: View,
     plan: PrunePlan,
+    /// The plan is of what is, not of what would be.
+    is_real: bool,
 }
 
 /// Looks at the repository, and plans. Nothing is written.
@@ -102,10 +104,23 @@ pub fn prepare<'r>(
     options: &PruneOptions,
     monitor: &dyn Monitor,
 ) -> Result<Prepared<'r>> {
+    prepare_without(repository, options, &[], monitor)
+}
+
+/// As `prepare`, as if these snapshots were forgotten as well. Running it removes nothing that they need.
+pub fn prepare_without<'r>(
+    repository: &'r Repository,
+    options: &PruneOptions,
+    forgotten: &[SessionId],
+    monitor: &dyn Monitor,
+) -> Result<Prepared<'r>> {
     let run = Run::new(repository, options, monitor)?;
-    let view = run.view(None)?;
+    let view = repository.view(None, &|reader, snapshots, marks| {
+        let others = snapshots.iter().filter(|entry| !forgotten.contains(&entry.id));
+        run.mark(reader, others, marks)
+    })?;
     let plan = run.plan(&view, &HashSet::new())?;
-    Ok(Prepared { repository, view, plan })
+    Ok(Prepared { repository, view, plan, is_real: forgotten.is_empty() })
 }
 
 /// Prunes without asking anybody.
@@ -131,6 +146,9 @@ impl Prepared<'_> {
 
     /// Does it.
     pub fn run(self, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneSummary> {
+        if !self.is_real {
+            return prune(self.repository, options, monitor);
+        }
         let run = Run::new(self.repository, options, monitor)?;
         let mut summary = PruneSummary { plan: self.plan, ..PruneSummary::default() };
         // The sweep needs no room, and makes some: on a disk that is full to the last byte, what follows can write.
@@ -172,11 +190,16 @@ impl<'p> Run<'p> {
     }
 
     fn view(&self, before: Option<&View>) -> Result<View> {
-        self.repository.view(before, &|reader, snapshots, marks| self.mark(reader, snapshots, marks))
+        self.repository.view(before, &|reader, snapshots, marks| self.mark(reader, snapshots.iter(), marks))
     }
 
-    fn mark(&self, reader: &Reader<'_>, snapshots: &[SnapshotEntry], marks: &Marks) -> Result<()> {
-        let roots: Vec<_> = snapshots.iter().map(|entry| entry.snapshot.tree).collect();
+    fn mark<'s>(
+        &self,
+        reader: &Reader<'_>,
+        snapshots: impl Iterator<Item = &'s SnapshotEntry>,
+        marks: &Marks,
+    ) -> Result<()> {
+        let roots: Vec<_> = snapshots.map(|entry| entry.snapshot.tree).collect();
         let stop = |_: &_, error| Err(error);
         self.pool.install(|| mark_reachable(reader, &roots, marks, self.monitor, &stop))
     }
@@ -246,7 +269,7 @@ impl<'p> Run<'p> {
         summary: &mut PruneSummary,
     ) -> Result<View> {
         let decided = pruner.decide(collection, all_over, Some(before), &|reader, snapshots, marks| {
-            self.mark(reader, snapshots, marks)
+            self.mark(reader, snapshots.iter(), marks)
         })?;
         summary.spared += decided.spared;
         summary.removed.add_all(pruner.remove(&decided)?);

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpus;
@@ -22,6 +24,7 @@ mod fuzz;
 mod kill;
 #[cfg(test)]
 mod model;
+mod nights;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
@@ -33,6 +36,8 @@ mod prune;
 mod real_tree;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `packstone repo …`: making and looking after repositories.
 
+pub mod check;
 pub mod info;
 pub mod init;
 pub mod key;
@@ -15,6 +16,8 @@ pub enum Command {
     Init(init::Arguments),
     /// Tell what a repository is and what it holds
     Info(info::Arguments),
+    /// Find what is damaged or missing in a repository, and which files that hurts
+    Check(check::Arguments),
     /// Give back the space of what no snapshot needs
     Prune(prune::Arguments),
     /// List the sessions that are not over, and end those of which nothing more comes
