@@ -9,5 +9,6 @@ mod path;
 mod pool;
 pub mod prune;
 pub mod restore;
+pub mod sessions;
 pub mod stats;
 pub mod tag;

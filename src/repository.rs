@@ -29,6 +29,7 @@ mod plan;
 mod reader;
 mod records;
 mod repack;
+mod seen_config;
 mod segment;
 mod session;
 mod sessions;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use packstone::base::size;
 
-use crate::commands::{backup, cat, completions, ls, man, repo, restore, snapshots, stats};
+use crate::commands::{backup, cat, completions, forget, ls, man, repo, restore, snapshots, stats, tag};
 
 const AFTER_HELP: &str = "\
 Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
@@ -130,6 +130,10 @@ pub enum Command {
     Cat(cat::Arguments),
     /// Give back what a snapshot holds
     Restore(Box<restore::Arguments>),
+    /// Forget snapshots that are named, or that rules do not keep
+    Forget(Box<forget::Arguments>),
+    /// Change the tags of snapshots
+    Tag(tag::Arguments),
     /// Count what snapshots hold and what they take
     Stats(stats::Arguments),
     /// Print what makes a shell complete arguments

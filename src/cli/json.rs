@@ -4,6 +4,7 @@
 //! name that is not UTF-8 loses nothing: it is shown as everywhere in this program, and its bytes stand beside it.
 
 mod check;
+mod forget;
 mod listing;
 mod message;
 mod progress;
@@ -14,6 +15,7 @@ mod stats;
 mod summary;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
+pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
 pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, VerboseStatus};

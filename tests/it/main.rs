@@ -24,6 +24,7 @@ mod fuzz;
 mod kill;
 #[cfg(test)]
 mod model;
+mod nights;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
@@ -35,6 +36,8 @@ mod prune;
 mod real_tree;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
