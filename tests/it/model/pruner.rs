@@ -4,8 +4,9 @@
 //! any of them may be the last. Any number of pruners go through the same collections.
 
 use super::next::{Actor, Next};
+use super::power::{FIRST_PRUNER, Unsure};
 use super::sets::{Chunks, Packs, Sessions, Set};
-use super::setup::{Mistake, Setup};
+use super::setup::{Mistake, Power, Setup};
 use super::state::{Key, Pruner, PrunerAt, Stage, State, maker_of, needed_by, needs_of};
 
 /// One pruner in one state, about to take a step.
@@ -21,7 +22,7 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
     let mut turn = Turn { setup, before, number, next };
     match turn.pruner().at {
         PrunerAt::Begin => turn.choose_collection(),
-        PrunerAt::ReadSnapshots => turn.read_snapshots("reads the snapshots", PrunerAt::Plan),
+        PrunerAt::ReadSnapshots => turn.plan_begins(),
         PrunerAt::Plan => turn.plan(),
         PrunerAt::PutCondemned => turn.put_condemned(),
         PrunerAt::ListSessions => turn.list_sessions(),
@@ -31,7 +32,9 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
         PrunerAt::ReadIndexEarly => turn.read_index_early(),
         PrunerAt::RereadSnapshotsLate => turn.read_snapshots("reads the snapshots again", PrunerAt::Judge),
         PrunerAt::Judge => turn.judge(),
+        PrunerAt::BarrierBeforeVerdict => turn.barrier(PrunerAt::PutVerdict),
         PrunerAt::PutVerdict => turn.put_verdict(),
+        PrunerAt::BarrierBeforeDelete => turn.barrier(PrunerAt::Delete),
         PrunerAt::ReadSnapshotsAfter => {
             turn.read_snapshots("reads the snapshots again", PrunerAt::CompareAfter)
         }
@@ -91,7 +94,7 @@ impl Turn<'_> {
     /// The lowest collection without a verdict is everybody's; only if there is none, a new one is planned.
     fn choose_collection(&mut self) {
         let brought_back = self.before.packs & self.before.dead();
-        if self.setup.late_puts && !brought_back.is_empty() {
+        if self.setup.deletes_again && !brought_back.is_empty() {
             let pruner = Pruner { at: PrunerAt::Delete, packs: brought_back, ..Pruner::default() };
             return self.then("finds packs that verdicts name", *self.before, pruner);
         }
@@ -99,7 +102,8 @@ impl Turn<'_> {
             return self.done("finds every collection decided");
         };
         let collection = self.before.collections[number];
-        let mut pruner = Pruner { collection: number as u8, ..Pruner::default() };
+        let mut pruner =
+            Pruner { collection: u8::try_from(number).expect("few collections"), ..Pruner::default() };
         if collection.stage == Stage::Condemned {
             (pruner.at, pruner.packs) = (PrunerAt::ListSessions, collection.condemned);
             return self.then("finds an open collection", *self.before, pruner);
@@ -109,6 +113,14 @@ impl Turn<'_> {
             pruner.waits_for = self.before.live();
         }
         self.then("finds no open collection", *self.before, pruner);
+    }
+
+    /// Before it plans, a pruner ends the sessions that are gone, since it condemns only packs of those that ended.
+    fn plan_begins(&mut self) {
+        if self.setup.condemns_ended_only && !self.setup.has(Mistake::EndsOnlyWhenWaiting) {
+            self.end_others(self.before.live());
+        }
+        self.read_snapshots("reads the snapshots", PrunerAt::Plan);
     }
 
     fn read_snapshots(&mut self, what: &'static str, at: PrunerAt) {
@@ -134,6 +146,19 @@ impl Turn<'_> {
             Some(Mistake::LostStopsPruner) => missing,
             _ => missing - self.before.lost(),
         }
+    }
+
+    /// Where it goes on: at once, or behind a barrier if the power may go.
+    fn behind(&self, barrier: PrunerAt, at: PrunerAt, left_out_by: Mistake) -> PrunerAt {
+        if self.setup.power == Power::Stays || self.setup.has(left_out_by) { at } else { barrier }
+    }
+
+    fn barrier(&mut self, at: PrunerAt) {
+        if self.before.cut_off.has(FIRST_PRUNER + self.number) {
+            return self.done("cannot make all durable and ends");
+        }
+        let state = State { unsure: Unsure::default(), ..*self.before };
+        self.then("makes all durable", state, Pruner { at, ..self.pruner() });
     }
 
     fn plan(&mut self) {
@@ -253,7 +278,7 @@ impl Turn<'_> {
         let counted = (self.before.packs & indexed) - self.before.dead();
         let missing = pruner.needed - self.before.chunks_in(counted);
         if !self.unexplained(missing).is_empty() {
-            return self.again("finds a chunk without a place and ends");
+            return self.cannot_judge();
         }
         for order in self.orders() {
             let mut verdict = pruner.packs;
@@ -266,7 +291,11 @@ impl Turn<'_> {
             }
             let compares = self.setup.compares_verdict;
             let judged = Pruner {
-                at: PrunerAt::PutVerdict,
+                at: self.behind(
+                    PrunerAt::BarrierBeforeVerdict,
+                    PrunerAt::PutVerdict,
+                    Mistake::NoBarrierBeforeVerdict,
+                ),
                 packs: verdict,
                 waits_for: Set::EMPTY,
                 needed: (pruner.needed - missing).if_true(compares),
@@ -277,12 +306,28 @@ impl Turn<'_> {
         }
     }
 
+    /// A pruner leaves the collection open. A repair decides it with nothing, which harms nobody at any time; else it
+    /// could never list what is lost, since only one collection is open.
+    fn cannot_judge(&mut self) {
+        if !self.setup.repairs || self.setup.has(Mistake::RepairLeavesOpen) {
+            return self.again("finds a chunk without a place and ends");
+        }
+        let pruner = Pruner {
+            at: PrunerAt::PutVerdict,
+            packs: Set::EMPTY,
+            waits_for: Set::EMPTY,
+            needed: Set::EMPTY,
+            ..self.pruner()
+        };
+        self.then("finds a chunk without a place and decides for nothing", *self.before, pruner);
+    }
+
     /// What counts is the verdict that is stored, whoever stored it.
     fn put_verdict(&mut self) {
         let number = self.collection();
         let stored = self.before.collections[number];
-        let mut pruner =
-            Pruner { at: PrunerAt::Delete, needed: Set::EMPTY, counted: Set::EMPTY, ..self.pruner() };
+        let at = self.behind(PrunerAt::BarrierBeforeDelete, PrunerAt::Delete, Mistake::NoBarrierBeforeDelete);
+        let mut pruner = Pruner { at, needed: Set::EMPTY, counted: Set::EMPTY, ..self.pruner() };
         if stored.stage == Stage::Decided && self.setup.is_atomic {
             if !self.setup.has(Mistake::OwnVerdict) {
                 pruner.packs = stored.verdict;

@@ -8,7 +8,8 @@ use crate::support::need::is_full;
 
 const CLEANED: Setup = Setup { name: "records deleted", cleans: true, gives_up: true, ..SMALL };
 
-const LATE: Setup = Setup { name: "records deleted, late requests", late_puts: true, ..CLEANED };
+const LATE: Setup =
+    Setup { name: "records deleted, late requests", late_puts: true, deletes_again: true, ..CLEANED };
 
 #[test]
 fn verdicts_and_ends_by_others_stay_for_ever() {

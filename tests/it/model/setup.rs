@@ -82,6 +82,10 @@ pub enum Mistake {
     MissingIgnored,
     /// A pruner ends because of a chunk that is listed as lost.
     LostStopsPruner,
+    /// A repair leaves a collection open that it cannot judge.
+    RepairLeavesOpen,
+    /// A pruner that condemns only packs of ended sessions ends sessions only for an open collection.
+    EndsOnlyWhenWaiting,
     /// Verdicts are deleted once their packs are, together with what the index says of these.
     VerdictDeleted,
     /// An end that another wrote is deleted once a collection has its verdict.
@@ -104,20 +108,16 @@ pub enum Mistake {
     DropsUnlisted,
     /// There is no barrier between packs and the run that names them.
     NoBarrierBeforeRun,
-    /// There is no barrier between runs and the commit key.
+    /// There is no barrier between what a snapshot needs and its commit key.
     NoBarrierBeforeCommit,
-    /// There is no barrier between a start and what is read after it.
-    NoBarrierAfterStart,
-    /// There is no barrier between a condemned set and the listing of sessions.
-    NoBarrierAfterCondemned,
-    /// There is no barrier between an end that a pruner wrote and the verdict.
-    NoBarrierAfterFence,
-    /// There is no barrier between a verdict and the deletions.
-    NoBarrierAfterVerdict,
-    /// There is no barrier between a new run and the deletion of those that it supersedes.
-    NoBarrierBeforeDelete,
-    /// There is no barrier between the commit key of another, on whose strength a pruner decides, and the verdict.
+    /// A writer takes its snapshot for committed before a barrier.
+    NoBarrierAfterCommit,
+    /// There is no barrier between what a verdict rests upon and the verdict: tombstones, ends, the condemned set.
     NoBarrierBeforeVerdict,
+    /// There is no barrier between a verdict and the deletions.
+    NoBarrierBeforeDelete,
+    /// There is no barrier between a run and the deletion of those that it supersedes.
+    NoBarrierBeforeRunsGo,
 }
 
 /// What is explored.
@@ -143,6 +143,9 @@ pub struct Setup {
     pub condemns_ended_only: bool,
     /// Of several copies of a chunk any may stay, not only the lowest.
     pub any_copy_stays: bool,
+    /// A pruner begins with what earlier verdicts name and is there. `CORE` leaves this out, because it adds nothing to
+    /// what may be deleted.
+    pub deletes_again: bool,
     /// A pruner deletes only what its own reading finds unneeded as well.
     pub compares_verdict: bool,
     pub person_ends: PersonEnds,
@@ -180,6 +183,7 @@ pub const CORE: Setup = Setup {
     taking_over: TakingOver::Never,
     condemns_ended_only: false,
     any_copy_stays: false,
+    deletes_again: false,
     compares_verdict: false,
     person_ends: PersonEnds::Nothing,
     gives_up: false,
