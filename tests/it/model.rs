@@ -14,9 +14,9 @@
 //! - `others`: what people, cleaners and fate do beside them;
 //! - `judge`: what must hold in every state and of every step; `progress`: that nothing unneeded stays for ever;
 //! - `setup`: what may happen in an exploration, and every rule that can be broken on purpose;
-//! - `core`, `taking_over`, `index`, `records`, `power`: the explorations.
+//! - `basic`, `taking_over`, `index`, `records`, `power`: the explorations.
 
-mod core;
+mod basic;
 mod explore;
 mod index;
 mod judge;
@@ -31,5 +31,4 @@ mod setup;
 mod state;
 mod table;
 mod taking_over;
-mod trial;
 mod writer;

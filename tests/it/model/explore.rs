@@ -14,7 +14,7 @@ use super::state::State;
 use super::{others, pruner, writer};
 
 /// More states than fit the memory that a test may use.
-const STATES_MAX: usize = 16_000_000;
+const STATES_MAX: usize = 12_000_000;
 
 /// Mixes one byte after the other, of which a state consists. That it can be foreseen does no harm here.
 #[derive(Default)]
@@ -214,7 +214,7 @@ impl Seen {
 impl fmt::Display for Explored {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = self.found.as_ref().map_or_else(|| "holds".into(), |found| format!("{:?}", found.flaw));
-        write!(formatter, "| {:<60} | {:>9} | {:>5} | {outcome:<14} |", self.name, self.states, self.depth)
+        write!(formatter, "| {:<66} | {:>9} | {:>5} | {outcome:<14} |", self.name, self.states, self.depth)
     }
 }
 

@@ -58,7 +58,11 @@ fn run(setup: &Setup, state: &mut State) -> Result<(), Flaw> {
 fn leftover(setup: &Setup, state: &State) -> Option<Flaw> {
     let order: Vec<usize> = (0..PACKS_MAX).collect();
     let needed = needed_by(setup, state.visible());
-    let unneeded = unneeded(state, needed, state.indexed(), Set(u8::MAX), &order);
+    let indexed = state.indexed();
+    // While chunks are lost, what the index does not name stays.
+    let is_all_there = needed.is_within(state.chunks_in((state.packs & indexed) - state.dead()));
+    let known = if is_all_there { Set(u8::MAX) } else { indexed };
+    let unneeded = unneeded(state, needed, indexed, known, &order);
     (!(unneeded | state.packs & state.dead()).is_empty()).then_some(Flaw::Leftover)
 }
 

@@ -161,20 +161,34 @@ impl Turn<'_> {
         self.then("makes all durable", state, Pruner { at, ..self.pruner() });
     }
 
+    /// A repair looks everywhere before it gives anything up; a look that missed something is made again.
+    fn sees_all(&self, indexed: Packs) -> bool {
+        indexed == self.before.indexed() || self.setup.has(Mistake::RepairLooksOnce)
+    }
+
+    /// Packs of which it is known what they hold. While chunks are lost, a pack that the index does not name may be the
+    /// one in which they have a place again.
+    fn known(&self, indexed: Packs, missing: Chunks) -> Packs {
+        let ignores = [Mistake::LostFreesUnknownPacks, Mistake::MissingIgnored];
+        let all = missing.is_empty() || ignores.iter().any(|mistake| self.setup.has(*mistake));
+        if all { Set(u8::MAX) } else { Set(u8::MAX) - (self.before.packs - indexed) }
+    }
+
     fn plan(&mut self) {
         let pruner = self.pruner();
         for indexed in self.before.index_views(self.setup) {
             let counted = (self.before.packs & indexed) - self.before.dead();
             let missing = self.unexplained(pruner.needed - self.before.chunks_in(counted));
             if !missing.is_empty() {
-                if self.setup.repairs {
+                if self.setup.repairs && self.sees_all(indexed) {
                     self.plan_repair(indexed, missing);
                 } else {
                     self.again("finds a chunk without a place and ends");
                 }
                 continue;
             }
-            let allowed = if self.setup.condemns_ended_only { self.of_ended() } else { Set(u8::MAX) };
+            let ended = if self.setup.condemns_ended_only { self.of_ended() } else { Set(u8::MAX) };
+            let allowed = ended & self.known(indexed, pruner.needed - self.before.chunks_in(counted));
             for order in self.orders() {
                 let packs = unneeded(self.before, pruner.needed, indexed, allowed, order);
                 if packs.is_empty() {
@@ -278,10 +292,10 @@ impl Turn<'_> {
         let counted = (self.before.packs & indexed) - self.before.dead();
         let missing = pruner.needed - self.before.chunks_in(counted);
         if !self.unexplained(missing).is_empty() {
-            return self.cannot_judge();
+            return self.cannot_judge(indexed);
         }
         for order in self.orders() {
-            let mut verdict = pruner.packs;
+            let mut verdict = pruner.packs & self.known(indexed, missing);
             for chunk in (pruner.needed - missing).members() {
                 let places = self.before.packs_with(chunk, counted);
                 if places.is_within(verdict) {
@@ -306,10 +320,11 @@ impl Turn<'_> {
         }
     }
 
-    /// A pruner leaves the collection open. A repair decides it with nothing, which harms nobody at any time; else it
-    /// could never list what is lost, since only one collection is open.
-    fn cannot_judge(&mut self) {
-        if !self.setup.repairs || self.setup.has(Mistake::RepairLeavesOpen) {
+    /// A pruner leaves the collection open. A repair, which looks everywhere, decides it with nothing, which harms
+    /// nobody at any time; else it could never list what is lost, since only one collection is open.
+    fn cannot_judge(&mut self, indexed: Packs) {
+        let may = self.setup.repairs && self.sees_all(indexed);
+        if !may || self.setup.has(Mistake::RepairLeavesOpen) {
             return self.again("finds a chunk without a place and ends");
         }
         let pruner = Pruner {

@@ -78,12 +78,16 @@ pub enum Mistake {
     TakesOverDespiteLost,
     /// What a collection lists as lost is forgotten as soon as the collection has a verdict.
     LostUntilVerdict,
-    /// A pruner goes on though a chunk that is needed has no place.
+    /// A pruner goes on though a chunk that is needed has no place, as if it knew what every pack holds.
     MissingIgnored,
     /// A pruner ends because of a chunk that is listed as lost.
     LostStopsPruner,
+    /// While a chunk is lost, a pack may go that the index does not name.
+    LostFreesUnknownPacks,
     /// A repair leaves a collection open that it cannot judge.
     RepairLeavesOpen,
+    /// A repair gives up what one look does not find.
+    RepairLooksOnce,
     /// A pruner that condemns only packs of ended sessions ends sessions only for an open collection.
     EndsOnlyWhenWaiting,
     /// Verdicts are deleted once their packs are, together with what the index says of these.

@@ -59,7 +59,7 @@ pub fn report(rows: impl Iterator<Item = (Explored, Expected)>) {
         }
         table.push(explored.to_string());
     }
-    println!("| {:<60} | {:>9} | {:>5} | {:<14} |", "setup", "states", "depth", "outcome");
+    println!("| {:<66} | {:>9} | {:>5} | {:<14} |", "setup", "states", "depth", "outcome");
     println!("{}", table.join("\n"));
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
