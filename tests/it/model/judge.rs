@@ -21,7 +21,7 @@ pub enum Flaw {
     Replaced,
     /// A verdict names a pack that its collection did not condemn.
     Uncondemned,
-    /// A pruner took a right verdict for damage.
+    /// A pruner called damage what is none.
     FalseAlarm,
     /// A pruner that ran alone left packs that nothing needs.
     Leftover,
@@ -49,7 +49,7 @@ impl Flaw {
             Self::StrayDeletion => "a pack is gone that no stored verdict names",
             Self::Replaced => "an object was replaced",
             Self::Uncondemned => "a verdict names a pack that was not condemned",
-            Self::FalseAlarm => "a pruner takes a right verdict for damage",
+            Self::FalseAlarm => "a pruner calls damage what is none",
             Self::Leftover => "a pruner that runs alone leaves packs that nothing needs",
             Self::Stuck => "a pruner that runs alone never ends",
         }

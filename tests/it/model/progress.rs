@@ -83,7 +83,7 @@ fn what_nothing_needs_goes() {
         Setup { name: "progress, late requests", cleans: true, gives_up: true, late_puts: true, ..AGAIN };
     let gateway = Setup { name: "progress, not atomic", is_atomic: false, fences: false, ..AGAIN };
     let two =
-        Setup { name: "progress, two pruners", pruners: 2, collections: 1, compares_verdict: true, ..AGAIN };
+        Setup { name: "progress, two pruners", pruners: 2, collections: 1, names_damage: true, ..AGAIN };
     check(&[
         (AGAIN, Expected::Holds),
         (ended_only, Expected::Holds),

@@ -1,6 +1,6 @@
 //! The steps of a pruner: condemn, wait for the sessions that had begun, look again, decide, delete.
 //!
-//! What must hold: one function is one call to the storage; between any two of them all others may do anything, and
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
 //! any of them may be the last. Any number of pruners go through the same collections.
 
 use super::next::{Actor, Next};
@@ -35,10 +35,10 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
         PrunerAt::BarrierBeforeVerdict => turn.barrier(PrunerAt::PutVerdict),
         PrunerAt::PutVerdict => turn.put_verdict(),
         PrunerAt::BarrierBeforeDelete => turn.barrier(PrunerAt::Delete),
-        PrunerAt::ReadSnapshotsAfter => {
-            turn.read_snapshots("reads the snapshots again", PrunerAt::CompareAfter)
-        }
+        PrunerAt::ReadSnapshotsAfter => turn.read_snapshots_after(),
         PrunerAt::CompareAfter => turn.compare_after(),
+        PrunerAt::Confirm => turn.confirm(PrunerAt::Delete),
+        PrunerAt::ConfirmMissing => turn.confirm(PrunerAt::Begin),
         PrunerAt::Delete => turn.delete(),
         PrunerAt::Done | PrunerAt::Alarm => {}
     }
@@ -127,7 +127,7 @@ impl Turn<'_> {
         let visible = self.before.visible();
         let needed = needed_by(self.setup, visible);
         let is_first = at == PrunerAt::Plan;
-        let seen = visible.if_true(is_first && self.setup.takes_over());
+        let seen = visible.if_true(is_first && self.setup.takes_over() || self.setup.names_damage);
         self.then(what, *self.before, Pruner { at, needed, seen, ..self.pruner() });
     }
 
@@ -146,6 +146,17 @@ impl Turn<'_> {
             Some(Mistake::LostStopsPruner) => missing,
             _ => missing - self.before.lost(),
         }
+    }
+
+    /// Ends with nothing deleted; the collection stays open.
+    fn misses(&mut self, counted: Packs) {
+        let what = "finds a chunk without a place and ends";
+        if !self.setup.names_damage {
+            return self.again(what);
+        }
+        let confirms = !self.setup.has(Mistake::AlarmNotConfirmed);
+        let at = if confirms { PrunerAt::ConfirmMissing } else { PrunerAt::Alarm };
+        self.then(what, *self.before, Pruner { at, counted, ..self.pruner() });
     }
 
     /// Where it goes on: at once, or behind a barrier if the power may go.
@@ -183,7 +194,7 @@ impl Turn<'_> {
                 if self.setup.repairs && self.sees_all(indexed) {
                     self.plan_repair(indexed, missing);
                 } else {
-                    self.again("finds a chunk without a place and ends");
+                    self.misses(counted);
                 }
                 continue;
             }
@@ -303,7 +314,7 @@ impl Turn<'_> {
                     verdict = stays.map_or(verdict, |pack| verdict.without(*pack));
                 }
             }
-            let compares = self.setup.compares_verdict;
+            let compares = self.setup.names_damage;
             let judged = Pruner {
                 at: self.behind(
                     PrunerAt::BarrierBeforeVerdict,
@@ -312,6 +323,7 @@ impl Turn<'_> {
                 ),
                 packs: verdict,
                 waits_for: Set::EMPTY,
+                seen: Set::EMPTY,
                 needed: (pruner.needed - missing).if_true(compares),
                 counted: counted.if_true(compares),
                 ..pruner
@@ -325,10 +337,11 @@ impl Turn<'_> {
     fn cannot_judge(&mut self, indexed: Packs) {
         let may = self.setup.repairs && self.sees_all(indexed);
         if !may || self.setup.has(Mistake::RepairLeavesOpen) {
-            return self.again("finds a chunk without a place and ends");
+            return self.misses((self.before.packs & indexed) - self.before.dead());
         }
         let pruner = Pruner {
             at: PrunerAt::PutVerdict,
+            seen: Set::EMPTY,
             packs: Set::EMPTY,
             waits_for: Set::EMPTY,
             needed: Set::EMPTY,
@@ -362,21 +375,43 @@ impl Turn<'_> {
     /// Whether a verdict names all places of a chunk that this pruner found needed.
     fn contradicts(&self, verdict: Packs) -> bool {
         let Pruner { needed, counted, .. } = self.pruner();
-        self.setup.compares_verdict && !needed.is_within(self.before.chunks_in(counted - verdict))
+        self.setup.names_damage && !needed.is_within(self.before.chunks_in(counted - verdict))
     }
 
-    /// A snapshot that was forgotten in between may have needed what a later look of another found unneeded. One that
-    /// is visible after the verdict needs nothing that it names.
+    fn read_snapshots_after(&mut self) {
+        let seen = self.before.visible();
+        let pruner = Pruner { at: PrunerAt::CompareAfter, seen, ..self.pruner() };
+        self.then("reads the snapshots again", *self.before, pruner);
+    }
+
     fn compare_after(&mut self) {
         let pruner = self.pruner();
         let counted = (self.before.packs & self.before.indexed()) - self.before.dead();
-        let fits = pruner.needed.is_within(self.before.chunks_in(counted));
-        let at = if fits { PrunerAt::Delete } else { PrunerAt::Alarm };
-        self.then(
-            "reads the index again and compares",
-            *self.before,
-            Pruner { at, needed: Set::EMPTY, ..pruner },
-        );
+        let fits = needed_by(self.setup, pruner.seen).is_within(self.before.chunks_in(counted));
+        let at = match () {
+            () if fits => PrunerAt::Delete,
+            () if self.setup.has(Mistake::AlarmNotConfirmed) => PrunerAt::Alarm,
+            () => PrunerAt::Confirm,
+        };
+        let (seen, counted) = (pruner.seen.if_true(!fits), counted.if_true(!fits));
+        self.then("reads the index again", *self.before, Pruner { at, seen, counted, ..pruner });
+    }
+
+    /// Only a snapshot that was visible before and after the look at the index was so when it was looked at, and then
+    /// no verdict names what it needs. One that was forgotten in between may have lost its chunks rightly.
+    fn confirm(&mut self, then: PrunerAt) {
+        let pruner = self.pruner();
+        let needed = needed_by(self.setup, pruner.seen & self.before.visible());
+        let fits = needed.is_within(self.before.chunks_in(pruner.counted));
+        let what = "reads the tombstones again";
+        match then {
+            _ if !fits => self.then(what, *self.before, Pruner { at: PrunerAt::Alarm, ..pruner }),
+            PrunerAt::Begin => self.again(what),
+            at => {
+                let confirmed = Pruner { at, seen: Set::EMPTY, counted: Set::EMPTY, ..pruner };
+                self.then(what, *self.before, confirmed);
+            }
+        }
     }
 
     fn delete(&mut self) {

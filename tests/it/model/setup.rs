@@ -66,6 +66,8 @@ pub enum Mistake {
     ContentNamedPacks,
     /// A pruner calls the verdict of another damage because of what it saw before that verdict.
     ComparesWithOlderLook,
+    /// A pruner calls damage what it sees without a look whether the snapshot that needs it is still visible.
+    AlarmNotConfirmed,
     /// No mistake, though it looks like one: the index is read before the snapshots are read again.
     IndexBeforeSnapshots,
     /// A snapshot is taken over that was committed once, without a look whether it still is there.
@@ -150,8 +152,9 @@ pub struct Setup {
     /// A pruner begins with what earlier verdicts name and is there. `CORE` leaves this out, because it adds nothing to
     /// what may be deleted.
     pub deletes_again: bool,
-    /// A pruner deletes only what its own reading finds unneeded as well.
-    pub compares_verdict: bool,
+    /// A pruner calls damage what it cannot explain: a needed chunk without a place, and a verdict of another that names
+    /// what it found needed itself.
+    pub names_damage: bool,
     pub person_ends: PersonEnds,
     /// Writers may give up, at any time, and say so.
     pub gives_up: bool,
@@ -188,7 +191,7 @@ pub const CORE: Setup = Setup {
     condemns_ended_only: false,
     any_copy_stays: false,
     deletes_again: false,
-    compares_verdict: false,
+    names_damage: false,
     person_ends: PersonEnds::Nothing,
     gives_up: false,
     cleans: false,

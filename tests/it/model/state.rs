@@ -150,9 +150,12 @@ pub enum PrunerAt {
     /// The verdict of another names what it found needed, so it looks again.
     ReadSnapshotsAfter,
     CompareAfter,
+    Confirm,
+    /// A chunk that is needed has no place, so it looks again whether it is needed.
+    ConfirmMissing,
     Delete,
     Done,
-    /// What it read does not fit what a verdict says: it deletes nothing and calls that damage.
+    /// What it read cannot be explained: it deletes nothing and calls that damage.
     Alarm,
 }
 
