@@ -8,32 +8,55 @@
 //! 4. No chunk is reused from a pack that a collection blocks.
 //! 5. A session ends by its commit key in every case that leaves the process alive.
 
+mod audit;
+mod beats;
 mod checkpoint;
+mod collect;
 mod collections;
+mod compact;
+mod forgotten;
 mod held;
 mod index;
 mod info;
 mod init;
+mod marks;
 mod memory;
 mod object;
 mod open;
 mod own;
 mod pack;
+mod plan;
 mod reader;
+mod records;
+mod repack;
+mod seen_config;
 mod segment;
 mod session;
+mod sessions;
 mod slots;
 mod snapshots;
+mod view;
 
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
+pub use audit::{
+    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, StorageSummary, TreeChunk, Whereabouts,
+    check_storage,
+};
+pub use collect::{AllOver, Decided, OpenCollection, Pruner};
+pub use compact::Compacted;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
+pub use marks::{Marked, Marks};
 pub use memory::{MEMORY_BYTES, MemoryLimit};
+pub use plan::{MaxUnused, PlanOptions, PrunePlan};
 pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
+pub use repack::Repacked;
 pub use session::{Session, SessionOptions, Stored};
+pub use sessions::{EndedNow, LiveSession, Over};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
+pub use view::{Forgotten, MarkAll, View};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +66,7 @@ use crate::chunker::Cutter;
 use crate::crypto::{Keys, Secret, seal};
 use crate::format::config::{Config, Parameters};
 use crate::format::sealing::ObjectKind;
+use crate::repository::records::Records;
 use crate::storage::Storage;
 
 /// An opened repository.
@@ -50,10 +74,11 @@ use crate::storage::Storage;
 pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
-    keys: Keys,
+    keys: Arc<Keys>,
     /// The key slot that gave the keys.
     own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,
+    records: Records,
     memory: MemoryLimit,
 }
 

@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use packstone::base::Result;
-use packstone::repository::{Grouping, SnapshotFilter};
+use packstone::base::monitor::show_path;
+use packstone::repository::{GroupKey, Grouping, SnapshotFilter};
 use packstone::source;
 
 /// What the flags stand under in the help; not of the arguments that follow them.
@@ -42,6 +43,30 @@ impl Selection {
     }
 }
 
+/// The same flags, of which none is a single letter, for commands whose letters mean something else.
+#[derive(Debug, Default)]
+pub struct SelectionWithoutShort(pub Selection);
+
+impl FromArgMatches for SelectionWithoutShort {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Selection::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl Args for SelectionWithoutShort {
+    fn augment_args(command: Command) -> Command {
+        Selection::augment_args(command).mut_arg("hosts", |flag| flag.short(None))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Selection::augment_args_for_update(command).mut_arg("hosts", |flag| flag.short(None))
+    }
+}
+
 /// Reads what snapshots are put together by, as `host,paths`.
 pub fn parse_grouping(text: &str) -> std::result::Result<Grouping, String> {
     let mut grouping = Grouping::default();
@@ -55,6 +80,20 @@ pub fn parse_grouping(text: &str) -> std::result::Result<Grouping, String> {
         }
     }
     Ok(grouping)
+}
+
+/// What the snapshots of a group have in common.
+pub fn show_group(key: &GroupKey) -> String {
+    let mut parts = Vec::new();
+    let text = |text: &String| show_path(text.as_bytes());
+    parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text(host))));
+    parts.extend(key.job.as_ref().map(|job| format!("job [{}]", job.as_ref().map(text).unwrap_or_default())));
+    let tags = |tags: &Vec<String>| tags.iter().map(text).collect::<Vec<_>>().join(", ");
+    parts.extend(key.tags.as_ref().map(|all| format!("tags [{}]", tags(all))));
+    let paths =
+        |paths: &Vec<Vec<u8>>| paths.iter().map(|path| show_path(path)).collect::<Vec<_>>().join(", ");
+    parts.extend(key.paths.as_ref().map(|all| format!("paths [{}]", paths(all))));
+    parts.join(", ")
 }
 
 #[cfg(test)]

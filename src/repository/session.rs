@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
+use crate::base::clock::SuspensionWatch;
 use crate::base::host::Host;
+use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{ChunkId, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
 use crate::compress::Compression;
 use crate::crypto::{ChunkKind, random};
@@ -18,6 +20,7 @@ use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot, Statistic};
+use crate::repository::beats::Beats;
 use crate::repository::checkpoint::{Checkpoints, PublishedRun};
 use crate::repository::collections::Collections;
 use crate::repository::index::table::Table;
@@ -42,6 +45,8 @@ pub struct SessionOptions {
     pub verify_packs: bool,
     /// Publish an index run at least this often.
     pub checkpoint_interval: Duration,
+    /// Send a sign of life this often.
+    pub beat_interval: Duration,
     /// Name and version of the program, for the records.
     pub program: String,
 }
@@ -52,6 +57,7 @@ impl Default for SessionOptions {
             compression: Compression::default(),
             verify_packs: true,
             checkpoint_interval: Duration::from_secs(600),
+            beat_interval: Duration::from_secs(600),
             program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -86,7 +92,12 @@ pub struct Session<'r> {
     counts: Counts,
     /// A chunk did not arrive, so that nothing may be committed.
     has_failed: AtomicBool,
-    is_over: bool,
+    /// Of many creators of its commit key exactly one succeeds.
+    is_proven: bool,
+    beats: Option<Beats>,
+    pub(super) suspensions: SuspensionWatch,
+    /// Nothing is to be done at its end.
+    is_over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -100,11 +111,7 @@ struct Counts {
 impl Repository {
     /// Begins a session: makes it visible, then reads what others write (ordering rule 3).
     pub fn start_session(&self, host: &Host, options: SessionOptions) -> Result<Session<'_>> {
-        if let Some(feature) = self.config.features.for_writers.first() {
-            let message =
-                format!("the feature {feature:?} is unknown to this program, which can only read here");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        self.check_may_write()?;
         let id = SessionId(random::array()?);
         // Before its record is put, because a creation that fails may have happened; dropping the session ends it.
         let mut session = Session {
@@ -122,18 +129,51 @@ impl Repository {
             checkpoints: Checkpoints::new(options.checkpoint_interval, self.memory.run_bytes()),
             counts: Counts::default(),
             has_failed: AtomicBool::new(false),
-            is_over: false,
+            is_proven: false,
+            beats: None,
+            suspensions: SuspensionWatch::start(),
+            is_over: AtomicBool::new(false),
             options,
         };
-        self.put_start(id, host, &session.options).wrap(|| "cannot begin a session")?;
+        session.is_proven = self.put_start(id, host, &session.options).wrap(|| "cannot begin a session")?;
+        session.beats = Some(self.start_beats(id, session.options.beat_interval)?);
         session.collections = self.collections().wrap(|| "cannot read the collections")?;
         session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
         Ok(session)
     }
 
+    /// Whether this program knows everything that a writer must know.
+    pub(super) fn check_may_write(&self) -> Result<()> {
+        match self.config.features.for_writers.first() {
+            None => Ok(()),
+            Some(feature) => {
+                let message =
+                    format!("the feature {feature:?} is unknown to this program, which can only read here");
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+        }
+    }
+
+    /// Begins a session for nothing but its proof, and ends it: whether this way to the storage creates atomically.
+    pub(super) fn proves_atomic_create(&self, host: &Host, options: &SessionOptions) -> Result<bool> {
+        let id = SessionId(random::array()?);
+        let is_proven = self.put_start(id, host, options).wrap(|| "cannot begin a session")?;
+        let end = End { reason: EndReason::Closed, time: Timestamp::now(), host: host.name.clone() };
+        self.put_commit(id, &Commit::End(end)).wrap(|| "cannot end a session")?;
+        Ok(is_proven)
+    }
+
+    /// Creates the commit key of a session.
+    pub(super) fn put_commit(&self, id: SessionId, commit: &Commit) -> Result<Creation> {
+        let name = names::commit(&id);
+        let object = self.seal_record(ObjectKind::Commit, id, Some(&name), commit.encode())?;
+        create(&*self.storage, &object_name(&name)?, &[object])
+    }
+
     /// Creates the session's record twice. The second creation must fail: that is the proof of atomic creation. The
     /// first says that it was proven, the second that it was not, so that a storage that overwrites ends with the truth.
-    fn put_start(&self, id: SessionId, host: &Host, options: &SessionOptions) -> Result<()> {
+    /// True if it was proven.
+    fn put_start(&self, id: SessionId, host: &Host, options: &SessionOptions) -> Result<bool> {
         let name = names::session_start(&id);
         let object_name = object_name(&name)?;
         let record = |proven: bool| {
@@ -146,12 +186,12 @@ impl Repository {
             self.seal_record(ObjectKind::SessionStart, id, Some(&name), start.encode())
         };
         if !self.storage.capabilities().atomic_create {
-            return self.storage.put_if_absent(&object_name, &[record(false)?]);
+            return self.storage.put_if_absent(&object_name, &[record(false)?]).map(|()| false);
         }
         self.storage.put_if_absent(&object_name, &[record(true)?])?;
         match self.storage.put_if_absent(&object_name, &[record(false)?]) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
+            Ok(()) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -184,6 +224,12 @@ impl Session<'_> {
         if self.is_known(&id)? || !self.meet(id) {
             return Ok(Stored { id, is_new: false });
         }
+        self.append(kind, id, content)?;
+        Ok(Stored { id, is_new: true })
+    }
+
+    /// Adds a chunk to an open segment, whether the repository holds it or not.
+    pub(super) fn append(&self, kind: ChunkKind, id: ChunkId, content: &[u8]) -> Result<()> {
         self.counts.bytes_added.fetch_add(content.len() as u64, Ordering::Relaxed);
         let count = match kind {
             ChunkKind::Data => &self.counts.data_chunks,
@@ -197,10 +243,9 @@ impl Session<'_> {
         segment.push(id, content);
         if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
             self.segments.check_in(class, segment);
-        } else {
-            self.add_to_pack(class.kind(), segment.close(class, self.options.compression, &self.segments)?)?;
+            return Ok(());
         }
-        Ok(Stored { id, is_new: true })
+        self.add_to_pack(class.kind(), segment.close(class, self.options.compression, &self.segments)?)
     }
 
     /// True for the first who asks for a chunk that the index does not have.
@@ -267,7 +312,7 @@ impl Session<'_> {
     }
 
     /// Adds a closed segment to the pack of its kind; whoever fills the pack publishes it.
-    fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
+    pub(super) fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
         let full = {
             let mut waiting = self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner);
             waiting.push(segment);
@@ -280,6 +325,7 @@ impl Session<'_> {
     }
 
     fn publish_pack(&self, kind: ChunkKind, segments: Vec<ClosedSegment>, pad: bool) -> Result<()> {
+        self.check_after_suspension()?;
         let options = PackOptions { verify: self.options.verify_packs, pad };
         let published = self.repository.publish_pack(self.id, kind, segments, options)?;
         self.counts.bytes_stored.fetch_add(published.pack.size_bytes, Ordering::Relaxed);
@@ -291,6 +337,7 @@ impl Session<'_> {
         if packs.is_empty() {
             return Ok(());
         }
+        self.check_after_suspension()?;
         let PublishedRun { name, size_bytes, run } = self.repository.publish_run(self.id, packs)?;
         self.counts.bytes_stored.fetch_add(size_bytes, Ordering::Relaxed);
         if is_last {
@@ -333,7 +380,28 @@ impl Session<'_> {
 
     /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot
     /// with what is only known then; the session fills in its own numbers.
-    pub fn commit(mut self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+    pub fn commit(self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.commit_by(|session| {
+            let mut snapshot = finish();
+            for (statistic, count) in [
+                (Statistic::BytesAdded, &session.counts.bytes_added),
+                (Statistic::BytesStored, &session.counts.bytes_stored),
+                (Statistic::DataChunksAdded, &session.counts.data_chunks),
+                (Statistic::TreeChunksAdded, &session.counts.tree_chunks),
+            ] {
+                snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
+            }
+            snapshot
+        })
+    }
+
+    /// Commits what is said of another snapshot anew, which it must have seen visible and may take over; its numbers stay
+    /// those of the run that made that one.
+    pub fn commit_anew(self, snapshot: Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.commit_by(|_| snapshot)
+    }
+
+    fn commit_by(mut self, finish: impl FnOnce(&Self) -> Snapshot) -> Result<(SessionId, Snapshot)> {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "not all chunks were stored; no snapshot was made"));
         }
@@ -341,27 +409,36 @@ impl Session<'_> {
         self.publish_run(self.checkpoints.rest(), true)?;
         // Ordering rule 1.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
-        let mut snapshot = finish();
-        for (statistic, count) in [
-            (Statistic::BytesAdded, &self.counts.bytes_added),
-            (Statistic::BytesStored, &self.counts.bytes_stored),
-            (Statistic::DataChunksAdded, &self.counts.data_chunks),
-            (Statistic::TreeChunksAdded, &self.counts.tree_chunks),
-        ] {
-            snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
+        if self.is_proven {
+            self.check_after_suspension()?;
+        } else {
+            // Here the commit key that another made would be overwritten.
+            self.check_not_ended()?;
         }
+        let mut snapshot = finish(&self);
         let before = self.snapshots.visible.iter().filter(|entry| entry.snapshot.host == snapshot.host);
         let before = before.max_by_key(|entry| (entry.snapshot.sequence, entry.snapshot.time));
         snapshot.sequence = before.map_or(1, |entry| entry.snapshot.sequence.saturating_add(1));
         snapshot.previous = before.map(|entry| entry.stored_hash);
         let commit = Commit::Snapshot(Box::new(snapshot));
         self.put_commit(&commit)?;
-        self.is_over = true;
+        self.is_over.store(true, Ordering::Relaxed);
         self.repository.storage.barrier().wrap(|| "cannot make the snapshot durable")?;
         match commit {
             Commit::Snapshot(snapshot) => Ok((self.id, *snapshot)),
             Commit::End(_) => Err(Error::new(ErrorKind::Failed, "a session committed its own end")),
         }
+    }
+
+    /// Makes everything that was stored durable, and ends the session without a snapshot: what it wrote holds chunks that
+    /// snapshots of others need. Gives the stored bytes of its packs and index runs.
+    pub(super) fn publish_all(self) -> Result<u64> {
+        self.settle()?;
+        self.publish_run(self.checkpoints.rest(), true)?;
+        // Ordering rule 1 holds for the snapshots of others as well.
+        self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
+        let stored = self.counts.bytes_stored.load(Ordering::Relaxed);
+        self.close().map(|()| stored)
     }
 
     /// Ends the session without a snapshot, because there was nothing to commit.
@@ -372,30 +449,48 @@ impl Session<'_> {
     fn put_end(&mut self, reason: EndReason) -> Result<()> {
         let end = End { reason, time: Timestamp::now(), host: self.host.name.clone() };
         let outcome = self.put_commit(&Commit::End(end));
-        self.is_over = true;
+        self.is_over.store(true, Ordering::Relaxed);
         outcome
     }
 
-    fn put_commit(&self, commit: &Commit) -> Result<()> {
-        let name = names::commit(&self.id);
-        let object =
-            self.repository.seal_record(ObjectKind::Commit, self.id, Some(&name), commit.encode())?;
-        match create(&*self.repository.storage, &object_name(&name)?, &[object])? {
+    fn put_commit(&mut self, commit: &Commit) -> Result<()> {
+        self.beats = None;
+        match self.repository.put_commit(self.id, commit)? {
             Creation::Ours => Ok(()),
-            Creation::Taken => {
-                let message = format!(
-                    "session {} was ended by another process; its snapshot is not committed",
-                    self.id
-                );
-                Err(Error::new(ErrorKind::Fenced, message))
-            }
+            Creation::Taken => Err(self.ended_by_another()),
         }
+    }
+
+    /// After its machine was suspended, for whatever time, the session may be over: then nothing more is done for it.
+    fn check_after_suspension(&self) -> Result<()> {
+        if let Some(suspension) = self.suspensions.suspension() {
+            self.check_not_ended()?;
+            self.suspensions.dealt_with(suspension);
+        }
+        Ok(())
+    }
+
+    fn check_not_ended(&self) -> Result<()> {
+        match self.repository.storage.get(&object_name(&names::commit(&self.id))?, RECORD_BYTES_MAX) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // Whatever it is, the name is taken.
+            Ok(_) => Err(self.ended_by_another()),
+            Err(error) if error.kind() == ErrorKind::Damaged => Err(self.ended_by_another()),
+            Err(error) => Err(error.while_doing("cannot tell whether the session is over")),
+        }
+    }
+
+    fn ended_by_another(&self) -> Error {
+        self.is_over.store(true, Ordering::Relaxed);
+        let message =
+            format!("session {} was ended by another process; its snapshot is not committed", self.id);
+        Error::new(ErrorKind::Fenced, message)
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.is_over.load(Ordering::Relaxed) {
             // Ordering rule 5. If even this fails, the session is found dead later: by its process, boot or beats.
             let _ = self.put_end(EndReason::Failed);
         }

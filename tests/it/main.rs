@@ -5,30 +5,50 @@
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod faults;
+// What is fuzzed, as the fuzzer has it.
+#[cfg(test)]
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod model;
+mod nights;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod properties;
+mod prune;
 #[cfg(test)]
 mod real_tree;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod turnstile;
+#[cfg(test)]
+mod witness;

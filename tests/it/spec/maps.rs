@@ -11,9 +11,10 @@ use packstone::format::node::Node;
 use packstone::format::pack::{Directory, directory_place, trailer_offset};
 use packstone::format::page::Page;
 use packstone::format::sealing::{HEAD_BYTES, Header};
-use packstone::format::session::SessionStart;
+use packstone::format::session::{SessionBeat, SessionStart};
 use packstone::format::slot::{Bundle, Slot};
 use packstone::format::snapshot::Commit;
+use packstone::format::tombstone::Tombstone;
 
 use super::cases::{Case, cases};
 use super::text::{chapters, rules, tables_of};
@@ -23,6 +24,7 @@ use super::vectors::kind;
 fn refused(case: &Case, bytes: &[u8]) -> Option<String> {
     let decoded = match case.text("decoder") {
         "start" => SessionStart::decode(bytes).map(drop),
+        "beat" => SessionBeat::decode(bytes).map(drop),
         "config" => Config::split(bytes).and_then(|(covered, _)| Config::decode(covered)).map(drop),
         "header" => Header::decode(kind(case.number("kind")), bytes).map(drop),
         "slot" => Slot::decode(bytes).map(drop),
@@ -51,6 +53,7 @@ fn refused(case: &Case, bytes: &[u8]) -> Option<String> {
         "commit" => Commit::decode(bytes).map(drop),
         "condemned" => Condemned::decode(bytes).map(drop),
         "verdict" => Verdict::decode(bytes).map(drop),
+        "tombstone" => Tombstone::decode(bytes).map(drop),
         other => panic!("{}: no decoder {other}", case.place),
     };
     decoded.err().map(|error| error.rule.to_owned())
@@ -182,7 +185,7 @@ fn has_type(declared: &str, item: &[u8]) -> bool {
 #[test]
 fn maps_have_the_keys_that_their_tables_say() {
     let tables = tables_of(&["key", "type", "name", "needed"]);
-    assert_eq!(tables.len(), 12);
+    assert_eq!(tables.len(), 14);
     for table in tables {
         let samples = samples(&table.name);
         assert!(!samples.is_empty(), "{}: no good case", table.place);
