@@ -27,6 +27,10 @@ mod round_trip;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod witness;

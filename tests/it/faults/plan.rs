@@ -1,0 +1,75 @@
+//! Which calls go wrong, and how.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::storage::{Call, Deed, Director, Sort};
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An error, and nothing is done.
+    Before,
+    /// It is done, and an error.
+    After,
+    /// It breaks in the middle.
+    Torn,
+    /// A put or a delete arrives a second time later.
+    Duplicate,
+    /// An error, but a put or a delete arrives later.
+    Delayed,
+    /// The process ends here.
+    Crash,
+}
+
+/// A fault at one call, or from one call on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// How it goes wrong.
+    pub kind: Kind,
+    /// The number of the call.
+    pub at: usize,
+    /// All later calls of the same sort go wrong as well. A crash is for ever in any case; this says that the call at
+    /// which it comes is still done.
+    pub for_ever: bool,
+    /// After how many further calls something late arrives.
+    pub after: u64,
+}
+
+/// Brings a fault about.
+#[derive(Debug)]
+pub struct Plan {
+    fault: Fault,
+    sort: Mutex<Option<Sort>>,
+}
+
+impl Plan {
+    /// A plan for one handle.
+    pub fn new(fault: Fault) -> Self {
+        Self { fault, sort: Mutex::new(None) }
+    }
+
+    /// What went wrong, if it came to that.
+    pub fn hit(&self) -> Option<Sort> {
+        *self.sort.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Director for Plan {
+    fn decide(&self, call: &Call) -> Deed {
+        let Fault { kind, at, for_ever, after } = self.fault;
+        let mut sort = self.sort.lock().unwrap_or_else(PoisonError::into_inner);
+        if call.number == at {
+            *sort = Some(call.sort);
+        }
+        let is_hit = call.number == at || (for_ever && call.number > at && *sort == Some(call.sort));
+        match kind {
+            _ if !is_hit => Deed::Do,
+            Kind::Before => Deed::FailBefore,
+            Kind::After => Deed::FailAfter,
+            Kind::Torn => Deed::Torn,
+            Kind::Duplicate => Deed::Twice(after),
+            Kind::Delayed => Deed::Late(after),
+            Kind::Crash => Deed::Die { done: for_ever },
+        }
+    }
+}

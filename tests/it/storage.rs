@@ -1,0 +1,341 @@
+//! A storage in which any call can go wrong in any way that the contract of storages allows, and what happens late
+//! happens late.
+//!
+//! What must hold: several handles, each the storage as one process sees it, share one `World`; before each call of a
+//! handle its `Director` is asked what becomes of it. Nothing here breaks the contract of `packstone::storage`: an
+//! object is there whole or not at all, and what a call reported as done is seen by all that begins later. Storages
+//! that do break it are in `lying`.
+
+pub mod lying;
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use packstone::base::{Error, ErrorKind, Result};
+use packstone::storage::memory::Memory;
+use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
+
+/// What is asked of the storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sort {
+    Put,
+    Get,
+    Range,
+    List,
+    Delete,
+    Barrier,
+}
+
+impl Sort {
+    /// It changes nothing.
+    pub const fn is_reading(self) -> bool {
+        matches!(self, Self::Get | Self::Range | Self::List)
+    }
+}
+
+/// One call of a handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Calls of the same handle before it.
+    pub number: usize,
+    /// What is asked.
+    pub sort: Sort,
+    /// The object or the folder; empty for a barrier.
+    pub name: String,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It is done.
+    Do,
+    /// It fails and has done nothing. After a barrier that failed so, nothing can be put (the contract calls it final).
+    FailBefore,
+    /// It is done, but its answer is lost. Of a listing, everything was visited.
+    FailAfter,
+    /// It breaks in the middle. A put leaves nothing, since objects are whole or not at all, and says that there is no
+    /// room; a read got fewer bytes than there are and says so; a listing visits one half; a delete is forbidden.
+    Torn,
+    /// It is done, and a put or a delete arrives a second time after so many further calls of all handles.
+    Twice(u64),
+    /// It fails, and a put or a delete arrives after so many further calls of all handles.
+    Late(u64),
+    /// From now on nothing works for this handle: its process is gone. This call itself is done or not.
+    Die {
+        /// It is done.
+        done: bool,
+    },
+}
+
+/// As a count of further calls: only once `World::settle` is called.
+pub const AT_THE_END: u64 = u64::MAX;
+
+/// Decides what becomes of the calls of one handle.
+pub trait Director: Send + Sync + Debug {
+    /// Asked before each call.
+    fn decide(&self, call: &Call) -> Deed;
+}
+
+/// Nothing goes wrong.
+#[derive(Debug)]
+pub struct Calm;
+
+impl Director for Calm {
+    fn decide(&self, _call: &Call) -> Deed {
+        Deed::Do
+    }
+}
+
+/// Something that is on its way through the network.
+#[derive(Debug)]
+enum Arrival {
+    Put(ObjectName, Bytes),
+    Delete(ObjectName),
+}
+
+#[derive(Debug)]
+struct Shared {
+    memory: Memory,
+    storage: Arc<dyn Storage>,
+    calls: AtomicU64,
+    /// With the number of the call before which it arrives.
+    late: Mutex<Vec<(u64, Arrival)>>,
+}
+
+/// One storage with everything that is on its way to it.
+#[derive(Clone, Debug)]
+pub struct World(Arc<Shared>);
+
+impl World {
+    /// A storage with these objects. Clones of the memory see what happens to it.
+    pub fn new(memory: Memory) -> Self {
+        Self::through(Arc::new(memory.clone()), memory)
+    }
+
+    /// As `new`, but all calls go through `storage`, which keeps its objects in `memory`.
+    pub fn through(storage: Arc<dyn Storage>, memory: Memory) -> Self {
+        Self(Arc::new(Shared { memory, storage, calls: AtomicU64::new(0), late: Mutex::default() }))
+    }
+
+    /// The objects.
+    pub fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// The storage as one process sees it.
+    pub fn handle(&self, director: Arc<dyn Director>) -> Arc<Handle> {
+        Arc::new(Handle {
+            world: self.clone(),
+            director,
+            calls: AtomicUsize::new(0),
+            record: Mutex::default(),
+            is_dead: AtomicBool::new(false),
+            cannot_put: AtomicBool::new(false),
+        })
+    }
+
+    /// A handle for which nothing goes wrong.
+    pub fn calm(&self) -> Arc<Handle> {
+        self.handle(Arc::new(Calm))
+    }
+
+    /// Everything that is on its way arrives. How much that was.
+    pub fn settle(&self) -> usize {
+        let late = std::mem::take(&mut *lock(&self.0.late));
+        let count = late.len();
+        late.into_iter().for_each(|(_, arrival)| self.arrive(arrival));
+        count
+    }
+
+    fn send(&self, after: u64, arrival: Arrival) {
+        let due = self.0.calls.load(Ordering::SeqCst).saturating_add(1).saturating_add(after);
+        lock(&self.0.late).push((due, arrival));
+    }
+
+    fn count_call(&self) {
+        let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let mut late = lock(&self.0.late);
+        let due: Vec<(u64, Arrival)> = late.extract_if(.., |(due, _)| *due <= number).collect();
+        drop(late);
+        due.into_iter().for_each(|(_, arrival)| self.arrive(arrival));
+    }
+
+    /// Nobody hears what becomes of it.
+    fn arrive(&self, arrival: Arrival) {
+        let _ = match arrival {
+            Arrival::Put(name, bytes) => self.0.storage.put_if_absent(&name, &[bytes]),
+            Arrival::Delete(name) => self.0.storage.delete(&name),
+        };
+    }
+}
+
+/// The same objects in another storage; the bytes are shared.
+pub fn copy(memory: &Memory) -> Memory {
+    let copy = Memory::new();
+    for name in memory.names() {
+        copy.replace(&name, memory.bytes(&name).expect("nobody else takes objects away"));
+    }
+    copy
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The storage as one process sees it.
+#[derive(Debug)]
+pub struct Handle {
+    world: World,
+    director: Arc<dyn Director>,
+    calls: AtomicUsize,
+    record: Mutex<Vec<Call>>,
+    is_dead: AtomicBool,
+    cannot_put: AtomicBool,
+}
+
+impl Handle {
+    /// All calls until now.
+    pub fn record(&self) -> Vec<Call> {
+        lock(&self.record).clone()
+    }
+
+    /// How many calls there were until now.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Asks what becomes of a call. An error if there is nobody any more who could make it.
+    fn decide(&self, sort: Sort, name: &str) -> Result<Deed> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        let call = Call { number, sort, name: name.to_owned() };
+        lock(&self.record).push(call.clone());
+        if self.is_dead.load(Ordering::SeqCst) {
+            return Err(fault("the process is gone"));
+        }
+        let deed = self.director.decide(&call);
+        self.world.count_call();
+        if matches!(deed, Deed::Die { .. }) {
+            self.is_dead.store(true, Ordering::SeqCst);
+        }
+        if matches!(sort, Sort::Put | Sort::Barrier) && self.cannot_put.load(Ordering::SeqCst) {
+            return Err(fault("an earlier barrier failed"));
+        }
+        Ok(deed)
+    }
+
+    /// A call that only reads.
+    fn read<T>(&self, sort: Sort, name: &str, work: &dyn Fn() -> Result<T>) -> Result<T> {
+        match self.decide(sort, name)? {
+            Deed::Do => work(),
+            Deed::Twice(_) => work().and_then(|_| work()),
+            Deed::FailBefore | Deed::Late(_) | Deed::Die { done: false } => Err(fault("no answer")),
+            Deed::FailAfter | Deed::Die { done: true } => {
+                work().and_then(|_| Err(fault("the answer was lost")))
+            }
+            Deed::Torn => work().and_then(|_| {
+                Err(Error::new(ErrorKind::Damaged, "the answer is too short, as the test wants"))
+            }),
+        }
+    }
+
+    /// A call that changes something, and what arrives if it comes late.
+    fn change(
+        &self,
+        deed: Deed,
+        torn: ErrorKind,
+        work: &dyn Fn() -> Result<()>,
+        arrival: Arrival,
+    ) -> Result<()> {
+        match deed {
+            Deed::Do => work(),
+            Deed::FailBefore | Deed::Die { done: false } => Err(fault("it was not done")),
+            Deed::FailAfter | Deed::Die { done: true } => {
+                work().and_then(|()| Err(fault("the answer was lost")))
+            }
+            Deed::Torn => Err(Error::new(torn, "it broke in the middle, as the test wants")),
+            Deed::Twice(after) => {
+                let outcome = work();
+                self.world.send(after, arrival);
+                outcome
+            }
+            Deed::Late(after) => {
+                self.world.send(after, arrival);
+                Err(fault("no answer"))
+            }
+        }
+    }
+}
+
+fn fault(what: &str) -> Error {
+    Error::new(ErrorKind::Failed, format!("{what}, as the test wants"))
+}
+
+impl Storage for Handle {
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        let deed = self.decide(Sort::Put, name.as_str())?;
+        let bytes = Bytes::from(body.concat());
+        let work = || self.world.0.storage.put_if_absent(name, std::slice::from_ref(&bytes));
+        self.change(deed, ErrorKind::OutOfSpace, &work, Arrival::Put(name.clone(), bytes.clone()))
+    }
+
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.read(Sort::Get, name.as_str(), &|| self.world.0.storage.get(name, size_bytes_max))
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.read(Sort::Range, name.as_str(), &|| self.world.0.storage.get_range(name, offset, length))
+    }
+
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        let deed = self.decide(Sort::List, folder)?;
+        // What is listed is seen at one moment, whatever the visitor does.
+        let mut found = Vec::new();
+        self.world.0.storage.list(folder, start_after, &mut |listed| {
+            found.push(listed);
+            Ok(())
+        })?;
+        let (visited, outcome) = match deed {
+            Deed::Do | Deed::Twice(_) => (found.len(), Ok(())),
+            Deed::FailBefore | Deed::Late(_) | Deed::Die { done: false } => (0, Err(fault("no answer"))),
+            Deed::FailAfter | Deed::Die { done: true } => {
+                (found.len(), Err(fault("the last page is missing")))
+            }
+            Deed::Torn => (found.len() / 2, Err(fault("the listing broke off"))),
+        };
+        found.into_iter().take(visited).try_for_each(visit)?;
+        outcome
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        let deed = self.decide(Sort::Delete, name.as_str())?;
+        let work = || self.world.0.storage.delete(name);
+        self.change(deed, ErrorKind::Denied, &work, Arrival::Delete(name.clone()))
+    }
+
+    fn barrier(&self) -> Result<()> {
+        let deed = self.decide(Sort::Barrier, "")?;
+        match deed {
+            Deed::Do | Deed::Twice(_) => Ok(()),
+            Deed::FailAfter | Deed::Die { .. } => Err(fault("the answer was lost")),
+            Deed::FailBefore | Deed::Torn | Deed::Late(_) => {
+                self.cannot_put.store(true, Ordering::SeqCst);
+                Err(fault("it is not durable"))
+            }
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.world.0.storage.capabilities()
+    }
+
+    fn location(&self) -> String {
+        self.world.0.storage.location()
+    }
+}
