@@ -18,6 +18,7 @@ pub mod sealing;
 pub mod session;
 pub mod slot;
 pub mod snapshot;
+pub mod tombstone;
 
 use crate::base::{Error, ErrorKind};
 

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod collections;
+mod forgotten;
 mod held;
 mod index;
 mod info;

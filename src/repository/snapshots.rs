@@ -7,8 +7,6 @@ mod selection;
 
 pub use selection::{GroupKey, Grouping, SnapshotFilter};
 
-use std::collections::BTreeSet;
-
 use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{ContentName, Error, ErrorKind, Result, SessionId};
 use crate::crypto::content_name;
@@ -46,11 +44,7 @@ impl Repository {
             committed.extend(names::parse_commit(listed.name.as_str()));
             Ok(())
         })?;
-        let mut forgotten = BTreeSet::new();
-        self.storage.list(names::FORGOTTEN, None, &mut |listed| {
-            forgotten.extend(names::parse_tombstone(listed.name.as_str()));
-            Ok(())
-        })?;
+        let forgotten = self.forgotten()?;
         let mut list = SnapshotList::default();
         for session in committed.into_iter().filter(|session| !forgotten.contains(session)) {
             match self.read_commit(session) {

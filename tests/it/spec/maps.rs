@@ -14,6 +14,7 @@ use packstone::format::sealing::{HEAD_BYTES, Header};
 use packstone::format::session::SessionStart;
 use packstone::format::slot::{Bundle, Slot};
 use packstone::format::snapshot::Commit;
+use packstone::format::tombstone::Tombstone;
 
 use super::cases::{Case, cases};
 use super::text::{chapters, rules, tables_of};
@@ -51,6 +52,7 @@ fn refused(case: &Case, bytes: &[u8]) -> Option<String> {
         "commit" => Commit::decode(bytes).map(drop),
         "condemned" => Condemned::decode(bytes).map(drop),
         "verdict" => Verdict::decode(bytes).map(drop),
+        "tombstone" => Tombstone::decode(bytes).map(drop),
         other => panic!("{}: no decoder {other}", case.place),
     };
     decoded.err().map(|error| error.rule.to_owned())
@@ -182,7 +184,7 @@ fn has_type(declared: &str, item: &[u8]) -> bool {
 #[test]
 fn maps_have_the_keys_that_their_tables_say() {
     let tables = tables_of(&["key", "type", "name", "needed"]);
-    assert_eq!(tables.len(), 12);
+    assert_eq!(tables.len(), 13);
     for table in tables {
         let samples = samples(&table.name);
         assert!(!samples.is_empty(), "{}: no good case", table.place);

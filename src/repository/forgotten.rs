@@ -1,0 +1,107 @@
+//! Forgetting: a tombstone beside a snapshot, which is never taken back (format-spec chapters 10 and 14).
+//!
+//! What must hold: whoever reads takes the presence of a tombstone for forgotten; whoever removes packs honours only one
+//! that opens, so that a name alone, which a stranger may create, costs nobody a chunk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::{Result, SessionId, Wrap};
+use crate::crypto::random;
+use crate::format::names;
+use crate::format::sealing::ObjectKind;
+use crate::format::tombstone::Tombstone;
+use crate::repository::Repository;
+use crate::repository::object::{Creation, create, object_name};
+
+impl Repository {
+    /// Forgets a snapshot, for ever. One that was forgotten before stays so, with the words of whoever was first.
+    ///
+    /// What was forgotten is durable only after `settle_forgotten`.
+    pub fn forget(&self, snapshot: SessionId, tombstone: &Tombstone) -> Result<()> {
+        let name = names::tombstone(&snapshot);
+        // No session writes tombstones: this one is drawn for the header alone.
+        let drawn = SessionId(random::array()?);
+        let object = self.seal_record(ObjectKind::Tombstone, drawn, Some(&name), tombstone.encode())?;
+        match create(&*self.storage, &object_name(&name)?, &[object])
+            .wrap(|| format!("cannot forget snapshot {snapshot}"))?
+        {
+            Creation::Ours | Creation::Taken => Ok(()),
+        }
+    }
+
+    /// Makes durable what was forgotten.
+    pub fn settle_forgotten(&self) -> Result<()> {
+        self.storage.barrier().wrap(|| "cannot make durable what was forgotten")
+    }
+
+    /// The snapshots that have a tombstone, whether it opens or not.
+    pub(super) fn forgotten(&self) -> Result<BTreeSet<SessionId>> {
+        let mut forgotten = BTreeSet::new();
+        self.storage.list(names::FORGOTTEN, None, &mut |listed| {
+            forgotten.extend(names::parse_tombstone(listed.name.as_str()));
+            Ok(())
+        })?;
+        Ok(forgotten)
+    }
+
+    /// Reads a tombstone.
+    pub(super) fn read_tombstone(&self, session: SessionId) -> Result<Tombstone> {
+        let name = names::tombstone(&session);
+        let object = self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX)?;
+        let (_, content) = self.open_record(ObjectKind::Tombstone, &name, &object)?;
+        Tombstone::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
+    }
+
+    /// Reads all tombstones; each by itself, since one that does not open hides no other.
+    pub(super) fn tombstones(&self) -> Result<BTreeMap<SessionId, Result<Tombstone>>> {
+        Ok(self.forgotten()?.into_iter().map(|session| (session, self.read_tombstone(session))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::base::ErrorKind;
+    use crate::format::sealing::Header;
+    use crate::format::tombstone::tests::tombstone;
+    use crate::repository::tests::new_repository;
+
+    #[test]
+    fn who_was_first_is_read_back() {
+        let (memory, repository) = new_repository();
+        let [first, second] = [1, 2].map(|byte| SessionId([byte; 16]));
+        repository.forget(first, &tombstone()).unwrap();
+        let later = Tombstone { host: "other".into(), ..tombstone() };
+        repository.forget(first, &later).unwrap();
+        repository.forget(second, &later).unwrap();
+        repository.settle_forgotten().unwrap();
+        let read = repository.tombstones().unwrap();
+        assert_eq!(read.keys().copied().collect::<Vec<_>>(), [first, second]);
+        assert_eq!(*read[&first].as_ref().unwrap(), tombstone());
+        assert_eq!(*read[&second].as_ref().unwrap(), later);
+        let object = memory.bytes(&object_name(&names::tombstone(&first)).unwrap()).unwrap();
+        let (header, _) = Header::decode(ObjectKind::Tombstone, &object).unwrap();
+        assert_ne!(header.session, first, "the header names no session that there is");
+    }
+
+    #[test]
+    fn a_tombstone_that_does_not_open_is_there_and_is_no_tombstone() {
+        let (memory, repository) = new_repository();
+        let [good, bad, moved] = [1, 2, 3].map(|byte| SessionId([byte; 16]));
+        let place = |session| object_name(&names::tombstone(&session)).unwrap();
+        repository.forget(good, &tombstone()).unwrap();
+        memory.replace(&place(bad), Bytes::from_static(b"x"));
+        memory.replace(&place(moved), memory.bytes(&place(good)).unwrap());
+        // It is there, so that nothing is written; what is there stays as it is.
+        repository.forget(bad, &tombstone()).unwrap();
+        assert_eq!(repository.forgotten().unwrap(), BTreeSet::from([good, bad, moved]));
+        let read = repository.tombstones().unwrap();
+        assert!(read[&good].is_ok());
+        for session in [bad, moved] {
+            assert_eq!(read[&session].as_ref().unwrap_err().kind(), ErrorKind::Damaged);
+        }
+    }
+}
