@@ -4,21 +4,21 @@
 //! What must hold: each call of an undisturbed run of the operation is hit by each kind of fault, once and for ever.
 
 mod plan;
-pub mod scenario;
+mod scenario;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use packstone::base::{ErrorKind, Result};
 use packstone::format::config::Parameters;
-use packstone::ops::backup::Comparison;
 use packstone::repository::{InitOptions, NewSlot, Repository};
 use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
 
 use crate::engine::key;
 use crate::faults::plan::{Fault, Kind, Plan};
-use crate::faults::scenario::{Done, Operation, Scenario, back_up, open};
+use crate::faults::scenario::{Done, Operation, Scenario};
+use crate::process::{BackUp, open};
 use crate::storage::{AT_THE_END, World, copy};
 use crate::witness::Sources;
 
@@ -37,8 +37,7 @@ fn try_fault(sources: &Sources, scenario: &Scenario, fault: Fault) -> bool {
     let done = outcome.ok().unwrap_or_default();
     check_world(&world, sources, scenario, done);
     // Everything works again.
-    let repository = open(world.calm()).expect("the repository opens");
-    back_up(&repository, sources, 2, Comparison::Newest).expect("a backup");
+    BackUp::new(2).run(world.calm(), sources).expect("a backup");
     world.settle();
     check_world(&world, sources, scenario, done);
     true

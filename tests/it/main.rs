@@ -17,6 +17,8 @@ mod kill;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod real_tree;
@@ -32,5 +34,7 @@ mod storage;
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod turnstile;
 #[cfg(test)]
 mod witness;

@@ -18,6 +18,11 @@ pub fn is_full() -> bool {
     variable("PACKSTONE_TEST_FULL").is_some()
 }
 
+/// The one seed that a test of many seeds is to repeat, if one is given.
+pub fn seed() -> Option<u64> {
+    variable("PACKSTONE_TEST_SEED").map(|text| text.parse().expect("PACKSTONE_TEST_SEED is a number"))
+}
+
 /// Where cargo keeps the sources of this program's dependencies: real files on every machine that can build it.
 pub fn cargo_home() -> Option<PathBuf> {
     variable("CARGO_HOME")
