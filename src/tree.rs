@@ -5,11 +5,13 @@
 
 mod build;
 mod list;
+mod mark;
 mod read;
 mod walk;
 
 pub use build::{DirectoryBuilder, Joined, Member};
 pub use list::ListBuilder;
+pub use mark::{Problem, mark_reachable};
 pub use read::{BundlePlace, DirectoryEntries, Entry, Tree, XattrValues};
 pub(crate) use read::{check_length, leaf_entries};
 pub use walk::{Budget, Walk, WalkItem};

@@ -5,19 +5,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{ContentName, Result, SessionId};
 use crate::format::collection::{Condemned, Verdict};
 use crate::format::names::{self, Phase};
 use crate::format::sealing::ObjectKind;
 use crate::repository::Repository;
-use crate::repository::object::object_name;
 
 /// What the collections of a repository forbid a writer.
 #[derive(Debug, Default)]
 pub(super) struct Collections {
     /// Every pack that a verdict or a condemned set without verdict names.
     pub(super) blocked: HashSet<ContentName>,
+    /// Every pack that a verdict names.
+    pub(super) dead: HashSet<ContentName>,
     /// Of each condemned set without verdict: the snapshots whose chunks all have a place outside of it.
     open: Vec<Vec<SessionId>>,
     /// A repair gave up chunks, so that no snapshot can be taken to be whole.
@@ -34,37 +34,55 @@ impl Collections {
 impl Repository {
     /// Reads all collections.
     pub(super) fn collections(&self) -> Result<Collections> {
-        let mut phases: BTreeMap<u64, Phase> = BTreeMap::new();
-        self.storage.list(names::COLLECTIONS, None, &mut |listed| {
-            if let Some((number, phase)) = names::parse_collection(listed.name.as_str()) {
-                let known = phases.entry(number).or_insert(phase);
-                if phase == Phase::Verdict {
-                    *known = phase;
-                }
-            }
-            Ok(())
-        })?;
         let mut collections = Collections::default();
-        for (number, phase) in phases {
-            let (name, kind) = match phase {
-                Phase::Condemned => (names::condemned(number), ObjectKind::Condemned),
-                Phase::Verdict => (names::verdict(number), ObjectKind::Verdict),
-            };
-            let object = self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX)?;
-            let (_, content) = self.open_record(kind, &name, &object)?;
-            let damaged = |error: crate::format::DecodeError| error.of_opened(&format!("object {name}"));
+        for (number, (phase, size_bytes)) in self.listed_collections()? {
             match phase {
                 Phase::Condemned => {
-                    let condemned = Condemned::decode(&content).map_err(damaged)?;
-                    collections.blocked.extend(condemned.packs);
+                    let condemned = self.listed_condemned(number, size_bytes)?;
+                    collections.blocked.extend(&condemned.packs);
                     collections.has_lost |= !condemned.lost.is_empty();
                     collections.open.push(condemned.kept);
                 }
-                Phase::Verdict => {
-                    collections.blocked.extend(Verdict::decode(&content).map_err(damaged)?.packs);
-                }
+                Phase::Verdict => collections.dead.extend(self.listed_verdict(number, size_bytes)?.packs),
             }
         }
+        collections.blocked.extend(&collections.dead);
         Ok(collections)
+    }
+
+    /// Each collection: how far it is, and the size of the object that says so.
+    pub(super) fn listed_collections(&self) -> Result<BTreeMap<u64, (Phase, u64)>> {
+        let mut phases: BTreeMap<u64, (Phase, u64)> = BTreeMap::new();
+        let mut listed_names = HashSet::new();
+        self.storage.list(names::COLLECTIONS, None, &mut |listed| {
+            if let Some((number, phase)) = names::parse_collection(listed.name.as_str()) {
+                let known = phases.entry(number).or_insert((phase, listed.size_bytes));
+                if phase == Phase::Verdict {
+                    *known = (phase, listed.size_bytes);
+                }
+                listed_names.insert(listed.name.as_str().to_owned());
+            }
+            Ok(())
+        })?;
+        self.records.settle(names::COLLECTIONS, |name| listed_names.contains(name));
+        Ok(phases)
+    }
+
+    /// A condemned set that was listed.
+    pub(super) fn listed_condemned(&self, number: u64, size_bytes: u64) -> Result<Condemned> {
+        let name = names::condemned(number);
+        self.record(&name, size_bytes, |object| {
+            let (_, content) = self.open_record(ObjectKind::Condemned, &name, object)?;
+            Condemned::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
+        })
+    }
+
+    /// A verdict that was listed.
+    pub(super) fn listed_verdict(&self, number: u64, size_bytes: u64) -> Result<Verdict> {
+        let name = names::verdict(number);
+        self.record(&name, size_bytes, |object| {
+            let (_, content) = self.open_record(ObjectKind::Verdict, &name, object)?;
+            Verdict::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! The index of a repository as this machine sees it: the listed runs, merged into one table.
 //!
-//! What must hold: a run that is not listed does not count; a run that a listed run supersedes is passed over; a run
+//! What must hold: a run that is not listed does not count, unless another run supersedes it, which then holds all of
+//! it but for packs that a verdict names: their rows may stay in the table, since nobody builds upon such a pack. A run
 //! that cannot be read is an error, never an empty run.
 
 pub(super) mod mapped;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::limits::INDEX_RUN_BYTES_MAX;
 use crate::base::monitor::show_file;
-use crate::base::{ContentName, ErrorKind, Result, Wrap};
+use crate::base::{ContentName, Error, ErrorKind, Result, Wrap};
 use crate::crypto::Secret;
 use crate::format::index::IndexRun;
 use crate::format::names;
@@ -19,6 +20,9 @@ use crate::format::sealing::ObjectKind;
 use crate::repository::Repository;
 use crate::repository::object::object_name;
 use table::Table;
+
+/// Rows of packs that went are not worth a new table below so many bytes.
+const STALE_BYTES: u64 = 1 << 20;
 
 impl Repository {
     /// The table of all listed runs; from the file of an earlier time where that fits, else made anew.
@@ -51,77 +55,69 @@ impl Repository {
         let path = self.index_path().ok().flatten();
         let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
         let cached = path.as_deref().and_then(|path| Table::open(path, &key));
-        let cached = cached.filter(|table| table.runs().iter().all(|run| listed.contains_key(run)));
-        let known: BTreeSet<ContentName> =
-            cached.as_ref().map(Table::runs).unwrap_or_default().into_iter().collect();
-        let missing: Vec<(ContentName, u64)> = listed
-            .iter()
-            .filter(|(name, _)| !known.contains(name))
-            .map(|(name, size)| (*name, *size))
-            .collect();
-        if missing.is_empty()
-            && let Some(table) = cached
+        // Packs that went leave their rows behind; sometimes a new table is less than what is left of the old one.
+        let listed_bytes: u64 = listed.values().sum();
+        let cached = cached.filter(|table| table.size_bytes() <= 2 * listed_bytes + STALE_BYTES);
+        let target = Target { path: path.as_deref(), key: &key };
+        if let Some(table) = cached
+            && let Some(table) = self.brought_up_to_date(table, &listed, &target)?
         {
             return Ok(table);
         }
-        let total_bytes: u64 = missing.iter().map(|(_, size_bytes)| size_bytes).sum();
-        let mut superseded: BTreeSet<ContentName> = BTreeSet::new();
-        let mut decoded = Vec::new();
-        for (name, _) in &missing {
-            let run = self.read_run(name)?;
-            superseded.extend(run.superseded.iter().copied());
-            if total_bytes <= self.memory.merge_bytes() {
-                decoded.push((*name, run));
-            }
-        }
-        if superseded.iter().any(|name| listed.contains_key(name)) {
-            return self.without_superseded(&listed, &superseded);
-        }
-        let table = cached.unwrap_or_else(Table::empty);
-        if total_bytes <= self.memory.merge_bytes() {
-            return merged(&table, &decoded, path.as_deref(), &key);
-        }
-        self.merged_in_steps(table, &missing, path.as_deref(), &key)
+        let all: Vec<(ContentName, u64)> = listed.into_iter().collect();
+        let made = self.merged_in_steps(Table::empty(), &all, &BTreeSet::new(), &target)?;
+        made.ok_or_else(|| Error::new(ErrorKind::Failed, "a new table lacks runs"))
     }
 
-    /// Merges more runs than should be decoded in memory at a time.
+    /// The cached table and the runs that it lacks. Nothing if a run that it holds is gone and no other run says that it
+    /// holds its content: then what it says of that run's packs no longer counts.
+    fn brought_up_to_date(
+        &self,
+        table: Table,
+        listed: &BTreeMap<ContentName, u64>,
+        target: &Target<'_>,
+    ) -> Result<Option<Table>> {
+        let known: BTreeSet<ContentName> = table.runs().into_iter().collect();
+        let gone: BTreeSet<ContentName> =
+            known.iter().filter(|name| !listed.contains_key(name)).copied().collect();
+        let missing = listed.iter().filter(|(name, _)| !known.contains(name));
+        let missing: Vec<(ContentName, u64)> = missing.map(|(name, size)| (*name, *size)).collect();
+        if missing.is_empty() && gone.is_empty() {
+            return Ok(Some(table));
+        }
+        self.merged_in_steps(table, &missing, &gone, target)
+    }
+
+    /// Merges runs, no more of them at a time than should be decoded in memory; nothing if no run supersedes one that is
+    /// gone.
     fn merged_in_steps(
         &self,
         mut table: Table,
         missing: &[(ContentName, u64)],
-        path: Option<&Path>,
-        key: &Secret,
-    ) -> Result<Table> {
+        gone: &BTreeSet<ContentName>,
+        target: &Target<'_>,
+    ) -> Result<Option<Table>> {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
         for (position, (name, size_bytes)) in missing.iter().enumerate() {
             batch.push((*name, self.read_run(name)?));
             batch_bytes += size_bytes;
-            if batch_bytes >= self.memory.merge_bytes() || position + 1 == missing.len() {
-                table = merged(&table, &batch, path, key)?;
+            if batch_bytes >= self.memory.merge_bytes() && position + 1 < missing.len() {
+                // What is gone stays known in a table that is not complete yet, lest it be taken for up to date.
+                table = target.merged(&table, &batch, &BTreeSet::new())?;
                 batch.clear();
                 batch_bytes = 0;
             }
         }
-        Ok(table)
-    }
-
-    /// The rare case of a compaction that was cut off between writing its run and removing the old ones. Such a table
-    /// is not kept: once the old runs are gone, it could not be told from one that holds them.
-    fn without_superseded(
-        &self,
-        listed: &BTreeMap<ContentName, u64>,
-        superseded: &BTreeSet<ContentName>,
-    ) -> Result<Table> {
-        let key = self.keys.subkey(ObjectKind::IndexRun, self.config.generation)?;
-        let mut table = Table::empty();
-        for name in listed.keys().filter(|name| !superseded.contains(name)) {
-            table = table.merged(&[(*name, self.read_run(name)?)], None, &key)?;
+        let mut superseded: BTreeSet<ContentName> = table.superseded().into_iter().collect();
+        superseded.extend(batch.iter().flat_map(|(_, run)| run.superseded.iter().copied()));
+        if !gone.is_subset(&superseded) {
+            return Ok(None);
         }
-        Ok(table)
+        target.merged(&table, &batch, gone).map(Some)
     }
 
-    fn read_run(&self, name: &ContentName) -> Result<IndexRun> {
+    pub(super) fn read_run(&self, name: &ContentName) -> Result<IndexRun> {
         let object_name = object_name(&names::index(name))?;
         let object = self.fetch_content(&object_name, name, INDEX_RUN_BYTES_MAX)?;
         let what = format!("object {object_name}");
@@ -142,15 +138,26 @@ impl Repository {
     }
 }
 
-/// Merges into the cache's file, or in memory where that cannot be written: a full or read-only cache stops nobody.
-fn merged(
-    table: &Table,
-    runs: &[(ContentName, IndexRun)],
-    path: Option<&Path>,
-    key: &Secret,
-) -> Result<Table> {
-    match table.merged(runs, path, key) {
-        Err(error) if path.is_some() && error.kind() != ErrorKind::Damaged => table.merged(runs, None, key),
-        other => other,
+/// Where a table is written.
+struct Target<'p> {
+    /// The cache's file, if there is a cache.
+    path: Option<&'p Path>,
+    key: &'p Secret,
+}
+
+impl Target<'_> {
+    /// Merges into the cache's file, or in memory where that cannot be written: a full or read-only cache stops nobody.
+    fn merged(
+        &self,
+        table: &Table,
+        runs: &[(ContentName, IndexRun)],
+        gone: &BTreeSet<ContentName>,
+    ) -> Result<Table> {
+        match table.merged(runs, gone, self.path, self.key) {
+            Err(error) if self.path.is_some() && error.kind() != ErrorKind::Damaged => {
+                table.merged(runs, gone, None, self.key)
+            }
+            other => other,
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::format::config::{Config, Features, Parameters};
 use crate::format::names;
 use crate::format::slot::PasswordCost;
 use crate::repository::object::{Creation, create, create_unique, object_name};
+use crate::repository::records::Records;
 use crate::repository::slots::{NewSlot, OwnSlot};
 use crate::repository::{MemoryLimit, Repository, open};
 use crate::storage::Storage;
@@ -82,8 +83,9 @@ impl Repository {
         }
         storage.barrier()?;
         let cache_folder = options.cache_folder.map(|folder| folder.join(config.repository.hex()));
+        let records = Records::new(cache_folder.as_deref());
         let memory = MemoryLimit::default();
-        Ok(Self { storage, config, keys, own_slot, cache_folder, memory })
+        Ok(Self { storage, config, keys, own_slot, cache_folder, records, memory })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::crypto::slot::{Credential, open_slot};
 use crate::format::config::Config;
 use crate::format::names;
 use crate::repository::object::object_name;
+use crate::repository::records::Records;
 use crate::repository::slots::{OwnSlot, listed_slots, read_slot};
 use crate::repository::{MemoryLimit, Repository};
 use crate::storage::Storage;
@@ -70,8 +71,9 @@ impl Repository {
             return Err(Error::damaged(message));
         }
         let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
+        let records = Records::new(cache_folder.as_deref());
         let memory = MemoryLimit::default();
-        Ok(Self { storage, config, keys, own_slot, cache_folder, memory })
+        Ok(Self { storage, config, keys, own_slot, cache_folder, records, memory })
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What must hold: a chunk that is found here is in a run of this session that was published.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
@@ -45,9 +46,9 @@ impl OwnRuns {
         let before = before.unwrap_or_else(Table::empty);
         let runs = [(name, run)];
         let path = self.folder.as_ref().map(|folder| folder.join(format!("session-{name}.table")));
-        let merged = match before.merged(&runs, path.as_deref(), &self.key) {
+        let merged = match before.merged(&runs, &BTreeSet::new(), path.as_deref(), &self.key) {
             // A folder that is full or read-only stops nobody.
-            Err(_) if path.is_some() => before.merged(&runs, None, &self.key),
+            Err(_) if path.is_some() => before.merged(&runs, &BTreeSet::new(), None, &self.key),
             other => other,
         };
         if let Some(path) = path {

@@ -27,6 +27,13 @@ pub struct SegmentKey {
     segment: u32,
 }
 
+impl SegmentKey {
+    /// Whether another segment is in the same pack.
+    pub const fn same_pack(&self, other: &Self) -> bool {
+        self.table == other.table && self.pack == other.pack
+    }
+}
+
 /// Where a reader will take a chunk from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
@@ -129,6 +136,11 @@ impl<'r> Reader<'r> {
                 newest(&tables).ok_or_else(no_table)
             }
         }
+    }
+
+    /// The index as it was read last.
+    pub(super) fn newest_table(&self) -> Result<Arc<Table>> {
+        self.newest().map(|(_, table)| table)
     }
 
     fn table(&self, number: u32) -> Result<Arc<Table>> {
@@ -255,7 +267,7 @@ impl<'r> Reader<'r> {
     /// Reads data segments of one pack, ascending, neighbours by one request; gives one result for each.
     pub fn segments(&self, keys: &[SegmentKey]) -> Result<Vec<Result<Segment>>> {
         let mut results = Vec::with_capacity(keys.len());
-        for group in keys.chunk_by(|a, b| (a.table, a.pack) == (b.table, b.pack)) {
+        for group in keys.chunk_by(SegmentKey::same_pack) {
             let numbers: Vec<u32> = group.iter().map(|key| key.segment).collect();
             let Some(first) = group.first() else { continue };
             results.extend(self.read_segments(&*self.table(first.table)?, first.pack, &numbers)?);

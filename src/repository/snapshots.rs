@@ -7,14 +7,17 @@ mod selection;
 
 pub use selection::{GroupKey, Grouping, SnapshotFilter};
 
+use std::collections::BTreeMap;
+
 use crate::base::limits::RECORD_BYTES_MAX;
-use crate::base::{ContentName, Error, ErrorKind, Result, SessionId};
+use crate::base::{ContentName, Error, Result, SessionId};
 use crate::crypto::content_name;
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::format::snapshot::{Commit, Snapshot};
 use crate::repository::Repository;
 use crate::repository::object::object_name;
+use crate::repository::records::is_gone;
 
 /// A visible snapshot.
 #[derive(Clone, Debug)]
@@ -36,42 +39,85 @@ pub struct SnapshotList {
     pub damaged: Vec<(SessionId, Error)>,
 }
 
+/// Every snapshot whose commit key is there.
+#[derive(Debug, Default)]
+pub(super) struct AllSnapshots {
+    /// Those without a tombstone, oldest first.
+    pub(super) visible: Vec<SnapshotEntry>,
+    /// Sessions that have a tombstone and a commit key, and what that says.
+    pub(super) forgotten: Vec<(SessionId, Result<Option<SnapshotEntry>>)>,
+    /// Commit keys without a tombstone that could not be read, and why.
+    pub(super) damaged: Vec<(SessionId, Error)>,
+}
+
 impl Repository {
     /// Reads all snapshots.
     pub fn snapshots(&self) -> Result<SnapshotList> {
-        let mut committed = Vec::new();
+        let AllSnapshots { visible, damaged, .. } = self.all_snapshots(false)?;
+        Ok(SnapshotList { visible, damaged })
+    }
+
+    /// Reads all commit keys; of what is forgotten only if asked for.
+    pub(super) fn all_snapshots(&self, with_forgotten: bool) -> Result<AllSnapshots> {
+        let mut committed = BTreeMap::new();
         self.storage.list(names::SNAPSHOTS, None, &mut |listed| {
-            committed.extend(names::parse_commit(listed.name.as_str()));
+            if let Some(session) = names::parse_commit(listed.name.as_str()) {
+                committed.insert(session, listed.size_bytes);
+            }
             Ok(())
         })?;
-        let forgotten = self.forgotten()?;
-        let mut list = SnapshotList::default();
-        for session in committed.into_iter().filter(|session| !forgotten.contains(session)) {
-            match self.read_commit(session) {
-                Ok((Commit::Snapshot(snapshot), stored_hash)) => {
-                    list.visible.push(SnapshotEntry { id: session, stored_hash, snapshot: *snapshot });
-                }
-                Ok((Commit::End(_), _)) => {}
-                // It was forgotten and pruned since it was listed.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                // One that cannot be read stands in nobody else's way, and is not passed over either.
-                Err(error) => list.damaged.push((session, error)),
+        let tombstones = self.forgotten()?;
+        let mut all = AllSnapshots::default();
+        for (session, size_bytes) in &committed {
+            let is_forgotten = tombstones.contains(session);
+            if is_forgotten && !with_forgotten {
+                continue;
+            }
+            let read = self.listed_commit(*session, *size_bytes);
+            // It was forgotten and pruned since it was listed.
+            if is_gone(&read) {
+                continue;
+            }
+            // One that cannot be read stands in nobody else's way, and is not passed over either.
+            match read {
+                read if is_forgotten => all.forgotten.push((*session, read)),
+                Ok(snapshot) => all.visible.extend(snapshot),
+                Err(error) => all.damaged.push((*session, error)),
             }
         }
-        list.visible.sort_by_key(|entry| (entry.snapshot.time, entry.id));
-        Ok(list)
+        self.records.settle(names::SNAPSHOTS, |name| {
+            names::parse_commit(name).is_some_and(|session| committed.contains_key(&session))
+        });
+        all.visible.sort_by_key(|entry| (entry.snapshot.time, entry.id));
+        Ok(all)
+    }
+
+    /// The snapshot of a commit key that was listed; nothing if it is the end of a session.
+    fn listed_commit(&self, session: SessionId, size_bytes: u64) -> Result<Option<SnapshotEntry>> {
+        let read = |object: &[u8]| self.open_commit(session, object);
+        let (commit, stored_hash) = self.record(&names::commit(&session), size_bytes, read)?;
+        Ok(match commit {
+            Commit::Snapshot(snapshot) => {
+                Some(SnapshotEntry { id: session, stored_hash, snapshot: *snapshot })
+            }
+            Commit::End(_) => None,
+        })
     }
 
     /// Reads a commit key, with the hash of its stored bytes.
     pub(super) fn read_commit(&self, session: SessionId) -> Result<(Commit, ContentName)> {
+        let object = self.storage.get(&object_name(&names::commit(&session))?, RECORD_BYTES_MAX)?;
+        self.open_commit(session, &object)
+    }
+
+    fn open_commit(&self, session: SessionId, object: &[u8]) -> Result<(Commit, ContentName)> {
         let name = names::commit(&session);
-        let object = self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX)?;
-        let (header, content) = self.open_record(ObjectKind::Commit, &name, &object)?;
+        let (header, content) = self.open_record(ObjectKind::Commit, &name, object)?;
         let commit = Commit::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))?;
         if matches!(commit, Commit::Snapshot(_)) && header.session != session {
             let message = format!("cannot use object {name}: another session made it (format rule SNAP-5)");
             return Err(Error::damaged(message));
         }
-        Ok((commit, content_name([object.as_slice()])))
+        Ok((commit, content_name([object])))
     }
 }

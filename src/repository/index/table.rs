@@ -1,13 +1,15 @@
 //! The local index: one sorted table of all chunks, mapped from a file that is never changed in place.
 //!
 //! ```text
-//! entries 48 each | packs 104 each | segments 16 each | index runs 32 each | counts 32 | code 32
+//! entries 48 each | packs 104 each | segments 16 each | index runs 32 each | superseded runs 32 each | counts 40 | code 32
 //! ```
 //!
-//! What must hold: the file is a cache of the listed index runs and of nothing else; a file that is damaged, foreign
-//! or of another set of runs is rebuilt, never believed: its code is keyed by the repository, and checked on opening.
+//! What must hold: the file is a cache of index runs and of nothing else; a file that is damaged, foreign or of other
+//! runs is rebuilt, never believed: its code is keyed by the repository, and checked on opening. It may still hold packs
+//! that went with a superseded run: those are blocked for ever.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -24,7 +26,7 @@ const ENTRY_BYTES: usize = 48;
 const PACK_BYTES: usize = 104;
 const SEGMENT_BYTES: usize = 16;
 const RUN_BYTES: usize = 32;
-const COUNTS_BYTES: usize = 32;
+const COUNTS_BYTES: usize = 40;
 const CODE_BYTES: usize = 32;
 
 /// Where a chunk lies, by rows of this table.
@@ -67,6 +69,7 @@ pub struct Table {
     packs: usize,
     segments: usize,
     runs: usize,
+    superseded: usize,
 }
 
 /// An entry while tables are merged.
@@ -85,6 +88,7 @@ impl Table {
             packs: 0,
             segments: 0,
             runs: 0,
+            superseded: 0,
         }
     }
 
@@ -100,11 +104,18 @@ impl Table {
         let mut fields = FieldReader::new(bytes.get(counts_at..)?, "");
         let mut count = || usize::try_from(fields.u64().ok()?).ok();
         let (entries, packs, segments, runs) = (count()?, count()?, count()?, count()?);
-        let expected =
-            [(entries, ENTRY_BYTES), (packs, PACK_BYTES), (segments, SEGMENT_BYTES), (runs, RUN_BYTES)]
-                .into_iter()
-                .try_fold(0_usize, |sum, (count, width)| count.checked_mul(width)?.checked_add(sum))?;
-        (expected == counts_at).then_some(Self { bytes, entries, packs, segments, runs })
+        let superseded = count()?;
+        let sections = [
+            (entries, ENTRY_BYTES),
+            (packs, PACK_BYTES),
+            (segments, SEGMENT_BYTES),
+            (runs, RUN_BYTES),
+            (superseded, RUN_BYTES),
+        ];
+        let expected = sections
+            .into_iter()
+            .try_fold(0_usize, |sum, (count, width)| count.checked_mul(width)?.checked_add(sum))?;
+        (expected == counts_at).then_some(Self { bytes, entries, packs, segments, runs, superseded })
     }
 
     fn row(&self, start: usize, width: usize, number: usize) -> FieldReader<'_> {
@@ -134,10 +145,24 @@ impl Table {
         self.packs
     }
 
+    /// Its size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// The index runs that the table holds, sorted.
     pub fn runs(&self) -> Vec<ContentName> {
-        (0..self.runs)
-            .filter_map(|number| self.row(self.runs_start(), RUN_BYTES, number).fixed().ok().map(ContentName))
+        self.names(self.runs_start(), self.runs)
+    }
+
+    /// The runs of which another run that it holds says that it holds their content, sorted.
+    pub fn superseded(&self) -> Vec<ContentName> {
+        self.names(self.runs_start() + self.runs * RUN_BYTES, self.superseded)
+    }
+
+    fn names(&self, start: usize, count: usize) -> Vec<ContentName> {
+        (0..count)
+            .filter_map(|number| self.row(start, RUN_BYTES, number).fixed().ok().map(ContentName))
             .collect()
     }
 
@@ -202,6 +227,17 @@ impl Table {
             .map(|entry| entry.place)
     }
 
+    /// Number of the first row of a chunk.
+    pub fn row_of(&self, id: &ChunkId) -> Option<usize> {
+        let row = self.first_not_below(id);
+        (row < self.entries && self.id(row) == *id).then_some(row)
+    }
+
+    /// All rows in order: chunks ascending, of a chunk its places by row of the pack.
+    pub fn rows(&self) -> impl Iterator<Item = (ChunkId, Place)> + '_ {
+        (0..self.entries).map_while(|number| self.entry(number)).map(|entry| (entry.id, entry.place))
+    }
+
     /// Number of the first entry whose id is not below `id`: interpolation, as ids are uniform, then bisection.
     fn first_not_below(&self, id: &ChunkId) -> usize {
         let (mut low, mut high) = (0, self.entries);
@@ -231,10 +267,12 @@ impl Table {
         low + usize::try_from(step).unwrap_or(0).min(high - low - 1)
     }
 
-    /// A table of what this one holds and of more runs, in a new file, or in memory without one.
+    /// A table of what this one holds and of more runs, in a new file, or in memory without one. Runs that are gone
+    /// are no longer among its runs; their content stays.
     pub fn merged(
         &self,
         runs: &[(ContentName, IndexRun)],
+        gone: &BTreeSet<ContentName>,
         path: Option<&Path>,
         key: &Secret,
     ) -> Result<Self> {
@@ -254,20 +292,22 @@ impl Table {
                 output.write(&number.to_le_bytes())?;
             }
         }
-        let mut names = self.runs();
+        let mut names: BTreeSet<ContentName> = self.runs().into_iter().collect();
         names.extend(runs.iter().map(|(name, _)| *name));
-        names.sort_unstable();
-        names.dedup();
-        for name in &names {
+        names.retain(|name| !gone.contains(name));
+        let mut superseded: BTreeSet<ContentName> = self.superseded().into_iter().collect();
+        superseded.extend(runs.iter().flat_map(|(_, run)| run.superseded.iter().copied()));
+        for name in names.iter().chain(&superseded) {
             output.write(name.as_bytes())?;
         }
-        for count in [entries, packs.len(), first_segment as usize, names.len()] {
+        for count in [entries, packs.len(), first_segment as usize, names.len(), superseded.len()] {
             output.write(&(count as u64).to_le_bytes())?;
         }
         Self::from_bytes(output.finish()?).ok_or_else(too_large)
     }
 
-    fn indexed_pack(&self, number: u32) -> Option<IndexedPack> {
+    /// A pack as index runs describe it.
+    pub fn indexed_pack(&self, number: u32) -> Option<IndexedPack> {
         let row = self.pack(number)?;
         let segments = (0..row.segments).map(|segment| self.segment(&row, segment)).collect::<Option<_>>()?;
         Some(IndexedPack {

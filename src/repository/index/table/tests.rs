@@ -1,6 +1,6 @@
 //! Unit tests of the local index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::format::index::Entry as RunEntry;
@@ -59,7 +59,7 @@ fn content(table: &Table) -> BTreeMap<(ChunkId, ContentName), (u32, ChunkKind)> 
 #[test]
 fn every_chunk_of_every_run_is_found_and_no_other() {
     let runs: Vec<_> = (0..50).map(|number| run(number * 100)).collect();
-    let table = Table::empty().merged(&runs, None, &key()).expect("merged");
+    let table = Table::empty().merged(&runs, &BTreeSet::new(), None, &key()).expect("merged");
     assert_eq!((table.entries, table.pack_count(), table.runs().len()), (1000, 100, 50));
     for number in 0..50 {
         for part in 0..20 {
@@ -84,10 +84,10 @@ fn merging_step_by_step_gives_the_same_as_at_once() {
     twin.1.packs.iter_mut().for_each(|pack| pack.name.0[0] ^= 1);
     twin.1.packs.sort_by_key(|pack| pack.name);
     runs.push(twin);
-    let at_once = Table::empty().merged(&runs, None, &key()).expect("merged");
+    let at_once = Table::empty().merged(&runs, &BTreeSet::new(), None, &key()).expect("merged");
     let mut table = Table::empty();
     for run in &runs {
-        table = table.merged(std::slice::from_ref(run), None, &key()).expect("merged");
+        table = table.merged(std::slice::from_ref(run), &BTreeSet::new(), None, &key()).expect("merged");
     }
     assert_eq!(content(&table), content(&at_once));
     assert_eq!(table.runs(), at_once.runs());
@@ -99,7 +99,8 @@ fn merging_step_by_step_gives_the_same_as_at_once() {
 fn a_mapped_file_is_believed_only_whole_and_with_its_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("index.table");
-    let written = Table::empty().merged(&[run(0), run(100)], Some(&path), &key()).expect("merged");
+    let written =
+        Table::empty().merged(&[run(0), run(100)], &BTreeSet::new(), Some(&path), &key()).expect("merged");
     let read = Table::open(&path, &key()).expect("a whole table");
     assert_eq!(content(&read), content(&written));
     assert!(Table::open(&path, &Secret::new([6; 32])).is_none());
@@ -121,6 +122,7 @@ fn a_mapped_file_is_believed_only_whole_and_with_its_key() {
 fn runs_that_contradict_each_other_are_damage() {
     let mut other = run(0);
     other.1.packs[0].size_bytes += 1;
-    let error = Table::empty().merged(&[run(0), other], None, &key()).expect_err("must be refused");
+    let error =
+        Table::empty().merged(&[run(0), other], &BTreeSet::new(), None, &key()).expect_err("must be refused");
     assert_eq!(error.kind(), ErrorKind::Damaged);
 }

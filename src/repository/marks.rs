@@ -1,0 +1,96 @@
+//! Which chunks of an index something needs: one bit for each of its rows.
+//!
+//! What must hold: many threads may mark at once; of all that mark a chunk exactly one is told that it was the first, so
+//! that what is below a chunk is walked through once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::ChunkId;
+use crate::repository::index::table::Table;
+
+/// What became of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marked {
+    /// The chunk was not marked before.
+    First,
+    /// It was.
+    Again,
+    /// The index has no place for it.
+    Missing,
+}
+
+/// Marks on the chunks of an index. That a chunk is needed and that what it names was walked through are two marks: a
+/// malicious tree that names a page as if it were data must not keep others from walking through it.
+#[derive(Debug)]
+pub struct Marks {
+    table: Arc<Table>,
+    needed: Bits,
+    walked: Bits,
+}
+
+#[derive(Debug)]
+struct Bits(Vec<AtomicU64>);
+
+impl Bits {
+    fn new(count: usize) -> Self {
+        Self((0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// True for the first who sets it.
+    fn set(&self, row: usize) -> bool {
+        let bit = 1 << (row % 64);
+        self.0.get(row / 64).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
+    }
+
+    fn is_set(&self, row: usize) -> bool {
+        self.0.get(row / 64).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (row % 64)) != 0)
+    }
+}
+
+impl Marks {
+    /// No chunk is marked.
+    pub(super) fn new(table: Arc<Table>) -> Self {
+        let rows = table.entry_count();
+        Self { needed: Bits::new(rows), walked: Bits::new(rows), table }
+    }
+
+    /// Marks a chunk as needed.
+    pub fn need(&self, id: &ChunkId) -> Marked {
+        match self.table.row_of(id) {
+            Some(row) if self.needed.set(row) => Marked::First,
+            Some(_) => Marked::Again,
+            None => Marked::Missing,
+        }
+    }
+
+    /// Marks a chunk as needed, and what it names as walked through; who is told that he is the first has to do so.
+    pub fn walk(&self, id: &ChunkId) -> Marked {
+        let Some(row) = self.table.row_of(id) else { return Marked::Missing };
+        self.needed.set(row);
+        if self.walked.set(row) { Marked::First } else { Marked::Again }
+    }
+
+    /// Whether the chunk of which this is the first row is needed.
+    pub(super) fn is_needed(&self, row: usize) -> bool {
+        self.needed.is_set(row)
+    }
+
+    /// The same marks on a newer index, and a needed chunk that it has no place for, if there is one.
+    pub(super) fn moved_to(&self, table: Arc<Table>) -> (Self, Option<ChunkId>) {
+        let moved = Self::new(table);
+        let mut missing = None;
+        for (row, (id, _)) in self.table.rows().enumerate().filter(|(row, _)| self.needed.is_set(*row)) {
+            let outcome = if self.walked.is_set(row) { moved.walk(&id) } else { moved.need(&id) };
+            if outcome == Marked::Missing {
+                missing = Some(id);
+            }
+        }
+        (moved, missing)
+    }
+
+    /// The index that is marked.
+    pub(super) const fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+}

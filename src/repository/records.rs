@@ -1,0 +1,156 @@
+//! What this machine keeps of small objects that never change: commit keys and collections, as they are stored.
+//!
+//! What must hold: a kept record counts only while a listing shows the object with the same length; its bytes are sealed
+//! as they were in the repository, so that whatever became of the file, nothing but what was stored comes out of it: what
+//! does not open is read from the storage. A cache that cannot be read or written costs requests and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::{ErrorKind, Result};
+use crate::format::cbor::{Reader, Writer};
+use crate::repository::Repository;
+use crate::repository::object::object_name;
+
+/// A larger file is not read: 100,000 records of usual size take less.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Kept records.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    path: Option<PathBuf>,
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    objects: BTreeMap<String, Vec<u8>>,
+    is_changed: bool,
+}
+
+impl Records {
+    /// Records kept in this folder; without one, while the process runs.
+    pub(super) fn new(folder: Option<&Path>) -> Self {
+        Self { path: folder.map(|folder| folder.join("records")), kept: Mutex::default() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut kept: MutexGuard<'_, _> = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        work(kept.get_or_insert_with(|| self.path.as_deref().and_then(read_file).unwrap_or_default()))
+    }
+
+    fn find(&self, name: &str, size_bytes: u64) -> Option<Vec<u8>> {
+        self.with(|kept| kept.objects.get(name).filter(|object| object.len() as u64 == size_bytes).cloned())
+    }
+
+    fn keep(&self, name: &str, object: Vec<u8>) {
+        self.with(|kept| {
+            kept.objects.insert(name.to_owned(), object);
+            kept.is_changed = true;
+        });
+    }
+
+    /// Forgets the records of a folder that a listing does not show, and writes down what changed.
+    pub(super) fn settle(&self, folder: &str, is_listed: impl Fn(&str) -> bool) {
+        let written = self.with(|kept| {
+            let count = kept.objects.len();
+            kept.objects.retain(|name, _| {
+                let is_here = name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+                !is_here || is_listed(name)
+            });
+            kept.is_changed |= kept.objects.len() < count;
+            std::mem::take(&mut kept.is_changed).then(|| encode(&kept.objects))
+        });
+        if let (Some(path), Some(bytes)) = (&self.path, written) {
+            // What is not kept is read again.
+            let _ = write_file(path, &bytes);
+        }
+    }
+}
+
+fn encode(objects: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.array(objects.len() * 2);
+    for (name, object) in objects {
+        writer.text(name).bytes(object);
+    }
+    writer.into_bytes()
+}
+
+fn read_file(path: &Path) -> Option<Kept> {
+    let length = std::fs::metadata(path).ok()?.len();
+    let bytes = if length <= FILE_BYTES_MAX { std::fs::read(path).ok()? } else { return None };
+    let mut reader = Reader::new(&bytes);
+    let mut objects = BTreeMap::new();
+    for _ in 0..reader.array().ok()? / 2 {
+        objects.insert(reader.text().ok()?.to_owned(), reader.bytes().ok()?.to_vec());
+    }
+    reader.end().ok()?;
+    Some(Kept { objects, is_changed: false })
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+}
+
+impl Repository {
+    /// What `read` makes of an object that a listing showed with this size: of the kept record, else of what the storage
+    /// has, which is then kept.
+    pub(super) fn record<T>(
+        &self,
+        name: &str,
+        size_bytes: u64,
+        read: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(object) = self.records.find(name, size_bytes)
+            && let Ok(value) = read(&object)
+        {
+            return Ok(value);
+        }
+        let object = self.storage.get(&object_name(name)?, RECORD_BYTES_MAX)?;
+        let value = read(&object)?;
+        self.records.keep(name, object);
+        Ok(value)
+    }
+}
+
+/// Whether an object that was listed is gone.
+pub(super) fn is_gone<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_kept_until_no_listing_shows_them_and_a_spoiled_file_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a").join("b");
+        let records = Records::new(Some(&place));
+        records.keep("snapshots/1", vec![1; 10]);
+        records.keep("snapshots/2", vec![2; 20]);
+        records.keep("snapshots2/3", vec![3; 30]);
+        records.settle("snapshots", |name| name == "snapshots/1");
+        let again = Records::new(Some(&place));
+        assert_eq!(again.find("snapshots/1", 10), Some(vec![1; 10]));
+        assert_eq!(again.find("snapshots/1", 11), None);
+        assert_eq!(again.find("snapshots/2", 20), None);
+        assert_eq!(again.find("snapshots2/3", 30), Some(vec![3; 30]));
+        let path = place.join("records");
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(Records::new(Some(&place)).find("snapshots/1", 10), None);
+        }
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1);
+    }
+}
