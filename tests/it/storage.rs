@@ -130,7 +130,6 @@ impl World {
             world: self.clone(),
             director,
             calls: AtomicUsize::new(0),
-            record: Mutex::default(),
             is_dead: AtomicBool::new(false),
             cannot_put: AtomicBool::new(false),
         })
@@ -190,17 +189,11 @@ pub struct Handle {
     world: World,
     director: Arc<dyn Director>,
     calls: AtomicUsize,
-    record: Mutex<Vec<Call>>,
     is_dead: AtomicBool,
     cannot_put: AtomicBool,
 }
 
 impl Handle {
-    /// All calls until now.
-    pub fn record(&self) -> Vec<Call> {
-        lock(&self.record).clone()
-    }
-
     /// How many calls there were until now.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
@@ -210,7 +203,6 @@ impl Handle {
     fn decide(&self, sort: Sort, name: &str) -> Result<Deed> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
         let call = Call { number, sort, name: name.to_owned() };
-        lock(&self.record).push(call.clone());
         if self.is_dead.load(Ordering::SeqCst) {
             return Err(fault("the process is gone"));
         }

@@ -16,11 +16,12 @@ use packstone::tree::{Budget, Tree, Walk, WalkItem};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
 
-/// So small that a source of a few thousand bytes is several packs.
+/// So small that a source of a few thousand bytes is several packs. Nothing is cut where the keys of a repository say, so
+/// that all repositories of one source have as many objects.
 pub const PARAMETERS: Parameters = Parameters {
-    chunking: Chunking::FastCdc { min_bytes: 1024, average_bytes: 2048, max_bytes: 4096 },
-    bundling: Bundling { file_bytes_max: 256, average_bytes: 512, min_bytes: 128, max_bytes: 2048 },
-    paging: Paging { min_bytes: 512, average_bytes: 1024, max_bytes: 4096 },
+    chunking: Chunking::Fixed { bytes: 2048 },
+    bundling: Bundling { file_bytes_max: 256, average_bytes: 2048, min_bytes: 2048, max_bytes: 4096 },
+    paging: Paging { min_bytes: 8192, average_bytes: 8192, max_bytes: 16_384 },
     packing: Packing { segment_bytes: 2048, pack_bytes: 4096 },
 };
 
@@ -33,7 +34,7 @@ type Contents = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// Tiny directories. All of them share some files, each has some with the next, and some of its own.
 #[derive(Debug)]
 pub struct Sources {
-    _scratch: Scratch,
+    scratch: Scratch,
     sources: Vec<(PathBuf, Contents)>,
 }
 
@@ -64,12 +65,21 @@ impl Sources {
         });
         let sources = sources.collect();
         crate::engine::pass_tick();
-        Self { sources, _scratch: scratch }
+        Self { sources, scratch }
     }
 
     /// The path of a source.
     pub fn path(&self, number: usize) -> &Path {
         &self.sources[number % SOURCES].0
+    }
+
+    /// Changes the directory above the sources, so that the next backup stores at least the pages that lead to it,
+    /// whatever other programs do in the directories above that.
+    pub fn touch(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+        rustix::fs::utimensat(rustix::fs::CWD, self.scratch.path(), &times, rustix::fs::AtFlags::empty())
+            .expect("a time can be set");
     }
 
     /// Reads all visible snapshots and says which they are, or what did not come back.

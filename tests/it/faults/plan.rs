@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::storage::{Call, Deed, Director, Sort};
+use crate::storage::{Call, Deed, Director};
 
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,29 +39,30 @@ pub struct Fault {
 #[derive(Debug)]
 pub struct Plan {
     fault: Fault,
-    sort: Mutex<Option<Sort>>,
+    hit: Mutex<Option<Call>>,
 }
 
 impl Plan {
     /// A plan for one handle.
     pub fn new(fault: Fault) -> Self {
-        Self { fault, sort: Mutex::new(None) }
+        Self { fault, hit: Mutex::new(None) }
     }
 
-    /// What went wrong, if it came to that.
-    pub fn hit(&self) -> Option<Sort> {
-        *self.sort.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The first call that went wrong, if it came to that.
+    pub fn hit(&self) -> Option<Call> {
+        self.hit.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Director for Plan {
     fn decide(&self, call: &Call) -> Deed {
         let Fault { kind, at, for_ever, after } = self.fault;
-        let mut sort = self.sort.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hit = self.hit.lock().unwrap_or_else(PoisonError::into_inner);
         if call.number == at {
-            *sort = Some(call.sort);
+            *hit = Some(call.clone());
         }
-        let is_hit = call.number == at || (for_ever && call.number > at && *sort == Some(call.sort));
+        let is_later = |hit: &Call| call.number > at && hit.sort == call.sort;
+        let is_hit = call.number == at || (for_ever && hit.as_ref().is_some_and(is_later));
         match kind {
             _ if !is_hit => Deed::Do,
             Kind::Before => Deed::FailBefore,

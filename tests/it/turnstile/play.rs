@@ -26,6 +26,13 @@ enum Role {
     Forgetter(Vec<SessionId>),
 }
 
+impl Role {
+    /// Others may take its process for gone, and end its session.
+    fn may_be_ended(&self) -> bool {
+        matches!(self, Self::Writer(back_up) if back_up.host == dead_host())
+    }
+}
+
 /// What an actor came to.
 #[derive(Debug)]
 struct Outcome {
@@ -114,6 +121,7 @@ impl Stage {
             Some(lie) => World::through(Arc::new(Lying::new(memory.clone(), lie)), memory),
         };
         let gate = Gate::new(ACTORS, policy);
+        self.sources.touch();
         let outcomes = self.act(&world, &gate, &roles);
         let loss = self.judge(&world, image, &roles, &outcomes, is_calm).err();
         Ended { trace: gate.trace(), loss }
@@ -134,7 +142,7 @@ impl Stage {
                     drop(presence);
                     let outcome = match outcome {
                         Ok(Ok(made)) => Outcome { made, result: Ok(()) },
-                        Ok(Err(error)) if error.kind() == ErrorKind::Fenced => {
+                        Ok(Err(error)) if error.kind() == ErrorKind::Fenced && role.may_be_ended() => {
                             Outcome { made: None, result: Ok(()) }
                         }
                         Ok(Err(error)) => Outcome { made: None, result: Err(error.chain().join(": ")) },
