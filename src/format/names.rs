@@ -49,6 +49,11 @@ pub fn session_start(session: &SessionId) -> String {
     format!("{SESSIONS}/{session}/start")
 }
 
+/// `sessions/<32 hex>/beat-<k>`, with k in decimal digits, from 1.
+pub fn session_beat(session: &SessionId, number: u64) -> String {
+    format!("{SESSIONS}/{session}/beat-{number}")
+}
+
 /// `snapshots/<32 hex>`: the commit key of a session.
 pub fn commit(session: &SessionId) -> String {
     format!("{SNAPSHOTS}/{session}")
@@ -90,6 +95,26 @@ pub fn parse_pack(name: &str) -> Option<ContentName> {
 /// The content name in an index run's name.
 pub fn parse_index(name: &str) -> Option<ContentName> {
     ContentName::from_hex(name.strip_prefix("index/")?)
+}
+
+/// Which record of a session an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionRecord {
+    /// Its beginning.
+    Start,
+    /// A sign of life, by its number.
+    Beat(u64),
+}
+
+/// The session and the record in a session record's name.
+pub fn parse_session(name: &str) -> Option<(SessionId, SessionRecord)> {
+    let (session, record) = name.strip_prefix("sessions/")?.split_once('/')?;
+    let session = SessionId::from_hex(session)?;
+    if record == "start" {
+        return Some((session, SessionRecord::Start));
+    }
+    let number = record.strip_prefix("beat-")?.parse().ok().filter(|number| *number > 0)?;
+    (session_beat(&session, number) == name).then_some((session, SessionRecord::Beat(number)))
 }
 
 /// The session in a commit key's name.
@@ -138,6 +163,14 @@ mod tests {
         assert_eq!(parse_pack(&pack(&content)), Some(content));
         assert_eq!(parse_index(&index(&content)), Some(content));
         assert_eq!(session_start(&session), format!("sessions/{}/start", "01".repeat(16)));
+        assert_eq!(parse_session(&session_start(&session)), Some((session, SessionRecord::Start)));
+        let beat = session_beat(&session, u64::MAX);
+        assert_eq!(beat, format!("sessions/{}/beat-18446744073709551615", "01".repeat(16)));
+        assert_eq!(parse_session(&beat), Some((session, SessionRecord::Beat(u64::MAX))));
+        for bad in ["beat-0", "beat-01", "beat-+1", "beat-", "beat-18446744073709551616", "begin", "start/x"]
+        {
+            assert_eq!(parse_session(&format!("sessions/{session}/{bad}")), None, "{bad}");
+        }
         assert_eq!(parse_commit(&commit(&session)), Some(session));
         assert_eq!(parse_tombstone(&tombstone(&session)), Some(session));
         assert_eq!(parse_collection(&condemned(u64::MAX)), Some((u64::MAX, Phase::Condemned)));

@@ -37,6 +37,9 @@ impl SessionStart {
         map.key(5).boolean(self.atomic_create_proven);
         map.key(6).time(self.time);
         map.key(7).text(&self.program);
+        if let Some(namespace) = self.host.process_namespace {
+            map.key(8).unsigned(namespace);
+        }
         map.into_bytes()
     }
 
@@ -57,6 +60,7 @@ impl SessionStart {
                 5 => proven = Some(reader.boolean()?),
                 6 => time = Some(reader.time()?),
                 7 => program = Some(reader.text()?.to_owned()),
+                8 => host.process_namespace = Some(reader.unsigned()?),
                 _ => keep_unknown(key, &mut reader, &mut Vec::new())?,
             }
         }
@@ -73,6 +77,37 @@ impl SessionStart {
     }
 }
 
+/// A sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionBeat {
+    /// When, by the clock of the writer: for people to read.
+    pub time: Timestamp,
+}
+
+impl SessionBeat {
+    /// The content, without padding.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut map = MapWriter::new();
+        map.key(0).time(self.time);
+        map.into_bytes()
+    }
+
+    /// Reads the content.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut reader = Reader::new(bytes);
+        let mut time = None;
+        let mut map = reader.map()?;
+        while let Some(key) = map.next(&mut reader)? {
+            match key {
+                0 => time = Some(reader.time()?),
+                _ => keep_unknown(key, &mut reader, &mut Vec::new())?,
+            }
+        }
+        reader.end()?;
+        Ok(Self { time: needed(time, "the time")? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +120,7 @@ mod tests {
                 machine_id: Some([1; 16]),
                 boot_id: Some([2; 16]),
                 process_id: 77,
+                process_namespace: Some(4_026_531_836),
                 process_start_ticks: 1 << 40,
             },
             atomic_create_proven: true,
@@ -94,9 +130,17 @@ mod tests {
         assert_eq!(SessionStart::decode(&start.encode()), Ok(start.clone()));
         start.host.machine_id = None;
         start.host.boot_id = None;
+        start.host.process_namespace = None;
         start.atomic_create_proven = false;
         assert_eq!(SessionStart::decode(&start.encode()), Ok(start.clone()));
         let missing = SessionStart::decode(&[0xa0]).expect_err("must be refused");
         assert_eq!(missing.rule, "CBOR-13");
+    }
+
+    #[test]
+    fn a_beat_is_read_back_as_it_was() {
+        let beat = SessionBeat { time: Timestamp { seconds: 3, nanoseconds: 4 } };
+        assert_eq!(SessionBeat::decode(&beat.encode()), Ok(beat));
+        assert_eq!(SessionBeat::decode(&[0xa0]).expect_err("must be refused").rule, "CBOR-13");
     }
 }

@@ -11,7 +11,7 @@ use packstone::format::node::Node;
 use packstone::format::pack::{Directory, directory_place, trailer_offset};
 use packstone::format::page::Page;
 use packstone::format::sealing::{HEAD_BYTES, Header};
-use packstone::format::session::SessionStart;
+use packstone::format::session::{SessionBeat, SessionStart};
 use packstone::format::slot::{Bundle, Slot};
 use packstone::format::snapshot::Commit;
 use packstone::format::tombstone::Tombstone;
@@ -24,6 +24,7 @@ use super::vectors::kind;
 fn refused(case: &Case, bytes: &[u8]) -> Option<String> {
     let decoded = match case.text("decoder") {
         "start" => SessionStart::decode(bytes).map(drop),
+        "beat" => SessionBeat::decode(bytes).map(drop),
         "config" => Config::split(bytes).and_then(|(covered, _)| Config::decode(covered)).map(drop),
         "header" => Header::decode(kind(case.number("kind")), bytes).map(drop),
         "slot" => Slot::decode(bytes).map(drop),

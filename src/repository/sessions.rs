@@ -1,0 +1,181 @@
+//! The sessions of others: which live, how one is ended, and what may be removed of those that are over.
+//!
+//! What must hold (format-spec chapter 14): sessions are listed before commit keys, and these before tombstones, so that
+//! none is called live that was over before the listing began; whoever ends a session creates its commit key and
+//! believes what is stored. Whether a session may be ended is not decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::{Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
+use crate::format::names::{self, SessionRecord};
+use crate::format::sealing::ObjectKind;
+use crate::format::session::SessionStart;
+use crate::format::snapshot::{Commit, End, EndReason};
+use crate::repository::object::{Creation, create, object_name};
+use crate::repository::{ObjectCount, Repository};
+use crate::storage::ObjectName;
+
+/// A session that has begun and is not over.
+#[derive(Debug)]
+pub struct LiveSession {
+    /// Its name.
+    pub id: SessionId,
+    /// How it began; or why that cannot be read.
+    pub start: Result<SessionStart>,
+    /// The highest number of a beat; none: it has sent none.
+    pub last_beat: Option<u64>,
+}
+
+/// What a session is whose commit key is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It committed a snapshot, which may have been forgotten since.
+    Committed,
+    /// It ended without one.
+    Ended(EndReason),
+}
+
+/// What became of an attempt to end a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedNow {
+    /// It is over by this, and will never commit.
+    Ended,
+    /// It was over before.
+    AlreadyOver(Over),
+}
+
+/// What is listed of a session.
+#[derive(Debug, Default)]
+struct Records {
+    has_start: bool,
+    last_beat: Option<u64>,
+    objects: Vec<(ObjectName, u64)>,
+}
+
+impl Repository {
+    /// The sessions that have begun and are not over, in order of their names.
+    pub fn live_sessions(&self) -> Result<Vec<LiveSession>> {
+        let mut sessions = self.session_records()?;
+        let over = self.sessions_over()?;
+        sessions.retain(|id, _| !over.contains(id));
+        let mut live = Vec::new();
+        for (id, Records { has_start, last_beat, .. }) in sessions {
+            let start = match has_start {
+                true => self.read_session_start(id),
+                false => Err(Error::new(ErrorKind::NotFound, format!("session {id} has beats and no start"))),
+            };
+            let is_gone = start.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+            // Records are removed of what is over; then it became so since the listing.
+            if !(has_start && is_gone && self.is_over(id)?) {
+                live.push(LiveSession { id, start, last_beat });
+            }
+        }
+        Ok(live)
+    }
+
+    /// Ends a session that another began: it will never commit, unless it has. What it stored stays and is used again.
+    /// `host_name` is the machine that ends it. The end is durable when this returns.
+    pub fn end_session(&self, id: SessionId, host_name: &str) -> Result<EndedNow> {
+        let end = End { reason: EndReason::Fenced, time: Timestamp::now(), host: host_name.to_owned() };
+        let name = names::commit(&id);
+        let object = self.seal_record(ObjectKind::Commit, id, Some(&name), Commit::End(end).encode())?;
+        let what = || format!("cannot end session {id}");
+        let creation = create(&*self.storage, &object_name(&name)?, &[object]).wrap(what)?;
+        let outcome = match creation {
+            Creation::Ours => EndedNow::Ended,
+            Creation::Taken => EndedNow::AlreadyOver(match self.read_commit(id) {
+                Ok((Commit::Snapshot(_), _)) => Over::Committed,
+                Ok((Commit::End(end), _)) => Over::Ended(end.reason),
+                // Of all commit keys, only those of forgotten snapshots are removed.
+                Err(error) if error.kind() == ErrorKind::NotFound => Over::Committed,
+                Err(error) => return Err(error.while_doing(what())),
+            }),
+        };
+        self.storage.barrier().wrap(what)?;
+        Ok(outcome)
+    }
+
+    /// Removes the records of sessions that are over. May be done at any time: whoever has a commit key or a tombstone is
+    /// not live, whatever of its records comes back late.
+    pub fn sweep_sessions(&self) -> Result<ObjectCount> {
+        let mut sessions = self.session_records()?;
+        let over = self.sessions_over()?;
+        sessions.retain(|id, _| over.contains(id));
+        let mut swept = ObjectCount::default();
+        if sessions.is_empty() {
+            return Ok(swept);
+        }
+        // A commit key that was seen and is lost with the power must not leave a session that nobody knows of.
+        self.storage.barrier().wrap(|| "cannot make the ends of sessions durable")?;
+        for (name, size_bytes) in sessions.into_values().flat_map(|records| records.objects) {
+            match self.storage.delete(&name) {
+                Ok(()) => {
+                    swept.count += 1;
+                    swept.size_bytes = swept.size_bytes.saturating_add(size_bytes);
+                }
+                // Another sweeps as well.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Whether many creators of one name on this way to the storage get exactly one that succeeds, as far as it says.
+    pub fn creates_atomically(&self) -> bool {
+        self.storage.capabilities().atomic_create
+    }
+
+    fn session_records(&self) -> Result<BTreeMap<SessionId, Records>> {
+        let mut sessions: BTreeMap<SessionId, Records> = BTreeMap::new();
+        self.storage.list(names::SESSIONS, None, &mut |listed| {
+            if let Some((id, record)) = names::parse_session(listed.name.as_str()) {
+                let records = sessions.entry(id).or_default();
+                match record {
+                    SessionRecord::Start => records.has_start = true,
+                    SessionRecord::Beat(number) => records.last_beat = records.last_beat.max(Some(number)),
+                }
+                records.objects.push((listed.name, listed.size_bytes));
+            }
+            Ok(())
+        })?;
+        Ok(sessions)
+    }
+
+    /// The sessions that have a commit key or a tombstone.
+    fn sessions_over(&self) -> Result<BTreeSet<SessionId>> {
+        let mut over = BTreeSet::new();
+        self.storage.list(names::SNAPSHOTS, None, &mut |listed| {
+            over.extend(names::parse_commit(listed.name.as_str()));
+            Ok(())
+        })?;
+        // After the commit keys: one that is removed meanwhile has its tombstone before that.
+        self.storage.list(names::FORGOTTEN, None, &mut |listed| {
+            over.extend(names::parse_tombstone(listed.name.as_str()));
+            Ok(())
+        })?;
+        Ok(over)
+    }
+
+    fn is_over(&self, id: SessionId) -> Result<bool> {
+        for name in [names::commit(&id), names::tombstone(&id)] {
+            match self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_session_start(&self, id: SessionId) -> Result<SessionStart> {
+        let name = names::session_start(&id);
+        let object = self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX)?;
+        let (_, content) = self.open_record(ObjectKind::SessionStart, &name, &object)?;
+        SessionStart::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;
