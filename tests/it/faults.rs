@@ -63,7 +63,7 @@ fn look(world: &World, sources: &Sources, scenario: &Scenario, done: Done) -> Re
 }
 
 /// All faults of a kind at all calls of an operation.
-fn try_all(operation: Operation, kind: Kind) {
+fn try_all(name: &str, operation: Operation, kind: Kind) {
     let sources = Sources::new();
     let scenario = Scenario::new(&sources, operation);
     let delays: &[u64] = match kind {
@@ -84,7 +84,7 @@ fn try_all(operation: Operation, kind: Kind) {
             tried += calls;
         }
     }
-    println!("{:?}, {kind:?}: {calls} calls, {tried} faults", scenario.operation);
+    println!("{name}, {kind:?}: {calls} calls, {tried} faults");
     assert!(calls > 4, "{calls}");
     assert!(failed.is_empty(), "{} faults did harm:\n{}", failed.len(), failed.join("\n"));
 }
@@ -96,7 +96,7 @@ macro_rules! operations {
 
             $(#[test]
             fn $name() {
-                try_all(scenario::$operation(), Kind::$kind);
+                try_all(stringify!($operation), scenario::$operation(), Kind::$kind);
             })*
         })*
     };
