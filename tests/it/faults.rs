@@ -18,9 +18,9 @@ use packstone::storage::memory::Memory;
 
 use crate::engine::key;
 use crate::faults::plan::{Fault, Kind, Plan};
-use crate::faults::scenario::{Done, Operation, Scenario};
-use crate::process::open;
-use crate::storage::{AT_THE_END, Call, World, copy};
+use crate::faults::scenario::{Done, Scenario};
+use crate::process::{self, dead_host, open};
+use crate::storage::{AT_THE_END, Call, Recorder, World, copy};
 use crate::witness::Sources;
 
 /// After how many further calls something late arrives.
@@ -44,28 +44,57 @@ fn try_fault(sources: &Sources, scenario: &Scenario, fault: Fault) -> Option<(Ca
 
 /// Other processes work on, for which nothing goes wrong.
 fn recover(world: &World, sources: &Sources, scenario: &Scenario, done: Done) -> Result<(), String> {
-    let look = |when: &str| look(world, sources, scenario, done).map_err(|what| format!("{when}: {what}"));
-    look("after it")?;
+    let prune = || process::prune(world.calm(), &dead_host()).map_err(|error| error.chain().join(": "));
+    look(world, sources, scenario, done).map_err(|what| format!("after it: {what}"))?;
+    prune().map_err(|what| format!("the first prune: {what}"))?;
+    look(world, sources, scenario, done).map_err(|what| format!("after a prune: {what}"))?;
     world.settle();
-    look("later")?;
-    let repeated = scenario.run(world.calm(), sources);
-    repeated.map(drop).map_err(|error| format!("again: {}", error.chain().join(": ")))
+    prune().map_err(|what| format!("a later prune: {what}"))?;
+    let needed = look(world, sources, scenario, done).map_err(|what| format!("later: {what}"))?;
+    match leftovers(world, &needed).as_slice() {
+        [] => Ok(()),
+        left => Err(format!("left over: {left:?}")),
+    }
 }
 
-/// What is visible comes back, and is what must be visible.
-fn look(world: &World, sources: &Sources, scenario: &Scenario, done: Done) -> Result<(), String> {
-    let repository = open(world.calm()).map_err(|error| error.chain().join(": "))?;
+/// What is visible comes back, and is what must be visible. Gives the names of all objects that were asked for.
+fn look(
+    world: &World,
+    sources: &Sources,
+    scenario: &Scenario,
+    done: Done,
+) -> Result<BTreeSet<String>, String> {
+    let recorder = Arc::new(Recorder::default());
+    let repository = open(world.handle(recorder.clone())).map_err(|error| error.chain().join(": "))?;
     let visible: BTreeSet<_> = sources.judge(&repository)?.into_iter().collect();
     match scenario.allows(done, &visible) {
-        true => Ok(()),
+        true => Ok(recorder.names()),
         false => Err(format!("{done:?}, but visible are {visible:?}")),
     }
 }
 
+/// What no prune should have left: records of sessions, collections without verdict, packs that nobody reads, commit
+/// keys of what is forgotten.
+fn leftovers(world: &World, needed: &BTreeSet<String>) -> Vec<String> {
+    let names: BTreeSet<String> = world.memory().names().iter().map(ToString::to_string).collect();
+    let is_left = |name: &&String| match name.split_once('/') {
+        Some(("sessions", _)) => true,
+        Some(("packs", _)) => !needed.contains(*name),
+        Some(("collections", rest)) => {
+            let number = rest.strip_suffix("/condemned");
+            number.is_some_and(|number| !names.contains(&format!("collections/{number}/verdict")))
+        }
+        Some(("snapshots", id)) => names.contains(&format!("forgotten/{id}")),
+        Some(("config" | "keys" | "index" | "forgotten", _)) => false,
+        _ => true,
+    };
+    names.iter().filter(is_left).cloned().collect()
+}
+
 /// All faults of a kind at all calls of an operation.
-fn try_all(name: &str, operation: Operation, kind: Kind) {
+fn try_all(name: &str, scenario: fn(&Sources) -> Scenario, kind: Kind) {
     let sources = Sources::new();
-    let scenario = Scenario::new(&sources, operation);
+    let scenario = scenario(&sources);
     let delays: &[u64] = match kind {
         Kind::Duplicate | Kind::Delayed => &DELAYS,
         _ => &[0],
@@ -96,7 +125,7 @@ macro_rules! operations {
 
             $(#[test]
             fn $name() {
-                try_all(stringify!($operation), scenario::$operation(), Kind::$kind);
+                try_all(stringify!($operation), scenario::$operation, Kind::$kind);
             })*
         })*
     };
@@ -115,7 +144,9 @@ macro_rules! operations {
 }
 
 // Many tests, so that they run beside each other.
-operations! { first_backup same_backup forget }
+operations! {
+    first_backup same_backup backup_beside_collection forget idle_prune prune prune_open_collection prune_many_runs
+}
 
 #[test]
 fn an_interrupted_creation_of_a_repository_can_be_repeated() {

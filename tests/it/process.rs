@@ -7,7 +7,8 @@ use packstone::base::host::Host;
 use packstone::base::{Result, SessionId, Silent, Timestamp};
 use packstone::format::tombstone::{ForgetReason, Tombstone};
 use packstone::ops::backup::{BackupOptions, Comparison, backup_paths};
-use packstone::repository::{Repository, SessionOptions};
+use packstone::ops::prune::{PruneOptions, PruneSummary};
+use packstone::repository::{MaxUnused, PlanOptions, Repository, SessionOptions};
 use packstone::storage::Storage;
 
 use crate::engine::key;
@@ -74,4 +75,33 @@ pub fn forget(storage: Arc<dyn Storage>, snapshot: SessionId) -> Result<()> {
     };
     repository.forget(snapshot, &tombstone)?;
     repository.settle_forgotten()
+}
+
+/// Ends the sessions of those who are gone, then prunes without waiting for anybody.
+pub fn prune(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
+    end_dead_sessions(&open(Arc::clone(&storage))?)?;
+    prune_beside_all(storage, host)
+}
+
+/// Prunes without waiting for anybody and without ending anybody's session.
+pub fn prune_beside_all(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
+    let repository = open(storage)?;
+    let options = PruneOptions {
+        plan: PlanOptions { max_unused: MaxUnused::Bytes(0), max_repack_bytes: None },
+        wait: Duration::ZERO,
+        workers: 1,
+        ..PruneOptions::new(host.clone())
+    };
+    packstone::ops::prune::prune(&repository, &options, &Silent)
+}
+
+/// Ends the sessions of `dead_host`, of which everybody may think that it is gone.
+fn end_dead_sessions(repository: &Repository) -> Result<()> {
+    let dead = dead_host();
+    for session in repository.live_sessions()? {
+        if session.start.is_ok_and(|start| start.host.process_id == dead.process_id) {
+            repository.end_session(session.id, "test")?;
+        }
+    }
+    Ok(())
 }

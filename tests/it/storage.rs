@@ -8,6 +8,7 @@
 
 pub mod lying;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,6 +85,24 @@ pub struct Calm;
 
 impl Director for Calm {
     fn decide(&self, _call: &Call) -> Deed {
+        Deed::Do
+    }
+}
+
+/// Nothing goes wrong, and the names that are asked for are remembered.
+#[derive(Debug, Default)]
+pub struct Recorder(Mutex<BTreeSet<String>>);
+
+impl Recorder {
+    /// All names until now.
+    pub fn names(&self) -> BTreeSet<String> {
+        lock(&self.0).clone()
+    }
+}
+
+impl Director for Recorder {
+    fn decide(&self, call: &Call) -> Deed {
+        lock(&self.0).insert(call.name.clone());
         Deed::Do
     }
 }
@@ -194,11 +213,6 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// How many calls there were until now.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
-    }
-
     /// Asks what becomes of a call. An error if there is nobody any more who could make it.
     fn decide(&self, sort: Sort, name: &str) -> Result<Deed> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);

@@ -9,7 +9,8 @@ use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
 
 use crate::engine::init;
-use crate::process::{self, BackUp};
+use crate::process::{self, BackUp, dead_host};
+use crate::storage::{Call, Deed, Director, Sort, World};
 use crate::witness::{PARAMETERS, Sources};
 
 /// What is done.
@@ -17,8 +18,10 @@ use crate::witness::{PARAMETERS, Sources};
 pub enum Operation {
     /// A backup.
     BackUp(BackUp),
-    /// The newest snapshot is forgotten.
+    /// The newest visible snapshot is forgotten.
     Forget,
+    /// A prune.
+    Prune,
 }
 
 /// What an operation says that it did.
@@ -43,12 +46,25 @@ pub struct Scenario {
 
 impl Scenario {
     /// An operation on a repository with two snapshots.
-    pub fn new(sources: &Sources, operation: Operation) -> Self {
+    fn new(sources: &Sources, operation: Operation) -> Self {
         let image = Memory::new();
         init(Arc::new(image.clone()), PARAMETERS, None);
-        let storage = || Arc::new(image.clone());
-        let visible = [0, 1].map(|source| BackUp::new(source).run(storage(), sources).expect("a backup"));
-        Self { image, visible: visible.into(), operation }
+        let mut scenario = Self { image, visible: Vec::new(), operation };
+        [0, 1].into_iter().for_each(|source| scenario.back_up(sources, BackUp::new(source)));
+        scenario
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(self.image.clone())
+    }
+
+    fn back_up(&mut self, sources: &Sources, back_up: BackUp) {
+        self.visible.push(back_up.run(self.storage(), sources).expect("a backup"));
+    }
+
+    fn forget_at(&mut self, position: usize) {
+        let forgotten = self.visible.remove(position);
+        process::forget(self.storage(), forgotten).expect("forgotten");
     }
 
     /// The snapshot that the operation forgets.
@@ -66,6 +82,7 @@ impl Scenario {
                 let snapshot = done.forgotten.expect("there are snapshots");
                 process::forget(storage, snapshot)?;
             }
+            Operation::Prune => drop(process::prune(storage, &dead_host())?),
         }
         Ok(done)
     }
@@ -84,17 +101,88 @@ impl Scenario {
 }
 
 /// A backup of a source that is new, every file of which is read, with an index run behind every pack.
-pub fn first_backup() -> Operation {
-    let back_up = BackUp::new(2);
-    Operation::BackUp(BackUp { comparison: Comparison::Nothing, has_checkpoints: true, ..back_up })
+pub fn first_backup(sources: &Sources) -> Scenario {
+    let back_up = BackUp { comparison: Comparison::Nothing, has_checkpoints: true, ..BackUp::new(2) };
+    Scenario::new(sources, Operation::BackUp(back_up))
 }
 
 /// A backup of a source in which nothing has changed.
-pub fn same_backup() -> Operation {
-    Operation::BackUp(BackUp::new(1))
+pub fn same_backup(sources: &Sources) -> Scenario {
+    Scenario::new(sources, Operation::BackUp(BackUp::new(1)))
+}
+
+/// A backup while packs that have what it would store are condemned.
+pub fn backup_beside_collection(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::BackUp(BackUp::new(2)));
+    leave_collection(&mut scenario, sources);
+    scenario
 }
 
 /// Forgets a snapshot.
-pub fn forget() -> Operation {
-    Operation::Forget
+pub fn forget(sources: &Sources) -> Scenario {
+    Scenario::new(sources, Operation::Forget)
+}
+
+/// A prune that finds nothing to do.
+pub fn idle_prune(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Prune);
+    let all = [0, 1].map(|_| scenario.visible.pop().expect("two snapshots"));
+    scenario.visible = all.into_iter().rev().collect();
+    process::prune(scenario.storage(), &dead_host()).expect("a prune");
+    scenario
+}
+
+/// A prune after a snapshot was forgotten and a backup had died: packs go, others are written again.
+pub fn prune(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Prune);
+    scenario.forget_at(0);
+    leave_dead(&scenario, sources);
+    scenario
+}
+
+/// A prune that goes on with what another left.
+pub fn prune_open_collection(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Prune);
+    leave_collection(&mut scenario, sources);
+    scenario
+}
+
+/// A prune that makes many small packs and index runs few.
+pub fn prune_many_runs(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Prune);
+    for source in 2..6 {
+        sources.touch();
+        scenario.back_up(sources, BackUp { has_checkpoints: true, ..BackUp::new(source) });
+    }
+    scenario.forget_at(1);
+    scenario
+}
+
+/// A backup dies before it commits.
+fn leave_dead(scenario: &Scenario, sources: &Sources) {
+    let world = World::new(scenario.image.clone());
+    let dies = Arc::new(DiesAtCommit);
+    let died = BackUp::new(3).run(world.handle(dies), sources);
+    died.expect_err("it dies");
+}
+
+/// Packs are condemned, and wait for a session that has died.
+fn leave_collection(scenario: &mut Scenario, sources: &Sources) {
+    sources.touch();
+    scenario.back_up(sources, BackUp::new(2));
+    scenario.forget_at(2);
+    leave_dead(scenario, sources);
+    let left = process::prune_beside_all(scenario.storage(), &dead_host()).expect("a prune");
+    assert!(left.condemned > 0, "{left:?}");
+}
+
+/// Dies where the snapshot would be created.
+#[derive(Debug)]
+struct DiesAtCommit;
+
+impl Director for DiesAtCommit {
+    fn decide(&self, call: &Call) -> Deed {
+        let is_commit = call.sort == Sort::Put && call.name.starts_with("snapshots/");
+        if is_commit { Deed::Die { done: false } } else { Deed::Do }
+    }
 }

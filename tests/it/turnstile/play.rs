@@ -11,7 +11,7 @@ use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
 
 use crate::engine::init;
-use crate::process::{BackUp, dead_host, forget, open};
+use crate::process::{BackUp, dead_host, forget, open, prune};
 use crate::storage::lying::{Lie, Lying};
 use crate::storage::{World, copy};
 use crate::support::random::Random;
@@ -23,13 +23,17 @@ use crate::witness::{PARAMETERS, SOURCES, Sources};
 #[derive(Clone, Debug)]
 enum Role {
     Writer(BackUp),
+    Pruner(Host),
     Forgetter(Vec<SessionId>),
 }
 
 impl Role {
     /// Others may take its process for gone, and end its session.
     fn may_be_ended(&self) -> bool {
-        matches!(self, Self::Writer(back_up) if back_up.host == dead_host())
+        match self {
+            Self::Writer(BackUp { host, .. }) | Self::Pruner(host) => *host == dead_host(),
+            Self::Forgetter(_) => false,
+        }
     }
 }
 
@@ -56,7 +60,7 @@ pub struct Stage {
 }
 
 /// How many actors there are.
-const ACTORS: usize = 3;
+const ACTORS: usize = 5;
 
 /// What became of a play.
 #[derive(Debug)]
@@ -105,7 +109,8 @@ impl Stage {
         if random.chance(1, 4) {
             forgotten = image.visible.clone();
         }
-        vec![first, second, Role::Forgetter(forgotten)]
+        let pruner = || Role::Pruner(host.clone());
+        vec![first, second, pruner(), pruner(), Role::Forgetter(forgotten)]
     }
 
     /// Plays a seed. With a lie the storage does not keep its contract.
@@ -163,6 +168,7 @@ impl Stage {
                 snapshots.iter().try_for_each(|snapshot| forget(Arc::clone(&storage), *snapshot))?;
                 Ok(None)
             }
+            Role::Pruner(host) => prune(storage, host).map(|_| None),
         }
     }
 
@@ -177,7 +183,7 @@ impl Stage {
     ) -> std::result::Result<(), String> {
         for (actor, outcome) in outcomes.iter().enumerate() {
             match &outcome.result {
-                Err(what) if is_calm || what == "a panic" => {
+                Err(what) if (is_calm && !what.ends_with("not found")) || what == "a panic" => {
                     return Err(format!("actor {actor} failed: {what}"));
                 }
                 _ => {}
@@ -187,14 +193,21 @@ impl Stage {
             .iter()
             .flat_map(|role| match role {
                 Role::Forgetter(snapshots) => snapshots.clone(),
-                Role::Writer(_) => Vec::new(),
+                Role::Writer(_) | Role::Pruner(_) => Vec::new(),
             })
             .collect();
         let committed =
             image.visible.iter().copied().chain(outcomes.iter().filter_map(|outcome| outcome.made));
         let expected: BTreeSet<SessionId> = committed.filter(|id| !forgotten.contains(id)).collect();
-        let storage: Arc<dyn Storage> = world.calm();
-        let repository = open(storage).map_err(|error| error.chain().join(": "))?;
+        self.look(world, &expected).map_err(|what| format!("after it: {what}"))?;
+        world.settle();
+        prune(world.calm(), &dead_host())
+            .map_err(|error| format!("a later prune: {}", error.chain().join(": ")))?;
+        self.look(world, &expected).map_err(|what| format!("later: {what}"))
+    }
+
+    fn look(&self, world: &World, expected: &BTreeSet<SessionId>) -> std::result::Result<(), String> {
+        let repository = open(world.calm()).map_err(|error| error.chain().join(": "))?;
         let visible: BTreeSet<SessionId> = self.sources.judge(&repository)?.into_iter().collect();
         match expected.difference(&visible).next() {
             Some(gone) => Err(format!("snapshot {gone} is gone")),
