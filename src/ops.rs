@@ -4,5 +4,7 @@ pub mod backup;
 pub mod dump;
 pub mod list;
 mod path;
+mod pool;
+pub mod prune;
 pub mod restore;
 pub mod stats;

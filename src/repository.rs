@@ -9,7 +9,9 @@
 //! 5. A session ends by its commit key in every case that leaves the process alive.
 
 mod checkpoint;
+mod collect;
 mod collections;
+mod compact;
 mod forgotten;
 mod held;
 mod index;
@@ -21,8 +23,10 @@ mod object;
 mod open;
 mod own;
 mod pack;
+mod plan;
 mod reader;
 mod records;
+mod repack;
 mod segment;
 mod session;
 mod sessions;
@@ -32,11 +36,15 @@ mod view;
 
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
+pub use collect::{AllOver, Decided, OpenCollection, Pruner};
+pub use compact::Compacted;
 pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
 pub use marks::{Marked, Marks};
 pub use memory::{MEMORY_BYTES, MemoryLimit};
+pub use plan::{MaxUnused, PlanOptions, PrunePlan};
 pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
+pub use repack::Repacked;
 pub use session::{Session, SessionOptions, Stored};
 pub use sessions::{EndedNow, LiveSession, Over};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};

@@ -43,6 +43,7 @@ const REPO_AFTER_HELP: &str = "\
 Examples:
   packstone -r /srv/backup repo init
   packstone -r /srv/backup repo info
+  packstone -r /srv/backup repo prune --dry-run
   packstone -r /srv/backup repo key list";
 
 /// Encrypted, deduplicated, compressed backups
@@ -109,6 +110,9 @@ pub enum Command {
     /// Make a repository
     #[command(hide = true)]
     Init(repo::init::Arguments),
+    /// Give back the space of what no snapshot needs
+    #[command(hide = true)]
+    Prune(repo::prune::Arguments),
     /// List, add, remove and print the keys of a repository
     #[command(subcommand, hide = true, after_help = repo::key::AFTER_HELP)]
     Key(repo::key::Command),

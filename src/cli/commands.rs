@@ -29,6 +29,9 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
             repo::init::run(&arguments, context)
         }
         Command::Repo(repo::Command::Info(arguments)) => repo::info::run(&arguments, context),
+        Command::Repo(repo::Command::Prune(arguments)) | Command::Prune(arguments) => {
+            repo::prune::run(&arguments, context)
+        }
         Command::Repo(repo::Command::Key(command)) | Command::Key(command) => {
             repo::key::run(&command, context)
         }

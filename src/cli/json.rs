@@ -6,6 +6,7 @@
 mod listing;
 mod message;
 mod progress;
+mod prune;
 mod repository;
 mod snapshot;
 mod stats;
@@ -14,6 +15,7 @@ mod summary;
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
 pub use progress::{BackupStatus, ExcludedItem, RestoreStatus, VerboseStatus};
+pub use prune::{PruneLine, PrunePlanLine};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use stats::StatsDocument;

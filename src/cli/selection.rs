@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use packstone::base::Result;
-use packstone::repository::{Grouping, SnapshotFilter};
+use packstone::base::monitor::show_path;
+use packstone::repository::{GroupKey, Grouping, SnapshotFilter};
 use packstone::source;
 
 /// What the flags stand under in the help; not of the arguments that follow them.
@@ -55,6 +56,20 @@ pub fn parse_grouping(text: &str) -> std::result::Result<Grouping, String> {
         }
     }
     Ok(grouping)
+}
+
+/// What the snapshots of a group have in common.
+pub fn show_group(key: &GroupKey) -> String {
+    let mut parts = Vec::new();
+    let text = |text: &String| show_path(text.as_bytes());
+    parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text(host))));
+    parts.extend(key.job.as_ref().map(|job| format!("job [{}]", job.as_ref().map(text).unwrap_or_default())));
+    let tags = |tags: &Vec<String>| tags.iter().map(text).collect::<Vec<_>>().join(", ");
+    parts.extend(key.tags.as_ref().map(|all| format!("tags [{}]", tags(all))));
+    let paths =
+        |paths: &Vec<Vec<u8>>| paths.iter().map(|path| show_path(path)).collect::<Vec<_>>().join(", ");
+    parts.extend(key.paths.as_ref().map(|all| format!("paths [{}]", paths(all))));
+    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::format::node::{LinkGroup, Metadata, Node, NodeKind};
 use crate::fsmeta::apply::ApplyOptions;
 use crate::fsmeta::owners::LocalIds;
 use crate::ops::list::path_components;
+use crate::ops::pool::pool;
 use crate::repository::{ChunkKind, MEMORY_BYTES, Repository, SnapshotEntry};
 use crate::tree::{Budget, Entry, Tree};
 
@@ -152,11 +153,7 @@ pub fn restore(
         Some(target) => target,
         None => Target::open(target)?,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(shares.workers)
-        .thread_name(|number| format!("restore-{number}"))
-        .build()
-        .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
+    let pool = pool("restore", shares.workers)?;
     let context = Context {
         tree,
         target: &target,

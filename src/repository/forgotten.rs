@@ -26,8 +26,32 @@ impl Repository {
         match create(&*self.storage, &object_name(&name)?, &[object])
             .wrap(|| format!("cannot forget snapshot {snapshot}"))?
         {
-            Creation::Ours | Creation::Taken => Ok(()),
+            Creation::Ours => {
+                self.remember_own(snapshot);
+                Ok(())
+            }
+            Creation::Taken => Ok(()),
         }
+    }
+
+    /// Remembers that this machine forgot a snapshot: whoever removes packs need not ask again.
+    fn remember_own(&self, snapshot: SessionId) {
+        use std::io::Write;
+        let Some(path) = self.own_forgotten_path() else { return };
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        // Who cannot remember is asked.
+        let _ = file.and_then(|mut file| writeln!(file, "{snapshot}"));
+    }
+
+    /// The snapshots that this machine forgot, of those that are asked for.
+    pub(super) fn own_forgotten(&self, asked: &BTreeSet<SessionId>) -> BTreeSet<SessionId> {
+        let path = self.own_forgotten_path();
+        let text = path.as_deref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().filter_map(SessionId::from_hex).filter(|session| asked.contains(session)).collect()
+    }
+
+    fn own_forgotten_path(&self) -> Option<std::path::PathBuf> {
+        Some(self.cache_folder.as_deref()?.join("forgotten"))
     }
 
     /// Makes durable what was forgotten.

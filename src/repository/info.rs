@@ -18,6 +18,20 @@ pub struct ObjectCount {
     pub size_bytes: u64,
 }
 
+impl ObjectCount {
+    /// Counts one more object of so many bytes.
+    pub(super) const fn add(&mut self, size_bytes: u64) {
+        self.count += 1;
+        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
+    }
+
+    /// Counts others as well.
+    pub const fn add_all(&mut self, others: Self) {
+        self.count += others.count;
+        self.size_bytes = self.size_bytes.saturating_add(others.size_bytes);
+    }
+}
+
 /// What can be told of a repository as a whole.
 #[derive(Debug)]
 pub struct RepositoryInfo {

@@ -100,11 +100,7 @@ struct Counts {
 impl Repository {
     /// Begins a session: makes it visible, then reads what others write (ordering rule 3).
     pub fn start_session(&self, host: &Host, options: SessionOptions) -> Result<Session<'_>> {
-        if let Some(feature) = self.config.features.for_writers.first() {
-            let message =
-                format!("the feature {feature:?} is unknown to this program, which can only read here");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
+        self.check_may_write()?;
         let id = SessionId(random::array()?);
         // Before its record is put, because a creation that fails may have happened; dropping the session ends it.
         let mut session = Session {
@@ -131,9 +127,38 @@ impl Repository {
         Ok(session)
     }
 
+    /// Whether this program knows everything that a writer must know.
+    pub(super) fn check_may_write(&self) -> Result<()> {
+        match self.config.features.for_writers.first() {
+            None => Ok(()),
+            Some(feature) => {
+                let message =
+                    format!("the feature {feature:?} is unknown to this program, which can only read here");
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+        }
+    }
+
+    /// Begins a session for nothing but its proof, and ends it: whether this way to the storage creates atomically.
+    pub(super) fn proves_atomic_create(&self, host: &Host, options: &SessionOptions) -> Result<bool> {
+        let id = SessionId(random::array()?);
+        let is_proven = self.put_start(id, host, options).wrap(|| "cannot begin a session")?;
+        let end = End { reason: EndReason::Closed, time: Timestamp::now(), host: host.name.clone() };
+        self.put_commit(id, &Commit::End(end)).wrap(|| "cannot end a session")?;
+        Ok(is_proven)
+    }
+
+    /// Creates the commit key of a session.
+    pub(super) fn put_commit(&self, id: SessionId, commit: &Commit) -> Result<Creation> {
+        let name = names::commit(&id);
+        let object = self.seal_record(ObjectKind::Commit, id, Some(&name), commit.encode())?;
+        create(&*self.storage, &object_name(&name)?, &[object])
+    }
+
     /// Creates the session's record twice. The second creation must fail: that is the proof of atomic creation. The
     /// first says that it was proven, the second that it was not, so that a storage that overwrites ends with the truth.
-    fn put_start(&self, id: SessionId, host: &Host, options: &SessionOptions) -> Result<()> {
+    /// True if it was proven.
+    fn put_start(&self, id: SessionId, host: &Host, options: &SessionOptions) -> Result<bool> {
         let name = names::session_start(&id);
         let object_name = object_name(&name)?;
         let record = |proven: bool| {
@@ -146,12 +171,12 @@ impl Repository {
             self.seal_record(ObjectKind::SessionStart, id, Some(&name), start.encode())
         };
         if !self.storage.capabilities().atomic_create {
-            return self.storage.put_if_absent(&object_name, &[record(false)?]);
+            return self.storage.put_if_absent(&object_name, &[record(false)?]).map(|()| false);
         }
         self.storage.put_if_absent(&object_name, &[record(true)?])?;
         match self.storage.put_if_absent(&object_name, &[record(false)?]) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
+            Ok(()) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -184,6 +209,12 @@ impl Session<'_> {
         if self.is_known(&id)? || !self.meet(id) {
             return Ok(Stored { id, is_new: false });
         }
+        self.append(kind, id, content)?;
+        Ok(Stored { id, is_new: true })
+    }
+
+    /// Adds a chunk to an open segment, whether the repository holds it or not.
+    pub(super) fn append(&self, kind: ChunkKind, id: ChunkId, content: &[u8]) -> Result<()> {
         self.counts.bytes_added.fetch_add(content.len() as u64, Ordering::Relaxed);
         let count = match kind {
             ChunkKind::Data => &self.counts.data_chunks,
@@ -197,10 +228,9 @@ impl Session<'_> {
         segment.push(id, content);
         if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
             self.segments.check_in(class, segment);
-        } else {
-            self.add_to_pack(class.kind(), segment.close(class, self.options.compression, &self.segments)?)?;
+            return Ok(());
         }
-        Ok(Stored { id, is_new: true })
+        self.add_to_pack(class.kind(), segment.close(class, self.options.compression, &self.segments)?)
     }
 
     /// True for the first who asks for a chunk that the index does not have.
@@ -267,7 +297,7 @@ impl Session<'_> {
     }
 
     /// Adds a closed segment to the pack of its kind; whoever fills the pack publishes it.
-    fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
+    pub(super) fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
         let full = {
             let mut waiting = self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner);
             waiting.push(segment);
@@ -364,6 +394,17 @@ impl Session<'_> {
         }
     }
 
+    /// Makes everything that was stored durable, and ends the session without a snapshot: what it wrote holds chunks that
+    /// snapshots of others need. Gives the stored bytes of its packs and index runs.
+    pub(super) fn publish_all(self) -> Result<u64> {
+        self.settle()?;
+        self.publish_run(self.checkpoints.rest(), true)?;
+        // Ordering rule 1 holds for the snapshots of others as well.
+        self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
+        let stored = self.counts.bytes_stored.load(Ordering::Relaxed);
+        self.close().map(|()| stored)
+    }
+
     /// Ends the session without a snapshot, because there was nothing to commit.
     pub fn close(mut self) -> Result<()> {
         self.put_end(EndReason::Closed)
@@ -377,10 +418,7 @@ impl Session<'_> {
     }
 
     fn put_commit(&self, commit: &Commit) -> Result<()> {
-        let name = names::commit(&self.id);
-        let object =
-            self.repository.seal_record(ObjectKind::Commit, self.id, Some(&name), commit.encode())?;
-        match create(&*self.repository.storage, &object_name(&name)?, &[object])? {
+        match self.repository.put_commit(self.id, commit)? {
             Creation::Ours => Ok(()),
             Creation::Taken => {
                 let message = format!(

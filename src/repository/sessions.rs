@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::limits::RECORD_BYTES_MAX;
-use crate::base::{Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
+use crate::base::{ErrorKind, Result, SessionId, Timestamp, Wrap};
 use crate::format::names::{self, SessionRecord};
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason};
 use crate::repository::object::{Creation, create, object_name};
+use crate::repository::records::is_gone;
 use crate::repository::{ObjectCount, Repository};
 use crate::storage::ObjectName;
 
@@ -58,16 +59,12 @@ impl Repository {
     pub fn live_sessions(&self) -> Result<Vec<LiveSession>> {
         let mut sessions = self.session_records()?;
         let over = self.sessions_over()?;
-        sessions.retain(|id, _| !over.contains(id));
+        // A start is removed of what is over, and of nothing else; a beat may come late.
+        sessions.retain(|id, records| records.has_start && !over.contains(id));
         let mut live = Vec::new();
-        for (id, Records { has_start, last_beat, .. }) in sessions {
-            let start = match has_start {
-                true => self.read_session_start(id),
-                false => Err(Error::new(ErrorKind::NotFound, format!("session {id} has beats and no start"))),
-            };
-            let is_gone = start.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
-            // Records are removed of what is over; then it became so since the listing.
-            if !(has_start && is_gone && self.is_over(id)?) {
+        for (id, Records { last_beat, .. }) in sessions {
+            let start = self.read_session_start(id);
+            if !is_gone(&start) {
                 live.push(LiveSession { id, start, last_beat });
             }
         }
@@ -96,12 +93,26 @@ impl Repository {
         Ok(outcome)
     }
 
+    /// Removes the commit keys of sessions that ended themselves with nothing to commit, as those do that write for the
+    /// snapshots of others: they never tried to create anything else under that name. To be called after
+    /// `sweep_sessions`: the commit key is what says that a session is over while its start is there.
+    pub fn sweep_closed(&self) -> Result<u64> {
+        let begun = self.session_records()?;
+        let mut swept = 0;
+        for (id, end) in self.all_snapshots(false)?.ends {
+            if end.reason == EndReason::Closed && !begun.contains_key(&id) {
+                swept += u64::from(self.delete_if_there(&names::commit(&id))?);
+            }
+        }
+        Ok(swept)
+    }
+
     /// Removes the records of sessions that are over. May be done at any time: whoever has a commit key or a tombstone is
     /// not live, whatever of its records comes back late.
     pub fn sweep_sessions(&self) -> Result<ObjectCount> {
         let mut sessions = self.session_records()?;
         let over = self.sessions_over()?;
-        sessions.retain(|id, _| over.contains(id));
+        sessions.retain(|id, records| !records.has_start || over.contains(id));
         let mut swept = ObjectCount::default();
         if sessions.is_empty() {
             return Ok(swept);
@@ -156,17 +167,6 @@ impl Repository {
             Ok(())
         })?;
         Ok(over)
-    }
-
-    fn is_over(&self, id: SessionId) -> Result<bool> {
-        for name in [names::commit(&id), names::tombstone(&id)] {
-            match self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
     }
 
     fn read_session_start(&self, id: SessionId) -> Result<SessionStart> {

@@ -14,7 +14,7 @@ use crate::base::{ContentName, Error, Result, SessionId};
 use crate::crypto::content_name;
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
-use crate::format::snapshot::{Commit, Snapshot};
+use crate::format::snapshot::{Commit, End, Snapshot};
 use crate::repository::Repository;
 use crate::repository::object::object_name;
 use crate::repository::records::is_gone;
@@ -39,13 +39,32 @@ pub struct SnapshotList {
     pub damaged: Vec<(SessionId, Error)>,
 }
 
-/// Every snapshot whose commit key is there.
+/// What a commit key says.
+#[derive(Debug)]
+pub(super) enum Committed {
+    Snapshot(Box<SnapshotEntry>),
+    End(End),
+}
+
+impl Committed {
+    /// The snapshot, if it is one.
+    pub(super) fn into_entry(self) -> Option<SnapshotEntry> {
+        match self {
+            Self::Snapshot(entry) => Some(*entry),
+            Self::End(_) => None,
+        }
+    }
+}
+
+/// Every session whose commit key is there.
 #[derive(Debug, Default)]
 pub(super) struct AllSnapshots {
     /// Those without a tombstone, oldest first.
     pub(super) visible: Vec<SnapshotEntry>,
     /// Sessions that have a tombstone and a commit key, and what that says.
-    pub(super) forgotten: Vec<(SessionId, Result<Option<SnapshotEntry>>)>,
+    pub(super) forgotten: Vec<(SessionId, Result<Committed>)>,
+    /// Sessions that ended without a snapshot.
+    pub(super) ends: Vec<(SessionId, End)>,
     /// Commit keys without a tombstone that could not be read, and why.
     pub(super) damaged: Vec<(SessionId, Error)>,
 }
@@ -81,7 +100,8 @@ impl Repository {
             // One that cannot be read stands in nobody else's way, and is not passed over either.
             match read {
                 read if is_forgotten => all.forgotten.push((*session, read)),
-                Ok(snapshot) => all.visible.extend(snapshot),
+                Ok(Committed::Snapshot(entry)) => all.visible.push(*entry),
+                Ok(Committed::End(end)) => all.ends.push((*session, end)),
                 Err(error) => all.damaged.push((*session, error)),
             }
         }
@@ -92,15 +112,14 @@ impl Repository {
         Ok(all)
     }
 
-    /// The snapshot of a commit key that was listed; nothing if it is the end of a session.
-    fn listed_commit(&self, session: SessionId, size_bytes: u64) -> Result<Option<SnapshotEntry>> {
+    fn listed_commit(&self, session: SessionId, size_bytes: u64) -> Result<Committed> {
         let read = |object: &[u8]| self.open_commit(session, object);
         let (commit, stored_hash) = self.record(&names::commit(&session), size_bytes, read)?;
         Ok(match commit {
             Commit::Snapshot(snapshot) => {
-                Some(SnapshotEntry { id: session, stored_hash, snapshot: *snapshot })
+                Committed::Snapshot(Box::new(SnapshotEntry { id: session, stored_hash, snapshot: *snapshot }))
             }
-            Commit::End(_) => None,
+            Commit::End(end) => Committed::End(end),
         })
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::base::{ChunkId, ContentName, Error, Result, SessionId, Wrap};
 use crate::format::names;
 use crate::repository::index::table::{PackRow, Place, Table};
+use crate::repository::snapshots::Committed;
 use crate::repository::{Marks, Reader, Repository, SnapshotEntry};
 
 /// So often a view is made anew when what it looks at is replaced meanwhile.
@@ -39,6 +40,8 @@ pub struct Forgotten {
     pub entry: Option<SnapshotEntry>,
     /// What replaced it.
     pub replaced_by: Option<SessionId>,
+    /// This machine forgot it.
+    pub is_own: bool,
 }
 
 /// A look at the repository.
@@ -110,17 +113,19 @@ impl Repository {
             )));
         }
         let mut needed = Needed { snapshots: all.visible, forgotten: Vec::new(), unproven: Vec::new() };
+        let own = self.own_forgotten(&all.forgotten.iter().map(|(id, _)| *id).collect());
         for (id, read) in all.forgotten {
             match (self.read_tombstone(id), read) {
                 // An end has nothing to forget.
-                (_, Ok(None)) => {}
+                (_, Ok(Committed::End(_))) => {}
                 (Ok(tombstone), read) => {
-                    let entry = read.ok().flatten();
-                    needed.forgotten.push(Forgotten { id, entry, replaced_by: tombstone.replaced_by });
+                    let entry = read.ok().and_then(Committed::into_entry);
+                    let replaced_by = tombstone.replaced_by;
+                    needed.forgotten.push(Forgotten { id, entry, replaced_by, is_own: own.contains(&id) });
                 }
-                (Err(error), Ok(Some(entry))) => {
+                (Err(error), Ok(Committed::Snapshot(entry))) => {
                     needed.unproven.push((id, error));
-                    needed.snapshots.push(entry);
+                    needed.snapshots.push(*entry);
                 }
                 (Err(error), Err(_)) => return Err(error),
             }

@@ -20,6 +20,7 @@ mod postgres;
 mod process;
 #[cfg(test)]
 mod properties;
+mod prune;
 #[cfg(test)]
 mod real_tree;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod info;
 pub mod init;
 pub mod key;
+pub mod prune;
 
 use clap::Subcommand;
 
@@ -13,6 +14,8 @@ pub enum Command {
     Init(init::Arguments),
     /// Tell what a repository is and what it holds
     Info(info::Arguments),
+    /// Give back the space of what no snapshot needs
+    Prune(prune::Arguments),
     /// List, add, remove and print the keys of a repository
     #[command(subcommand, after_help = key::AFTER_HELP)]
     Key(key::Command),

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::json::{self, GroupDocument, SnapshotDocument};
 use crate::output::Output;
 use crate::report::{Done, Hint, Outcome};
-use crate::selection::{Selection, parse_grouping};
+use crate::selection::{Selection, parse_grouping, show_group};
 use crate::table::{self, Column};
 use crate::{commands, open, show};
 
@@ -113,25 +113,11 @@ fn tables_of(
     is_quiet: bool,
 ) -> Vec<String> {
     let tables = groups.iter().map(|(key, group)| {
-        let mut lines = vec![title_of(key)];
+        let mut lines = vec![format!("snapshots for ({}):", show_group(key))];
         lines.extend(table_of(group, is_compact, is_quiet));
         lines
     });
     tables.collect::<Vec<_>>().join(&String::new())
-}
-
-/// What the snapshots of a group have in common.
-fn title_of(key: &GroupKey) -> String {
-    let mut parts = Vec::new();
-    let text = |text: &String| show_path(text.as_bytes());
-    parts.extend(key.host.as_ref().map(|host| format!("host [{}]", text(host))));
-    parts.extend(key.job.as_ref().map(|job| format!("job [{}]", job.as_ref().map(text).unwrap_or_default())));
-    let tags = |tags: &Vec<String>| tags.iter().map(text).collect::<Vec<_>>().join(", ");
-    parts.extend(key.tags.as_ref().map(|all| format!("tags [{}]", tags(all))));
-    let paths =
-        |paths: &Vec<Vec<u8>>| paths.iter().map(|path| show_path(path)).collect::<Vec<_>>().join(", ");
-    parts.extend(key.paths.as_ref().map(|all| format!("paths [{}]", paths(all))));
-    format!("snapshots for ({}):", parts.join(", "))
 }
 
 fn table_of(snapshots: &[&SnapshotEntry], is_compact: bool, is_quiet: bool) -> Vec<String> {
@@ -170,23 +156,4 @@ fn rows_of(entry: &SnapshotEntry, zone: &TimeZone) -> Vec<[String; 8]> {
         [id, time, host, tags, size, added, findings, path]
     });
     std::iter::once(first).chain(further).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_is_named_by_what_it_has_in_common() {
-        let key = GroupKey {
-            host: Some("a\nb".into()),
-            job: Some(None),
-            tags: Some(vec!["x".into(), "y".into()]),
-            paths: Some(vec![b"/etc".to_vec(), b"/\xff".to_vec()]),
-        };
-        let expected = "snapshots for (host [a\\x0ab], job [], tags [x, y], paths [/etc, /\\xff]):";
-        assert_eq!(title_of(&key), expected);
-        let key = GroupKey { host: Some("h".into()), ..GroupKey::default() };
-        assert_eq!(title_of(&key), "snapshots for (host [h]):");
-    }
 }

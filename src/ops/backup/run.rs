@@ -24,6 +24,7 @@ use crate::ops::backup::filter::Filter;
 use crate::ops::backup::roots;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::ops::path::PathLink;
+use crate::ops::pool::{pool, worker_count};
 use crate::repository::ChunkKind;
 
 use crate::repository::Session;
@@ -268,14 +269,6 @@ impl<'s> Run<'s> {
     }
 }
 
-/// Number of threads for an option.
-pub(super) fn worker_count(workers: usize) -> usize {
-    match workers {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
-        other => other,
-    }
-}
-
 /// Reads all planned paths and stores them; gives the root of the tree.
 pub(super) fn take_paths(
     session: &Session<'_>,
@@ -286,14 +279,10 @@ pub(super) fn take_paths(
     earlier: &Earlier<'_>,
 ) -> Result<Taken> {
     let (since, began) = (Stopwatch::start(), Timestamp::now());
-    let workers = session.repository().memory().workers(worker_count(options.workers));
+    let workers = worker_count(session.repository(), options.workers);
     let run = Run::new(session, options, paths, workers, monitor, earlier)?;
     run.count_file_systems(paths);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(workers)
-        .thread_name(|number| format!("backup-{number}"))
-        .build()
-        .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
+    let pool = pool("backup", workers)?;
     let sources: Vec<Arc<SourceCounts>> =
         paths.iter().map(|path| Arc::new(SourceCounts::new(super::path_bytes(path.clone())))).collect();
     pool.in_place_scope(|scope| {

@@ -13,7 +13,8 @@ use crate::format::node::{ChunkRef, Content, Metadata, Node, NodeKind, Regular};
 use crate::format::snapshot::{SourceOutcome, SourceStatus, Statistic};
 use crate::ops::backup::big::batch_bytes;
 use crate::ops::backup::roots::bare_directory;
-use crate::ops::backup::{BackupOptions, Taken, interrupted, run};
+use crate::ops::backup::{BackupOptions, Taken, interrupted};
+use crate::ops::pool::{pool, worker_count};
 use crate::repository::ChunkKind;
 use crate::repository::Session;
 use crate::tree::{DirectoryBuilder, ListBuilder};
@@ -48,12 +49,7 @@ pub(super) fn take_stream(
     let since = Stopwatch::start();
     let path = [b"/".as_slice(), &components.join(&b'/')].concat();
     monitor.begin(&path);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(session.repository().memory().workers(run::worker_count(options.workers)))
-        .build()
-        .map_err(|cause| {
-            crate::base::Error::caused(crate::base::ErrorKind::Failed, "cannot start threads", cause)
-        })?;
+    let pool = pool("backup", worker_count(session.repository(), options.workers))?;
     let (content, size) = store(session, input.reader, &pool, monitor)?;
     (input.end)().wrap(|| "the stream did not end well; no snapshot was made")?;
     if monitor.cancelled() {

@@ -1,0 +1,288 @@
+//! Giving back the space of what no snapshot needs, beside any number of running backups and other prunes.
+//!
+//! What must hold: the order of format-spec section 14.6, which `repository` owns; what nobody needs goes before anything
+//! is written again, so that a full disk is no obstacle; nothing that was forgotten elsewhere on a large scale costs a
+//! pack before somebody agreed. Stopped at any moment, what is left is whole, and the next prune goes on.
+
+mod alarm;
+
+pub use alarm::{Alarm, alarms};
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use rayon::ThreadPool;
+
+use crate::base::clock::Stopwatch;
+use crate::base::host::Host;
+use crate::base::{Error, ErrorKind, Monitor, Result, SessionId};
+use crate::ops::pool::{pool, worker_count};
+use crate::repository::{
+    AllOver, Compacted, LiveSession, Marks, ObjectCount, OpenCollection, PlanOptions, PrunePlan, Pruner,
+    Reader, Repository, SessionOptions, SnapshotEntry, View,
+};
+use crate::tree::mark_reachable;
+
+/// How often sessions that are waited for are looked at.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Unless others keep condemning at the same time, three are enough: what nobody needs, what was written again, and
+/// what an earlier prune left open.
+const COLLECTIONS_MAX: usize = 16;
+
+/// How a prune is made.
+#[derive(Clone, Debug)]
+pub struct PruneOptions {
+    /// How far it goes.
+    pub plan: PlanOptions,
+    /// How long it waits for sessions that run.
+    pub wait: Duration,
+    /// Nobody else prunes: needed where objects are not created atomically.
+    pub is_sole: bool,
+    /// Threads that read, compress and seal; 0: one for each processor.
+    pub workers: usize,
+    /// The running process.
+    pub host: Host,
+    /// How its sessions work.
+    pub session: SessionOptions,
+}
+
+impl PruneOptions {
+    /// The usual options on this machine.
+    pub fn new(host: Host) -> Self {
+        Self {
+            plan: PlanOptions::default(),
+            wait: Duration::from_secs(600),
+            is_sole: false,
+            workers: 0,
+            host,
+            session: SessionOptions::default(),
+        }
+    }
+}
+
+/// What a prune did.
+#[derive(Debug, Default)]
+pub struct PruneSummary {
+    /// What it found and meant to do.
+    pub plan: PrunePlan,
+    /// Sessions that it ended, because nobody runs them any more.
+    pub ended: Vec<SessionId>,
+    /// Packs that it removed.
+    pub removed: ObjectCount,
+    /// Packs of which it wrote the needed part again.
+    pub repacked: u64,
+    /// Stored bytes of what it wrote again.
+    pub written_bytes: u64,
+    /// Condemned packs that turned out to be needed.
+    pub spared: u64,
+    /// Index runs that it merged.
+    pub index: Compacted,
+    /// Commit keys of forgotten snapshots that it removed.
+    pub records: u64,
+    /// Sessions that it waits for, and that still run.
+    pub waits_for: Vec<LiveSession>,
+    /// Packs that are condemned and wait for these sessions.
+    pub condemned: u64,
+    /// Why the needed part of packs was not written again.
+    pub repack_failure: Option<Error>,
+}
+
+/// What a prune would do, and what it is about to do it with.
+#[derive(Debug)]
+pub struct Prepared<'r> {
+    repository: &'r Repository,
+    view: View,
+    plan: PrunePlan,
+}
+
+/// Looks at the repository, and plans. Nothing is written.
+pub fn prepare<'r>(
+    repository: &'r Repository,
+    options: &PruneOptions,
+    monitor: &dyn Monitor,
+) -> Result<Prepared<'r>> {
+    let run = Run::new(repository, options, monitor)?;
+    let view = run.view(None)?;
+    let plan = run.plan(&view, &HashSet::new())?;
+    Ok(Prepared { repository, view, plan })
+}
+
+/// Prunes without asking anybody.
+pub fn prune(repository: &Repository, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneSummary> {
+    prepare(repository, options, monitor)?.run(options, monitor)
+}
+
+impl Prepared<'_> {
+    /// What would be done.
+    pub const fn plan(&self) -> &PrunePlan {
+        &self.plan
+    }
+
+    /// What it was planned by.
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What somebody should agree to before.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        alarms(&self.view)
+    }
+
+    /// Does it.
+    pub fn run(self, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneSummary> {
+        let run = Run::new(self.repository, options, monitor)?;
+        let mut summary = PruneSummary { plan: self.plan, ..PruneSummary::default() };
+        // The sweep needs no room, and makes some: on a disk that is full to the last byte, what follows can write.
+        self.repository.sweep_sessions()?;
+        let pruner = self.repository.pruner(&options.host, &options.session, options.is_sole)?;
+        let view = run.collect(&pruner, self.view, &mut summary)?;
+        if summary.waits_for.is_empty() {
+            summary.records = pruner.remove_forgotten(&view)?;
+        }
+        summary.index = self.repository.compact_index(&options.host, options.session.clone())?;
+        self.repository.sweep_sessions()?;
+        self.repository.sweep_closed()?;
+        Ok(summary)
+    }
+}
+
+/// One prune.
+struct Run<'p> {
+    repository: &'p Repository,
+    options: &'p PruneOptions,
+    monitor: &'p dyn Monitor,
+    pool: ThreadPool,
+}
+
+impl<'p> Run<'p> {
+    fn new(repository: &'p Repository, options: &'p PruneOptions, monitor: &'p dyn Monitor) -> Result<Self> {
+        Ok(Self {
+            repository,
+            options,
+            monitor,
+            pool: pool("prune", worker_count(repository, options.workers))?,
+        })
+    }
+
+    fn view(&self, before: Option<&View>) -> Result<View> {
+        self.repository.view(before, &|reader, snapshots, marks| self.mark(reader, snapshots, marks))
+    }
+
+    fn mark(&self, reader: &Reader<'_>, snapshots: &[SnapshotEntry], marks: &Marks) -> Result<()> {
+        let roots: Vec<_> = snapshots.iter().map(|entry| entry.snapshot.tree).collect();
+        let stop = |_: &_, error| Err(error);
+        self.pool.install(|| mark_reachable(reader, &roots, marks, self.monitor, &stop))
+    }
+
+    fn plan(&self, view: &View, copied: &HashSet<crate::base::ContentName>) -> Result<PrunePlan> {
+        let live: BTreeSet<SessionId> =
+            self.repository.live_sessions()?.into_iter().map(|session| session.id).collect();
+        self.repository.plan_prune(view, &live, copied, self.options.plan)
+    }
+
+    /// Finishes collections that others left open, removes what nobody needs, then writes the needed part of packs again
+    /// and removes what is left of them.
+    fn collect(&self, pruner: &Pruner<'_>, view: View, summary: &mut PruneSummary) -> Result<View> {
+        let mut view = view;
+        let mut plan = Some(summary.plan.clone());
+        let mut copied = HashSet::new();
+        let mut may_repack = true;
+        for _ in 0..COLLECTIONS_MAX {
+            if let Some(mut collection) = pruner.open_collection()? {
+                let Some(all_over) = self.wait(pruner, &mut collection, summary)? else { break };
+                view = self.decide(pruner, &collection, all_over, &view, summary)?;
+                plan = None;
+                continue;
+            }
+            let now = match plan.take() {
+                Some(plan) => plan,
+                None => self.plan(&view, &copied)?,
+            };
+            let returned = pruner.remove_returned(&view)?;
+            summary.removed.add_all(returned);
+            if now.remove.count > 0 {
+                pruner.condemn(&view, &now)?;
+            } else if may_repack && now.repack.count > 0 {
+                may_repack = false;
+                match self.repack(&view, &now) {
+                    Ok(repacked) => {
+                        summary.repacked += repacked.packs.len() as u64;
+                        summary.written_bytes += repacked.written_bytes;
+                        copied = repacked.packs;
+                    }
+                    Err(error) if error.kind() == ErrorKind::OutOfSpace => {
+                        summary.repack_failure = Some(error);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+                view = self.view(Some(&view))?;
+            } else {
+                break;
+            }
+        }
+        Ok(view)
+    }
+
+    fn repack(&self, view: &View, plan: &PrunePlan) -> Result<crate::repository::Repacked> {
+        self.monitor.expect(plan.repack.count, plan.repack.size_bytes);
+        self.monitor.expected_all();
+        let session = self.options.session.clone();
+        self.pool.install(|| self.repository.repack(view, plan, &self.options.host, session, self.monitor))
+    }
+
+    fn decide(
+        &self,
+        pruner: &Pruner<'_>,
+        collection: &OpenCollection,
+        all_over: AllOver,
+        before: &View,
+        summary: &mut PruneSummary,
+    ) -> Result<View> {
+        let decided = pruner.decide(collection, all_over, Some(before), &|reader, snapshots, marks| {
+            self.mark(reader, snapshots, marks)
+        })?;
+        summary.spared += decided.spared;
+        summary.removed.add_all(pruner.remove(&decided)?);
+        Ok(decided.view)
+    }
+
+    /// Waits until every session that had begun before is over, or time is.
+    fn wait(
+        &self,
+        pruner: &Pruner<'_>,
+        collection: &mut OpenCollection,
+        summary: &mut PruneSummary,
+    ) -> Result<Option<AllOver>> {
+        let since = Stopwatch::start();
+        let mut is_told = false;
+        loop {
+            let live = match pruner.sessions_before(collection)? {
+                Ok(all_over) => return Ok(Some(all_over)),
+                Err(live) => live,
+            };
+            let left = self.options.wait.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                summary.condemned = collection.pack_count();
+                summary.waits_for = live;
+                return Ok(None);
+            }
+            if self.monitor.cancelled() {
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+            }
+            if !is_told {
+                self.monitor
+                    .note(&format!("waiting for {} that may use what is to go", sessions(live.len())));
+                is_told = true;
+            }
+            std::thread::sleep(left.min(POLL_INTERVAL));
+        }
+    }
+}
+
+fn sessions(count: usize) -> String {
+    match count {
+        1 => "one session".to_owned(),
+        count => format!("{count} sessions"),
+    }
+}

@@ -1,0 +1,233 @@
+//! The two phases in which packs go (format-spec section 14.6): condemned, then, once every session that might build upon
+//! them is over, removed as the verdict says.
+//!
+//! What must hold: what is condemned is durable before sessions are listed, the verdict before anything is removed; the
+//! view that decides is made after every session that had begun is over; the verdict that is stored counts, whoever
+//! wrote it, and a pack goes only if no chunk that this process found needed would lose its last place. Collections are
+//! never removed, and a verdict stays in force: what it names goes again if it comes back.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::base::host::Host;
+use crate::base::{ContentName, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
+use crate::crypto::random;
+use crate::format::collection::{Condemned, Verdict};
+use crate::format::names::{self, Phase};
+use crate::format::sealing::ObjectKind;
+use crate::repository::object::{Creation, create, object_name};
+use crate::repository::plan::PrunePlan;
+use crate::repository::sessions::LiveSession;
+use crate::repository::view::{MarkAll, View};
+use crate::repository::{ObjectCount, Repository, SessionOptions};
+
+/// Who removes packs.
+#[derive(Debug)]
+pub struct Pruner<'r> {
+    repository: &'r Repository,
+    /// Drawn for the headers of what it writes; names no session.
+    run: SessionId,
+}
+
+/// A collection without verdict.
+#[derive(Debug)]
+pub struct OpenCollection {
+    number: u64,
+    condemned: Condemned,
+    /// Sessions that had begun when they were first listed, and that were not over when they were listed last.
+    before: Option<BTreeSet<SessionId>>,
+}
+
+impl OpenCollection {
+    /// How many packs are condemned.
+    pub fn pack_count(&self) -> u64 {
+        self.condemned.packs.len() as u64
+    }
+}
+
+/// No session that had begun when the packs were condemned is still live.
+#[derive(Debug)]
+pub struct AllOver(());
+
+/// A verdict that is stored, and the view by which its packs may go.
+#[derive(Debug)]
+pub struct Decided {
+    /// What the decision was made by.
+    pub view: View,
+    /// Condemned packs that are needed after all.
+    pub spared: u64,
+    packs: Vec<ContentName>,
+}
+
+impl Repository {
+    /// Prepares to remove packs. Where it is not proven that of many creators of one name exactly one succeeds, whoever
+    /// prunes must be the only one (`is_sole`); otherwise the error is `Usage`.
+    pub fn pruner(&self, host: &Host, options: &SessionOptions, is_sole: bool) -> Result<Pruner<'_>> {
+        self.check_may_write()?;
+        let is_proven = self.proves_atomic_create(host, options)?;
+        if !is_proven && !is_sole {
+            let message = format!(
+                "the storage at {} does not prove that it creates an object only once, so that two who prune at a \
+                 time could contradict each other",
+                self.location()
+            );
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        Ok(Pruner { repository: self, run: SessionId(random::array()?) })
+    }
+}
+
+impl<'r> Pruner<'r> {
+    /// The lowest collection without verdict.
+    pub fn open_collection(&self) -> Result<Option<OpenCollection>> {
+        let listed = self.repository.listed_collections()?;
+        let open = listed.into_iter().find(|(_, (phase, _))| *phase == Phase::Condemned);
+        let Some((number, (_, size_bytes))) = open else { return Ok(None) };
+        let condemned = self.repository.listed_condemned(number, size_bytes)?;
+        Ok(Some(OpenCollection { number, condemned, before: None }))
+    }
+
+    /// Condemns the packs of a plan. False if another was first, whose collection is then to be finished.
+    pub fn condemn(&self, view: &View, plan: &PrunePlan) -> Result<bool> {
+        let listed = self.repository.listed_collections()?;
+        if listed.values().any(|(phase, _)| *phase == Phase::Condemned) {
+            return Ok(false);
+        }
+        let last = listed.last_key_value().map_or(0, |(number, _)| *number);
+        let number = last
+            .checked_add(1)
+            .ok_or_else(|| Error::damaged("the number of the last collection is the highest there is"))?;
+        let mut kept: Vec<SessionId> = view.snapshots.iter().map(|entry| entry.id).collect();
+        kept.sort_unstable();
+        let condemned =
+            Condemned { packs: plan.remove_names.clone(), kept, lost: Vec::new(), time: Timestamp::now() };
+        let creation = self.put(ObjectKind::Condemned, &names::condemned(number), condemned.encode())?;
+        Ok(creation == Creation::Ours)
+    }
+
+    fn put(&self, kind: ObjectKind, name: &str, content: Vec<u8>) -> Result<Creation> {
+        let object = self.repository.seal_record(kind, self.run, Some(name), content)?;
+        let creation = create(&*self.repository.storage, &object_name(name)?, &[object])?;
+        // Whoever wrote it, what follows builds upon it.
+        self.repository.storage.barrier().wrap(|| format!("cannot make object {name} durable"))?;
+        Ok(creation)
+    }
+
+    /// The sessions that have to be over before a verdict: of those that were live when this was first asked, which it
+    /// must be after the condemned set is there. If there are none, the right to decide. Who began later builds upon
+    /// nothing that is condemned.
+    pub fn sessions_before(
+        &self,
+        collection: &mut OpenCollection,
+    ) -> Result<std::result::Result<AllOver, Vec<LiveSession>>> {
+        let mut live = self.repository.live_sessions().wrap(|| "cannot list the sessions")?;
+        let before = collection.before.get_or_insert_with(|| live.iter().map(|session| session.id).collect());
+        live.retain(|session| before.contains(&session.id));
+        before.retain(|id| live.iter().any(|session| session.id == *id));
+        Ok(if live.is_empty() { Ok(AllOver(())) } else { Err(live) })
+    }
+
+    /// Decides what of the condemned packs goes. What is stored counts: if another decided first, it is that verdict.
+    pub fn decide(
+        &self,
+        collection: &OpenCollection,
+        _all_over: AllOver,
+        before: Option<&View>,
+        mark_all: MarkAll<'_>,
+    ) -> Result<Decided> {
+        let view = self.repository.view(before, mark_all)?;
+        let condemned: HashSet<ContentName> = collection.condemned.packs.iter().copied().collect();
+        let spared = view.spared(&condemned)?;
+        let packs = collection.condemned.packs.iter().filter(|pack| !spared.contains(pack));
+        let verdict = Verdict { packs: packs.copied().collect(), time: Timestamp::now() };
+        let name = names::verdict(collection.number);
+        self.put(ObjectKind::Verdict, &name, verdict.encode())?;
+        let stored = self.stored_verdict(&name)?;
+        if let Some(foreign) = stored.packs.iter().find(|pack| !condemned.contains(pack)) {
+            let message = format!("object {name} names pack {foreign}, which was not condemned");
+            return Err(Error::damaged(message));
+        }
+        let stored: HashSet<ContentName> = stored.packs.into_iter().collect();
+        if let Some(pack) = view.spared(&stored)?.first() {
+            let message = format!("object {name} names pack {pack}, which is needed; nothing is removed");
+            return Err(Error::damaged(message));
+        }
+        let spared = (condemned.len() - stored.len()) as u64;
+        Ok(Decided { view, spared, packs: stored.into_iter().collect() })
+    }
+
+    fn stored_verdict(&self, name: &str) -> Result<Verdict> {
+        let object =
+            self.repository.storage.get(&object_name(name)?, crate::base::limits::RECORD_BYTES_MAX)?;
+        let (_, content) = self.repository.open_record(ObjectKind::Verdict, name, &object)?;
+        Verdict::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
+    }
+
+    /// Removes the packs of a verdict; gives what was removed.
+    pub fn remove(&self, decided: &Decided) -> Result<ObjectCount> {
+        let view = &decided.view;
+        let mut sizes: HashMap<ContentName, u64> = view.unindexed.iter().copied().collect();
+        sizes.extend(
+            view.packs()
+                .filter(|(number, _)| view.counts(*number))
+                .map(|(_, pack)| (pack.name, pack.size_bytes)),
+        );
+        let packs: BTreeSet<ContentName> = decided.packs.iter().copied().collect();
+        self.remove_packs(packs.into_iter().map(|pack| (pack, sizes.get(&pack).copied().unwrap_or_default())))
+    }
+
+    /// Removes packs that earlier verdicts name and that are there again, or still.
+    pub fn remove_returned(&self, view: &View) -> Result<ObjectCount> {
+        self.remove_packs(view.returned.iter().copied())
+    }
+
+    fn remove_packs(&self, packs: impl Iterator<Item = (ContentName, u64)>) -> Result<ObjectCount> {
+        let mut removed = ObjectCount::default();
+        for (pack, size_bytes) in packs {
+            if self.repository.delete_if_there(&names::pack(&pack))? {
+                removed.add(size_bytes);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes the records of snapshots that a view shows to be forgotten; the tombstones stay.
+    pub fn remove_forgotten(&self, view: &View) -> Result<u64> {
+        let mut removed = 0;
+        for forgotten in &view.forgotten {
+            removed += u64::from(self.repository.delete_if_there(&names::commit(&forgotten.id))?);
+        }
+        Ok(removed)
+    }
+}
+
+impl Repository {
+    /// Removes an object; false if it was not there.
+    pub(super) fn delete_if_there(&self, name: &str) -> Result<bool> {
+        match self.storage.delete(&object_name(name)?) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl View {
+    /// Which of these packs must stay, so that no needed chunk loses its last place: of several that hold it, the one
+    /// with the lowest name.
+    fn spared(&self, packs: &HashSet<ContentName>) -> Result<BTreeSet<ContentName>> {
+        let goes: Vec<bool> = (self.packs()).map(|(_, pack)| packs.contains(&pack.name)).collect();
+        let mut spared = BTreeSet::new();
+        self.chunks(|_, is_needed, places| {
+            let goes = |pack: u32| goes.get(pack as usize) == Some(&true);
+            if is_needed && places.iter().all(|place| goes(place.pack)) {
+                let names = places.iter().filter_map(|place| Some(self.table().pack(place.pack)?.name));
+                let names: Vec<ContentName> = names.collect();
+                if !names.iter().any(|name| spared.contains(name)) {
+                    spared.extend(names.into_iter().min());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(spared)
+    }
+}

@@ -1,0 +1,137 @@
+//! Pruning as users see it: what is forgotten goes, what is needed stays, whoever else is at work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use packstone::base::host::Host;
+use packstone::base::{SessionId, Silent, Timestamp};
+use packstone::format::config::Parameters;
+use packstone::format::tombstone::{ForgetReason, Tombstone};
+use packstone::ops::prune::{PruneOptions, PruneSummary, prepare, prune};
+use packstone::repository::{MaxUnused, Repository, SessionOptions};
+use packstone::storage::memory::Memory;
+
+use crate::engine::{back_up, give_back, init, open};
+use crate::support::dump::{assert_same, dump};
+use crate::support::generate::{Size, generate};
+use crate::support::scratch::Scratch;
+
+/// A prune that waits for nobody.
+pub fn options() -> PruneOptions {
+    PruneOptions { wait: Duration::ZERO, workers: 2, ..PruneOptions::new(Host::current()) }
+}
+
+/// Forgets a snapshot.
+pub fn forget(repository: &Repository, id: SessionId) {
+    let tombstone = Tombstone {
+        time: Timestamp::now(),
+        host: "tests".into(),
+        user: None,
+        reason: ForgetReason::Named,
+        replaced_by: None,
+        program: "tests".into(),
+    };
+    repository.forget(id, &tombstone).unwrap();
+}
+
+fn run(repository: &Repository, options: &PruneOptions) -> PruneSummary {
+    prune(repository, options, &Silent).unwrap()
+}
+
+fn count(memory: &Memory, folder: &str) -> usize {
+    memory.names().iter().filter(|name| name.as_str().starts_with(folder)).count()
+}
+
+/// A repository of two snapshots of different trees that share a part.
+fn two_snapshots(scratch: &Scratch) -> (Memory, Repository, [SessionId; 2]) {
+    for (seed, name) in [(1, "a"), (2, "b")] {
+        generate(seed, &scratch.join(name), Size::Small);
+        generate(3, &scratch.join(name).join("shared"), Size::Small);
+    }
+    let memory = Memory::new();
+    let repository = init(Arc::new(memory.clone()), Parameters::tiny(), None);
+    let ids = ["a", "b"].map(|name| back_up(&repository, &scratch.join(name)).id);
+    (memory, repository, ids)
+}
+
+#[test]
+fn what_is_forgotten_goes_in_the_same_run_and_what_is_needed_comes_back() {
+    let scratch = Scratch::new();
+    let (memory, repository, [first, second]) = two_snapshots(&scratch);
+    let before = run(&repository, &options());
+    assert_eq!((before.removed.count, before.repacked), (0, 0), "{before:?}");
+    forget(&repository, first);
+    let strict = PruneOptions {
+        plan: packstone::repository::PlanOptions { max_unused: MaxUnused::Bytes(0), max_repack_bytes: None },
+        ..options()
+    };
+    let packs = count(&memory, "packs/");
+    let summary = run(&repository, &strict);
+    assert!(summary.removed.count > 0 && summary.waits_for.is_empty(), "{summary:?}");
+    assert!(count(&memory, "packs/") < packs);
+    assert_eq!(summary.records, 1);
+    // Nothing but the snapshot, its tombstone's, and what says how the rest went.
+    assert_eq!(
+        [count(&memory, "sessions/"), count(&memory, "snapshots/"), count(&memory, "forgotten/")],
+        [0, 1, 1]
+    );
+    let again = run(&repository, &strict);
+    assert_eq!((again.removed.count, again.repacked, again.plan.unused_bytes), (0, 0, 0), "{again:?}");
+    let reopened = open(Arc::new(memory), None);
+    give_back(&reopened, second, Some(&scratch.join("b")), &scratch.join("restored"));
+    assert_same(&dump(&scratch.join("b")), &dump(&scratch.join("restored")));
+}
+
+#[test]
+fn the_last_snapshot_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (memory, repository, ids) = two_snapshots(&scratch);
+    ids.into_iter().for_each(|id| forget(&repository, id));
+    let prepared = prepare(&repository, &options(), &Silent).unwrap();
+    assert_eq!(prepared.plan().needed_bytes, 0);
+    assert_eq!(prepared.plan().remove, prepared.plan().packs);
+    assert_eq!(prepared.alarms().len(), 2, "each was the newest of its paths");
+    prepared.run(&options(), &Silent).unwrap();
+    assert_eq!([count(&memory, "packs/"), count(&memory, "snapshots/")], [0, 0]);
+    back_up(&repository, &scratch.join("a"));
+}
+
+#[test]
+fn a_running_session_keeps_what_it_may_use_and_the_next_prune_goes_on() {
+    let scratch = Scratch::new();
+    let (memory, repository, [first, _]) = two_snapshots(&scratch);
+    forget(&repository, first);
+    let running = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+    let packs = count(&memory, "packs/");
+    let summary = run(&repository, &options());
+    assert_eq!((summary.removed.count, summary.waits_for.len()), (0, 1), "{summary:?}");
+    assert!(summary.condemned > 0);
+    assert!(count(&memory, "packs/") >= packs);
+    // Neither stands in the other's way.
+    let third = back_up(&repository, &scratch.join("a")).id;
+    running.close().unwrap();
+    let summary = run(&repository, &options());
+    assert!(summary.removed.count > 0 && summary.waits_for.is_empty(), "{summary:?}");
+    give_back(&repository, third, Some(&scratch.join("a")), &scratch.join("restored"));
+    assert_same(&dump(&scratch.join("a")), &dump(&scratch.join("restored")));
+}
+
+#[test]
+fn many_small_packs_and_runs_become_few() {
+    let scratch = Scratch::new();
+    let memory = Memory::new();
+    let repository = init(Arc::new(memory.clone()), Parameters::default(), None);
+    let mut last = None;
+    for day in 0..12_u32 {
+        std::fs::create_dir_all(scratch.join("a")).unwrap();
+        std::fs::write(scratch.join(&format!("a/{day}")), day.to_string().repeat(3000)).unwrap();
+        last = Some(back_up(&repository, &scratch.join("a")).id);
+    }
+    let (packs, runs) = (count(&memory, "packs/"), count(&memory, "index/"));
+    assert!(packs >= 24 && runs >= 12);
+    let summary = run(&repository, &options());
+    assert!(summary.repacked >= 24, "{summary:?}");
+    assert_eq!([count(&memory, "packs/"), count(&memory, "index/")], [2, 1], "{summary:?}");
+    give_back(&repository, last.unwrap(), Some(&scratch.join("a")), &scratch.join("restored"));
+    assert_same(&dump(&scratch.join("a")), &dump(&scratch.join("restored")));
+}
