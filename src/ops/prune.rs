@@ -198,8 +198,7 @@ impl<'p> Run<'p> {
                 Some(plan) => plan,
                 None => self.plan(&view, &copied)?,
             };
-            let returned = pruner.remove_returned(&view)?;
-            summary.removed.add_all(returned);
+            summary.removed.add_all(pruner.remove_returned(&mut view)?);
             if now.remove.count > 0 {
                 pruner.condemn(&view, &now)?;
             } else if may_repack && now.repack.count > 0 {

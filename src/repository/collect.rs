@@ -6,7 +6,7 @@
 //! wrote it, and a pack goes only if no chunk that this process found needed would lose its last place. Collections are
 //! never removed, and a verdict stays in force: what it names goes again if it comes back.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::base::host::Host;
 use crate::base::{ContentName, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
@@ -14,10 +14,11 @@ use crate::crypto::random;
 use crate::format::collection::{Condemned, Verdict};
 use crate::format::names::{self, Phase};
 use crate::format::sealing::ObjectKind;
+use crate::repository::index::table::PackRow;
 use crate::repository::object::{Creation, create, object_name};
 use crate::repository::plan::PrunePlan;
 use crate::repository::sessions::LiveSession;
-use crate::repository::view::{MarkAll, View};
+use crate::repository::view::{MarkAll, PackState, View};
 use crate::repository::{ObjectCount, Repository, SessionOptions};
 
 /// Who removes packs.
@@ -51,11 +52,12 @@ pub struct AllOver(());
 /// A verdict that is stored, and the view by which its packs may go.
 #[derive(Debug)]
 pub struct Decided {
-    /// What the decision was made by.
+    /// What the decision was made by, and what it makes of the packs.
     pub view: View,
     /// Condemned packs that are needed after all.
     pub spared: u64,
-    packs: Vec<ContentName>,
+    /// With their sizes in bytes.
+    packs: Vec<(ContentName, u64)>,
 }
 
 impl Repository {
@@ -134,7 +136,7 @@ impl<'r> Pruner<'r> {
         before: Option<&View>,
         mark_all: MarkAll<'_>,
     ) -> Result<Decided> {
-        let view = self.repository.view(before, mark_all)?;
+        let mut view = self.repository.view(before, mark_all)?;
         let condemned: HashSet<ContentName> = collection.condemned.packs.iter().copied().collect();
         let spared = view.spared(&condemned)?;
         let packs = collection.condemned.packs.iter().filter(|pack| !spared.contains(pack));
@@ -152,7 +154,8 @@ impl<'r> Pruner<'r> {
             return Err(Error::damaged(message));
         }
         let spared = (condemned.len() - stored.len()) as u64;
-        Ok(Decided { view, spared, packs: stored.into_iter().collect() })
+        let packs = view.bury(&stored);
+        Ok(Decided { view, spared, packs })
     }
 
     fn stored_verdict(&self, name: &str) -> Result<Verdict> {
@@ -164,20 +167,12 @@ impl<'r> Pruner<'r> {
 
     /// Removes the packs of a verdict; gives what was removed.
     pub fn remove(&self, decided: &Decided) -> Result<ObjectCount> {
-        let view = &decided.view;
-        let mut sizes: HashMap<ContentName, u64> = view.unindexed.iter().copied().collect();
-        sizes.extend(
-            view.packs()
-                .filter(|(number, _)| view.counts(*number))
-                .map(|(_, pack)| (pack.name, pack.size_bytes)),
-        );
-        let packs: BTreeSet<ContentName> = decided.packs.iter().copied().collect();
-        self.remove_packs(packs.into_iter().map(|pack| (pack, sizes.get(&pack).copied().unwrap_or_default())))
+        self.remove_packs(decided.packs.iter().copied())
     }
 
     /// Removes packs that earlier verdicts name and that are there again, or still.
-    pub fn remove_returned(&self, view: &View) -> Result<ObjectCount> {
-        self.remove_packs(view.returned.iter().copied())
+    pub fn remove_returned(&self, view: &mut View) -> Result<ObjectCount> {
+        self.remove_packs(view.returned.drain(..))
     }
 
     fn remove_packs(&self, packs: impl Iterator<Item = (ContentName, u64)>) -> Result<ObjectCount> {
@@ -212,6 +207,24 @@ impl Repository {
 }
 
 impl View {
+    /// From now on no place in these packs counts. Gives them in order, with their sizes in bytes.
+    fn bury(&mut self, packs: &HashSet<ContentName>) -> Vec<(ContentName, u64)> {
+        let mut sizes: BTreeMap<ContentName, u64> = packs.iter().map(|pack| (*pack, 0)).collect();
+        let buried: Vec<(u32, PackRow)> =
+            self.packs().filter(|(_, pack)| packs.contains(&pack.name)).collect();
+        for (number, pack) in buried {
+            if let Some(state) = self.states.get_mut(number as usize)
+                && std::mem::replace(state, PackState::Dead) == PackState::Counts
+            {
+                sizes.insert(pack.name, pack.size_bytes);
+            }
+        }
+        for (name, size_bytes) in self.unindexed.extract_if(.., |(name, _)| packs.contains(name)) {
+            sizes.insert(name, size_bytes);
+        }
+        sizes.into_iter().collect()
+    }
+
     /// Which of these packs must stay, so that no needed chunk loses its last place: of several that hold it, the one
     /// with the lowest name.
     fn spared(&self, packs: &HashSet<ContentName>) -> Result<BTreeSet<ContentName>> {

@@ -135,3 +135,13 @@ fn many_small_packs_and_runs_become_few() {
     give_back(&repository, last.unwrap(), Some(&scratch.join("a")), &scratch.join("restored"));
     assert_same(&dump(&scratch.join("a")), &dump(&scratch.join("restored")));
 }
+
+#[test]
+fn what_went_is_condemned_once() {
+    let scratch = Scratch::new();
+    let (memory, repository, ids) = two_snapshots(&scratch);
+    ids.into_iter().for_each(|id| forget(&repository, id));
+    run(&repository, &options());
+    run(&repository, &options());
+    assert_eq!(count(&memory, "collections/"), 2, "one condemned set and its verdict");
+}
