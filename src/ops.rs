@@ -2,9 +2,11 @@
 
 pub mod backup;
 pub mod dump;
+pub mod forget;
 pub mod list;
 mod path;
 mod pool;
 pub mod prune;
 pub mod restore;
 pub mod stats;
+pub mod tag;

@@ -8,6 +8,7 @@
 //! 4. No chunk is reused from a pack that a collection blocks.
 //! 5. A session ends by its commit key in every case that leaves the process alive.
 
+mod beats;
 mod checkpoint;
 mod collect;
 mod collections;
@@ -67,7 +68,7 @@ use crate::storage::Storage;
 pub struct Repository {
     storage: Arc<dyn Storage>,
     config: Config,
-    keys: Keys,
+    keys: Arc<Keys>,
     /// The key slot that gave the keys.
     own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,

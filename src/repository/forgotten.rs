@@ -10,28 +10,26 @@ use crate::base::{Result, SessionId, Wrap};
 use crate::crypto::random;
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
-use crate::format::tombstone::Tombstone;
+use crate::format::tombstone::{ForgetReason, Tombstone};
 use crate::repository::Repository;
 use crate::repository::object::{Creation, create, object_name};
 
 impl Repository {
-    /// Forgets a snapshot, for ever. One that was forgotten before stays so, with the words of whoever was first.
+    /// Forgets a snapshot, for ever. One that was forgotten before stays so, with the words of whoever was first; then
+    /// this gives false.
     ///
     /// What was forgotten is durable only after `settle_forgotten`.
-    pub fn forget(&self, snapshot: SessionId, tombstone: &Tombstone) -> Result<()> {
+    pub fn forget(&self, snapshot: SessionId, tombstone: &Tombstone) -> Result<bool> {
         let name = names::tombstone(&snapshot);
         // No session writes tombstones: this one is drawn for the header alone.
         let drawn = SessionId(random::array()?);
         let object = self.seal_record(ObjectKind::Tombstone, drawn, Some(&name), tombstone.encode())?;
-        match create(&*self.storage, &object_name(&name)?, &[object])
-            .wrap(|| format!("cannot forget snapshot {snapshot}"))?
-        {
-            Creation::Ours => {
-                self.remember_own(snapshot);
-                Ok(())
-            }
-            Creation::Taken => Ok(()),
+        let created = create(&*self.storage, &object_name(&name)?, &[object]);
+        let is_ours = created.wrap(|| format!("cannot forget snapshot {snapshot}"))? == Creation::Ours;
+        if is_ours {
+            self.remember_own(snapshot);
         }
+        Ok(is_ours)
     }
 
     /// Remembers that this machine forgot a snapshot: whoever removes packs need not ask again.
@@ -57,6 +55,22 @@ impl Repository {
     /// Makes durable what was forgotten.
     pub fn settle_forgotten(&self) -> Result<()> {
         self.storage.barrier().wrap(|| "cannot make durable what was forgotten")
+    }
+
+    /// Forgets a snapshot in whose place another one stands that is durable. If somebody else forgot it first, the other
+    /// one is forgotten too, and nothing is replaced: then this gives false.
+    pub fn forget_replaced(&self, old: SessionId, new: SessionId, tombstone: &Tombstone) -> Result<bool> {
+        let replacing =
+            Tombstone { reason: ForgetReason::Replaced, replaced_by: Some(new), ..tombstone.clone() };
+        let is_first = self.forget(old, &replacing)?;
+        if !is_first {
+            // What became of the old one must become of the new: it may be that nobody should see it any more.
+            let first = self.read_tombstone(old).unwrap_or_else(|_| tombstone.clone());
+            let Tombstone { reason, replaced_by, .. } = first;
+            self.forget(new, &Tombstone { reason, replaced_by, ..tombstone.clone() })?;
+        }
+        self.settle_forgotten()?;
+        Ok(is_first)
     }
 
     /// The snapshots that have a tombstone, whether it opens or not.
@@ -97,9 +111,9 @@ mod tests {
     fn who_was_first_is_read_back() {
         let (memory, repository) = new_repository();
         let [first, second] = [1, 2].map(|byte| SessionId([byte; 16]));
-        repository.forget(first, &tombstone()).unwrap();
+        assert!(repository.forget(first, &tombstone()).unwrap());
         let later = Tombstone { host: "other".into(), ..tombstone() };
-        repository.forget(first, &later).unwrap();
+        assert!(!repository.forget(first, &later).unwrap());
         repository.forget(second, &later).unwrap();
         repository.settle_forgotten().unwrap();
         let read = repository.tombstones().unwrap();
@@ -112,6 +126,21 @@ mod tests {
     }
 
     #[test]
+    fn what_replaces_a_snapshot_goes_with_it_if_somebody_was_faster() {
+        let (_, repository) = new_repository();
+        let [old, new, late] = [1, 2, 3].map(|byte| SessionId([byte; 16]));
+        let tombstone = Tombstone { reason: ForgetReason::Named, replaced_by: None, ..tombstone() };
+        assert!(repository.forget_replaced(old, new, &tombstone).unwrap());
+        let replaced = repository.read_tombstone(old).unwrap();
+        assert_eq!((replaced.reason, replaced.replaced_by), (ForgetReason::Replaced, Some(new)));
+        assert!(!repository.forget_replaced(old, late, &tombstone).unwrap());
+        assert_eq!(repository.read_tombstone(old).unwrap(), replaced);
+        let gone = repository.read_tombstone(late).unwrap();
+        assert_eq!((gone.reason, gone.replaced_by), (ForgetReason::Replaced, Some(new)));
+        assert_eq!(repository.forgotten().unwrap(), BTreeSet::from([old, late]));
+    }
+
+    #[test]
     fn a_tombstone_that_does_not_open_is_there_and_is_no_tombstone() {
         let (memory, repository) = new_repository();
         let [good, bad, moved] = [1, 2, 3].map(|byte| SessionId([byte; 16]));
@@ -120,7 +149,7 @@ mod tests {
         memory.replace(&place(bad), Bytes::from_static(b"x"));
         memory.replace(&place(moved), memory.bytes(&place(good)).unwrap());
         // It is there, so that nothing is written; what is there stays as it is.
-        repository.forget(bad, &tombstone()).unwrap();
+        assert!(!repository.forget(bad, &tombstone()).unwrap());
         assert_eq!(repository.forgotten().unwrap(), BTreeSet::from([good, bad, moved]));
         let read = repository.tombstones().unwrap();
         assert!(read[&good].is_ok());

@@ -85,7 +85,7 @@ impl Repository {
         let cache_folder = options.cache_folder.map(|folder| folder.join(config.repository.hex()));
         let records = Records::new(cache_folder.as_deref());
         let memory = MemoryLimit::default();
-        Ok(Self { storage, config, keys, own_slot, cache_folder, records, memory })
+        Ok(Self { storage, config, keys: Arc::new(keys), own_slot, cache_folder, records, memory })
     }
 }
 

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use crate::base::{ContentName, Error, ErrorKind, Result, SessionId, Wrap};
-use crate::crypto::{Opener, Sealer, content_name};
+use crate::crypto::seal::Context;
+use crate::crypto::{Keys, Opener, Sealer, content_name};
 use crate::format::index::check_padding;
 use crate::format::padding::padded;
 use crate::format::sealing::{Header, ObjectKind, Role};
@@ -54,6 +55,19 @@ pub(super) fn create_unique(storage: &dyn Storage, name: &ObjectName, body: &[By
     }
 }
 
+/// Pads and seals an object of one part.
+pub(super) fn seal_padded(
+    keys: &Keys,
+    context: &Context<'_>,
+    session: SessionId,
+    mut content: Vec<u8>,
+) -> Result<Bytes> {
+    let length = usize::try_from(padded(content.len() as u64))
+        .map_err(|_| Error::new(ErrorKind::Failed, "a record too large for this machine"))?;
+    content.resize(length, 0);
+    Sealer::new(keys, context, session)?.seal_whole(content).map(Bytes::from)
+}
+
 impl Repository {
     /// Pads and seals an object of one part. `name` where the name is not a hash.
     pub(super) fn seal_record(
@@ -61,13 +75,10 @@ impl Repository {
         kind: ObjectKind,
         session: SessionId,
         name: Option<&str>,
-        mut content: Vec<u8>,
+        content: Vec<u8>,
     ) -> Result<Bytes> {
-        let length = usize::try_from(padded(content.len() as u64))
-            .map_err(|_| Error::new(ErrorKind::Failed, "a record too large for this machine"))?;
-        content.resize(length, 0);
         let context = self.context(kind, self.config.generation, name);
-        Sealer::new(&self.keys, &context, session)?.seal_whole(content).map(Bytes::from)
+        seal_padded(&self.keys, &context, session, content)
     }
 
     /// Opens an object of one part: its header and its padded body.

@@ -3,7 +3,7 @@
 //! What must hold: every chunk that is given out has the hash that names it; if one of several places fails, the
 //! others are tried; a chunk without a place is looked for in a fresh index before it is called missing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, Wrap};
@@ -15,6 +15,7 @@ use crate::repository::Session;
 use crate::repository::index::table::{Place, Table};
 use crate::repository::object::object_name;
 use crate::repository::pack::decode_segment;
+use crate::repository::records::is_gone;
 
 /// Neighbouring segments are fetched by one request up to so many bytes.
 const FETCH_BYTES_MAX: u64 = 8 << 20;
@@ -71,6 +72,9 @@ pub struct Reader<'r> {
     tables: RwLock<Vec<Arc<Table>>>,
     kept: Mutex<Kept>,
     kept_bytes_max: usize,
+    /// Packs, by table and row, that were asked for and are not there: the index may name packs for a while that a prune
+    /// removed.
+    gone: RwLock<HashSet<(u32, u32)>>,
 }
 
 impl Repository {
@@ -93,6 +97,7 @@ impl<'r> Reader<'r> {
             tables,
             kept: Mutex::default(),
             kept_bytes_max: repository.memory.kept_bytes(),
+            gone: RwLock::default(),
         }
     }
 
@@ -173,8 +178,19 @@ impl<'r> Reader<'r> {
     /// Where a chunk lies.
     pub fn placement(&self, id: &ChunkId) -> Result<Placement> {
         self.look(|number, table| {
-            table.places(id).next().map(|place| placement(number, place)).ok_or_else(|| missing(id))
+            let place = self.places(number, table, id).next();
+            place.map(|place| placement(number, place)).ok_or_else(|| missing(id))
         })
+    }
+
+    /// The places of a chunk, those in packs that are known to be gone at the end.
+    fn places<'t>(&self, number: u32, table: &'t Table, id: &ChunkId) -> impl Iterator<Item = Place> + 't {
+        let mut places: Vec<Place> = table.places(id).collect();
+        if places.len() > 1 {
+            let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+            places.sort_by_key(|place| gone.contains(&(number, place.pack)));
+        }
+        places.into_iter()
     }
 
     /// What a chunk takes, by the index; nothing is read.
@@ -205,7 +221,7 @@ impl<'r> Reader<'r> {
 
     fn chunk_from(&self, number: u32, table: &Table, kind: ChunkKind, id: &ChunkId) -> Result<Vec<u8>> {
         let mut failed = missing(id);
-        for place in table.places(id) {
+        for place in self.places(number, table, id) {
             let placement = placement(number, place);
             let segment = self.kept_segment(table, placement.segment);
             match segment.and_then(|segment| self.slice(&segment, kind, id, &placement)) {
@@ -253,7 +269,7 @@ impl<'r> Reader<'r> {
             return Ok(segment);
         }
         let segment = self
-            .read_segments(table, key.pack, &[key.segment])?
+            .read_segments(table, key, &[key.segment])?
             .pop()
             .ok_or_else(|| Error::new(ErrorKind::Failed, "no segment was read"))??;
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(
@@ -270,7 +286,7 @@ impl<'r> Reader<'r> {
         for group in keys.chunk_by(SegmentKey::same_pack) {
             let numbers: Vec<u32> = group.iter().map(|key| key.segment).collect();
             let Some(first) = group.first() else { continue };
-            results.extend(self.read_segments(&*self.table(first.table)?, first.pack, &numbers)?);
+            results.extend(self.read_segments(&*self.table(first.table)?, *first, &numbers)?);
         }
         Ok(results)
     }
@@ -278,9 +294,10 @@ impl<'r> Reader<'r> {
     fn read_segments(
         &self,
         table: &Table,
-        pack_number: u32,
+        wanted: SegmentKey,
         numbers: &[u32],
     ) -> Result<Vec<Result<Segment>>> {
+        let pack_number = wanted.pack;
         let not_indexed = || Error::damaged(format!("the local index has no pack {pack_number}"));
         let pack = table.pack(pack_number).ok_or_else(not_indexed)?;
         let name = object_name(&names::pack(&pack.name))?;
@@ -311,6 +328,9 @@ impl<'r> Reader<'r> {
             rest = after;
             let length = usize::try_from(end - start).unwrap_or(usize::MAX);
             let fetched = self.repository.storage.get_range(&name, start, length);
+            if is_gone(&fetched) {
+                self.gone.write().unwrap_or_else(PoisonError::into_inner).insert((wanted.table, wanted.pack));
+            }
             let fetched = fetched.wrap(|| format!("cannot read pack {}", pack.name))?;
             let mut fetched = fetched.as_slice();
             for (number, row) in group {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
+use crate::base::clock::SuspensionWatch;
 use crate::base::host::Host;
+use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{ChunkId, Error, ErrorKind, Result, SessionId, Timestamp, Wrap};
 use crate::compress::Compression;
 use crate::crypto::{ChunkKind, random};
@@ -18,6 +20,7 @@ use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot, Statistic};
+use crate::repository::beats::Beats;
 use crate::repository::checkpoint::{Checkpoints, PublishedRun};
 use crate::repository::collections::Collections;
 use crate::repository::index::table::Table;
@@ -42,6 +45,8 @@ pub struct SessionOptions {
     pub verify_packs: bool,
     /// Publish an index run at least this often.
     pub checkpoint_interval: Duration,
+    /// Send a sign of life this often.
+    pub beat_interval: Duration,
     /// Name and version of the program, for the records.
     pub program: String,
 }
@@ -52,6 +57,7 @@ impl Default for SessionOptions {
             compression: Compression::default(),
             verify_packs: true,
             checkpoint_interval: Duration::from_secs(600),
+            beat_interval: Duration::from_secs(600),
             program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -86,7 +92,12 @@ pub struct Session<'r> {
     counts: Counts,
     /// A chunk did not arrive, so that nothing may be committed.
     has_failed: AtomicBool,
-    is_over: bool,
+    /// Of many creators of its commit key exactly one succeeds.
+    is_proven: bool,
+    beats: Option<Beats>,
+    pub(super) suspensions: SuspensionWatch,
+    /// Nothing is to be done at its end.
+    is_over: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -118,10 +129,14 @@ impl Repository {
             checkpoints: Checkpoints::new(options.checkpoint_interval, self.memory.run_bytes()),
             counts: Counts::default(),
             has_failed: AtomicBool::new(false),
-            is_over: false,
+            is_proven: false,
+            beats: None,
+            suspensions: SuspensionWatch::start(),
+            is_over: AtomicBool::new(false),
             options,
         };
-        self.put_start(id, host, &session.options).wrap(|| "cannot begin a session")?;
+        session.is_proven = self.put_start(id, host, &session.options).wrap(|| "cannot begin a session")?;
+        session.beats = Some(self.start_beats(id, session.options.beat_interval)?);
         session.collections = self.collections().wrap(|| "cannot read the collections")?;
         session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
         Ok(session)
@@ -310,6 +325,7 @@ impl Session<'_> {
     }
 
     fn publish_pack(&self, kind: ChunkKind, segments: Vec<ClosedSegment>, pad: bool) -> Result<()> {
+        self.check_after_suspension()?;
         let options = PackOptions { verify: self.options.verify_packs, pad };
         let published = self.repository.publish_pack(self.id, kind, segments, options)?;
         self.counts.bytes_stored.fetch_add(published.pack.size_bytes, Ordering::Relaxed);
@@ -321,6 +337,7 @@ impl Session<'_> {
         if packs.is_empty() {
             return Ok(());
         }
+        self.check_after_suspension()?;
         let PublishedRun { name, size_bytes, run } = self.repository.publish_run(self.id, packs)?;
         self.counts.bytes_stored.fetch_add(size_bytes, Ordering::Relaxed);
         if is_last {
@@ -363,7 +380,28 @@ impl Session<'_> {
 
     /// Commits: everything that was stored becomes durable, then the snapshot visible. `finish` completes the snapshot
     /// with what is only known then; the session fills in its own numbers.
-    pub fn commit(mut self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+    pub fn commit(self, finish: impl FnOnce() -> Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.commit_by(|session| {
+            let mut snapshot = finish();
+            for (statistic, count) in [
+                (Statistic::BytesAdded, &session.counts.bytes_added),
+                (Statistic::BytesStored, &session.counts.bytes_stored),
+                (Statistic::DataChunksAdded, &session.counts.data_chunks),
+                (Statistic::TreeChunksAdded, &session.counts.tree_chunks),
+            ] {
+                snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
+            }
+            snapshot
+        })
+    }
+
+    /// Commits what is said of another snapshot anew, which it must have seen visible and may take over; its numbers stay
+    /// those of the run that made that one.
+    pub fn commit_anew(self, snapshot: Snapshot) -> Result<(SessionId, Snapshot)> {
+        self.commit_by(|_| snapshot)
+    }
+
+    fn commit_by(mut self, finish: impl FnOnce(&Self) -> Snapshot) -> Result<(SessionId, Snapshot)> {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "not all chunks were stored; no snapshot was made"));
         }
@@ -371,22 +409,20 @@ impl Session<'_> {
         self.publish_run(self.checkpoints.rest(), true)?;
         // Ordering rule 1.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
-        let mut snapshot = finish();
-        for (statistic, count) in [
-            (Statistic::BytesAdded, &self.counts.bytes_added),
-            (Statistic::BytesStored, &self.counts.bytes_stored),
-            (Statistic::DataChunksAdded, &self.counts.data_chunks),
-            (Statistic::TreeChunksAdded, &self.counts.tree_chunks),
-        ] {
-            snapshot.statistics.0.insert(statistic, count.load(Ordering::Relaxed));
+        if self.is_proven {
+            self.check_after_suspension()?;
+        } else {
+            // Here the commit key that another made would be overwritten.
+            self.check_not_ended()?;
         }
+        let mut snapshot = finish(&self);
         let before = self.snapshots.visible.iter().filter(|entry| entry.snapshot.host == snapshot.host);
         let before = before.max_by_key(|entry| (entry.snapshot.sequence, entry.snapshot.time));
         snapshot.sequence = before.map_or(1, |entry| entry.snapshot.sequence.saturating_add(1));
         snapshot.previous = before.map(|entry| entry.stored_hash);
         let commit = Commit::Snapshot(Box::new(snapshot));
         self.put_commit(&commit)?;
-        self.is_over = true;
+        self.is_over.store(true, Ordering::Relaxed);
         self.repository.storage.barrier().wrap(|| "cannot make the snapshot durable")?;
         match commit {
             Commit::Snapshot(snapshot) => Ok((self.id, *snapshot)),
@@ -413,27 +449,48 @@ impl Session<'_> {
     fn put_end(&mut self, reason: EndReason) -> Result<()> {
         let end = End { reason, time: Timestamp::now(), host: self.host.name.clone() };
         let outcome = self.put_commit(&Commit::End(end));
-        self.is_over = true;
+        self.is_over.store(true, Ordering::Relaxed);
         outcome
     }
 
-    fn put_commit(&self, commit: &Commit) -> Result<()> {
+    fn put_commit(&mut self, commit: &Commit) -> Result<()> {
+        self.beats = None;
         match self.repository.put_commit(self.id, commit)? {
             Creation::Ours => Ok(()),
-            Creation::Taken => {
-                let message = format!(
-                    "session {} was ended by another process; its snapshot is not committed",
-                    self.id
-                );
-                Err(Error::new(ErrorKind::Fenced, message))
-            }
+            Creation::Taken => Err(self.ended_by_another()),
         }
+    }
+
+    /// After its machine was suspended, for whatever time, the session may be over: then nothing more is done for it.
+    fn check_after_suspension(&self) -> Result<()> {
+        if let Some(suspension) = self.suspensions.suspension() {
+            self.check_not_ended()?;
+            self.suspensions.dealt_with(suspension);
+        }
+        Ok(())
+    }
+
+    fn check_not_ended(&self) -> Result<()> {
+        match self.repository.storage.get(&object_name(&names::commit(&self.id))?, RECORD_BYTES_MAX) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // Whatever it is, the name is taken.
+            Ok(_) => Err(self.ended_by_another()),
+            Err(error) if error.kind() == ErrorKind::Damaged => Err(self.ended_by_another()),
+            Err(error) => Err(error.while_doing("cannot tell whether the session is over")),
+        }
+    }
+
+    fn ended_by_another(&self) -> Error {
+        self.is_over.store(true, Ordering::Relaxed);
+        let message =
+            format!("session {} was ended by another process; its snapshot is not committed", self.id);
+        Error::new(ErrorKind::Fenced, message)
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.is_over.load(Ordering::Relaxed) {
             // Ordering rule 5. If even this fails, the session is found dead later: by its process, boot or beats.
             let _ = self.put_end(EndReason::Failed);
         }

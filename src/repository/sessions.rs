@@ -12,7 +12,7 @@ use crate::format::names::{self, SessionRecord};
 use crate::format::sealing::ObjectKind;
 use crate::format::session::SessionStart;
 use crate::format::snapshot::{Commit, End, EndReason};
-use crate::repository::object::{Creation, create, object_name};
+use crate::repository::object::{Creation, object_name};
 use crate::repository::records::is_gone;
 use crate::repository::{ObjectCount, Repository};
 use crate::storage::ObjectName;
@@ -58,7 +58,7 @@ impl Repository {
     /// The sessions that have begun and are not over, in order of their names.
     pub fn live_sessions(&self) -> Result<Vec<LiveSession>> {
         let mut sessions = self.session_records()?;
-        let over = self.sessions_over()?;
+        let over = self.sessions_over(&sessions)?;
         // A start is removed of what is over, and of nothing else; a beat may come late.
         sessions.retain(|id, records| records.has_start && !over.contains(id));
         let mut live = Vec::new();
@@ -74,23 +74,34 @@ impl Repository {
     /// Ends a session that another began: it will never commit, unless it has. What it stored stays and is used again.
     /// `host_name` is the machine that ends it. The end is durable when this returns.
     pub fn end_session(&self, id: SessionId, host_name: &str) -> Result<EndedNow> {
-        let end = End { reason: EndReason::Fenced, time: Timestamp::now(), host: host_name.to_owned() };
-        let name = names::commit(&id);
-        let object = self.seal_record(ObjectKind::Commit, id, Some(&name), Commit::End(end).encode())?;
+        self.check_may_write()?;
         let what = || format!("cannot end session {id}");
-        let creation = create(&*self.storage, &object_name(&name)?, &[object]).wrap(what)?;
-        let outcome = match creation {
-            Creation::Ours => EndedNow::Ended,
-            Creation::Taken => EndedNow::AlreadyOver(match self.read_commit(id) {
-                Ok((Commit::Snapshot(_), _)) => Over::Committed,
-                Ok((Commit::End(end), _)) => Over::Ended(end.reason),
-                // Of all commit keys, only those of forgotten snapshots are removed.
-                Err(error) if error.kind() == ErrorKind::NotFound => Over::Committed,
-                Err(error) => return Err(error.while_doing(what())),
-            }),
+        // Where creation is not atomic, a commit key that is there would be overwritten.
+        let over = match self.over(id).wrap(what)? {
+            Some(over) => Some(over),
+            None => {
+                let end =
+                    End { reason: EndReason::Fenced, time: Timestamp::now(), host: host_name.to_owned() };
+                match self.put_commit(id, &Commit::End(end)).wrap(what)? {
+                    Creation::Ours => None,
+                    // Of all commit keys, only those of what was forgotten are removed.
+                    Creation::Taken => Some(self.over(id).wrap(what)?.unwrap_or(Over::Committed)),
+                }
+            }
         };
+        // Whoever made it, what follows builds upon it.
         self.storage.barrier().wrap(what)?;
-        Ok(outcome)
+        Ok(over.map_or(EndedNow::Ended, EndedNow::AlreadyOver))
+    }
+
+    /// What the commit key of a session says, if it is there.
+    fn over(&self, id: SessionId) -> Result<Option<Over>> {
+        match self.read_commit(id) {
+            Ok((Commit::Snapshot(_), _)) => Ok(Some(Over::Committed)),
+            Ok((Commit::End(end), _)) => Ok(Some(Over::Ended(end.reason))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes the commit keys of sessions that ended themselves with nothing to commit, as those do that write for the
@@ -111,7 +122,7 @@ impl Repository {
     /// not live, whatever of its records comes back late.
     pub fn sweep_sessions(&self) -> Result<ObjectCount> {
         let mut sessions = self.session_records()?;
-        let over = self.sessions_over()?;
+        let over = self.sessions_over(&sessions)?;
         sessions.retain(|id, records| !records.has_start || over.contains(id));
         let mut swept = ObjectCount::default();
         if sessions.is_empty() {
@@ -154,18 +165,20 @@ impl Repository {
         Ok(sessions)
     }
 
-    /// The sessions that have a commit key or a tombstone.
-    fn sessions_over(&self) -> Result<BTreeSet<SessionId>> {
+    /// Of these sessions, those that are over: whose commit key is listed, or a tombstone that opens. A name among the
+    /// tombstones alone, which a stranger may create, ends no session.
+    fn sessions_over(&self, sessions: &BTreeMap<SessionId, Records>) -> Result<BTreeSet<SessionId>> {
         let mut over = BTreeSet::new();
         self.storage.list(names::SNAPSHOTS, None, &mut |listed| {
             over.extend(names::parse_commit(listed.name.as_str()));
             Ok(())
         })?;
         // After the commit keys: one that is removed meanwhile has its tombstone before that.
-        self.storage.list(names::FORGOTTEN, None, &mut |listed| {
-            over.extend(names::parse_tombstone(listed.name.as_str()));
-            Ok(())
-        })?;
+        for id in self.forgotten()? {
+            if sessions.contains_key(&id) && !over.contains(&id) && self.read_tombstone(id).is_ok() {
+                over.insert(id);
+            }
+        }
         Ok(over)
     }
 

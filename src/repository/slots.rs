@@ -203,7 +203,7 @@ impl Repository {
     fn prove(&self, name: &SlotName, new: &NewSlot) -> Result<()> {
         let slot = read_slot(&*self.storage, name)?;
         let opened = open_slot(&slot, &new.credential, &self.config.repository)?;
-        if opened.is_some_and(|opened| opened.keys == self.keys && opened.label == new.label) {
+        if opened.is_some_and(|opened| opened.keys == *self.keys && opened.label == new.label) {
             Ok(())
         } else {
             Err(Error::damaged(format!("key slot {name} does not give the keys that it was made for")))

@@ -439,9 +439,9 @@ fn a_checkpoint_lets_the_next_run_reuse_what_an_interrupted_one_stored() {
 
 /// Says that creation is not atomic, or that it is and overwrites.
 #[derive(Debug)]
-struct Overwriting {
-    memory: Memory,
-    says_atomic: bool,
+pub(crate) struct Overwriting {
+    pub(crate) memory: Memory,
+    pub(crate) says_atomic: bool,
 }
 
 impl Storage for Overwriting {

@@ -9,13 +9,21 @@ mod changes;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod faults;
+// What is fuzzed, as the fuzzer has it.
+#[cfg(test)]
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
 #[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]

@@ -145,3 +145,25 @@ fn what_went_is_condemned_once() {
     run(&repository, &options());
     assert_eq!(count(&memory, "collections/"), 2, "one condemned set and its verdict");
 }
+
+#[test]
+fn rows_of_packs_that_went_stand_in_no_readers_way() {
+    let scratch = Scratch::new();
+    let (memory, repository, [_, second]) = two_snapshots(&scratch);
+    // As a prune that was stopped before it came to the index: copies are there, and what they were made of is gone.
+    let copies = memory.clone();
+    let before: Vec<_> = memory.names().into_iter().filter(|name| name.as_str().starts_with("index/")).collect();
+    let before: Vec<_> = before.iter().map(|name| (name.clone(), memory.bytes(name).unwrap())).collect();
+    let strict = PruneOptions {
+        plan: packstone::repository::PlanOptions { max_unused: MaxUnused::Bytes(0), max_repack_bytes: None },
+        ..options()
+    };
+    forget(&repository, repository.snapshots().unwrap().visible[0].id);
+    run(&repository, &strict);
+    before.into_iter().for_each(|(name, bytes)| drop(copies.replace(&name, bytes)));
+    let reopened = open(Arc::new(memory), None);
+    give_back(&reopened, second, Some(&scratch.join("b")), &scratch.join("restored"));
+    assert_same(&dump(&scratch.join("b")), &dump(&scratch.join("restored")));
+    back_up(&reopened, &scratch.join("a"));
+    run(&reopened, &strict);
+}

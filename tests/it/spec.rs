@@ -2,7 +2,7 @@
 //!
 //! What must hold: no rule, size, limit, key or vector stands in the text alone or in the program alone.
 
-mod cases;
+pub(crate) mod cases;
 mod maps;
 mod rules;
 mod tables;

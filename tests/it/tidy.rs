@@ -14,6 +14,9 @@ fn none(violations: &[String]) {
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
+/// Every source of Rust that is written here.
+const FOLDERS: [&str; 4] = ["src", "tests", "fuzz/src", "fuzz/fuzz_targets"];
+
 fn table() -> Layers {
     Layers::parse(&read("ARCHITECTURE.md")).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -35,19 +38,18 @@ fn every_module_has_a_row_and_every_row_a_module() {
 
 #[test]
 fn files_say_first_what_they_are_for() {
-    none(&writing::without_purpose(&files("src", ".rs")));
-    none(&writing::without_purpose(&files("tests", ".rs")));
+    FOLDERS.iter().for_each(|folder| none(&writing::without_purpose(&files(folder, ".rs"))));
 }
 
 #[test]
 fn files_are_short() {
-    none(&writing::too_long(&files("src", ".rs")));
-    none(&writing::too_long(&files("tests", ".rs")));
+    FOLDERS.iter().for_each(|folder| none(&writing::too_long(&files(folder, ".rs"))));
 }
 
 #[test]
 fn nothing_is_imported_by_a_star() {
     none(&writing::globs(&files("src", ".rs")));
+    none(&writing::globs(&files("fuzz/src", ".rs")));
 }
 
 #[test]
@@ -58,6 +60,7 @@ fn some_things_are_done_in_one_place_only() {
 #[test]
 fn one_word_names_one_thing() {
     none(&writing::banned_words(&files("src", ".rs")));
+    none(&writing::banned_words(&files("fuzz/src", ".rs")));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::*;
 use crate::base::host::Host;
 use crate::crypto::ChunkKind;
 use crate::format::session::SessionBeat;
+use crate::format::tombstone::tests::tombstone;
 use crate::repository::tests::{Memory, new_repository};
 use crate::repository::{Session, SessionOptions};
 
@@ -52,6 +53,9 @@ fn a_session_is_live_from_its_start_until_its_commit_key() {
     memory.remove(&object_name(&names::commit(&id)).unwrap());
     assert_eq!(live_ids(&repository), [id]);
     put(&memory, &names::tombstone(&id), b"x");
+    assert_eq!(live_ids(&repository), [id], "a name alone, which a stranger may create, ends nothing");
+    memory.remove(&object_name(&names::tombstone(&id)).unwrap());
+    repository.forget(id, &tombstone()).unwrap();
     assert_eq!(live_ids(&repository), []);
 }
 
@@ -121,7 +125,7 @@ fn only_records_of_what_is_over_are_swept() {
     put_beat(&repository, committed, 1);
     let forgotten = SessionId([7; 16]);
     put_beat(&repository, forgotten, 3);
-    put(&memory, &names::tombstone(&forgotten), b"x");
+    repository.forget(forgotten, &tombstone()).unwrap();
     let running = start(&repository);
     let in_sessions = || -> Vec<String> {
         let names = memory.names().into_iter().filter(|name| name.folder() == names::SESSIONS);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::monitor::show_path;
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, Result, SessionId};
 use crate::format::snapshot::Snapshot;
 use crate::repository::{SnapshotEntry, SnapshotList};
 
@@ -144,6 +144,34 @@ impl SnapshotList {
         Ok(self.visible.iter().filter(|entry| wanted.contains(&entry.id)).collect())
     }
 
+    /// The ids of the snapshots that are named, each once, in the given order. One that cannot be read has a name all the
+    /// same, if that is unmistakable and no filter asks what it says.
+    pub fn find_ids(&self, names: &[impl AsRef<str>], filter: &SnapshotFilter) -> Result<Vec<SessionId>> {
+        let mut ids = Vec::new();
+        for name in names {
+            let id = match self.find_damaged(name.as_ref(), filter)? {
+                Some(id) => id,
+                None => self.find_among(name.as_ref(), filter)?.id,
+            };
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The snapshot that cannot be read and that a beginning of its id names, if it names no other.
+    fn find_damaged(&self, wanted: &str, filter: &SnapshotFilter) -> Result<Option<SessionId>> {
+        let is_meant = |id: &SessionId| !wanted.is_empty() && id.hex().starts_with(wanted);
+        let mut damaged = self.damaged.iter().map(|(id, _)| *id).filter(is_meant);
+        let Some(id) = damaged.next() else { return Ok(None) };
+        if damaged.next().is_some() || self.visible.iter().any(|entry| is_meant(&entry.id)) {
+            return Err(several(wanted));
+        }
+        // What it is of cannot be told, so that the usual error says that it cannot be read.
+        Ok(filter.is_empty().then_some(id))
+    }
+
     /// The snapshots of the same host, job and paths, in order of generation, then time.
     pub fn group_of(&self, like: &Snapshot) -> Vec<&SnapshotEntry> {
         self.group(&like.host, like.job.as_deref(), &like.paths)
@@ -192,10 +220,7 @@ impl SnapshotList {
             self.visible.iter().filter(|entry| is_prefix && entry.id.hex().starts_with(wanted));
         match (matching.next(), matching.next()) {
             (Some(entry), None) => Ok(entry),
-            (Some(_), Some(_)) => Err(Error::new(
-                ErrorKind::Usage,
-                format!("{wanted} is the beginning of more than one snapshot's id"),
-            )),
+            (Some(_), Some(_)) => Err(several(wanted)),
             (None, _) => {
                 let damaged = self.damaged.iter().find(|(id, _)| is_prefix && id.hex().starts_with(wanted));
                 Err(match damaged {
@@ -211,6 +236,10 @@ impl SnapshotList {
     }
 }
 
+fn several(wanted: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("{wanted} is the beginning of more than one snapshot's id"))
+}
+
 fn parse_latest(wanted: &str) -> Option<usize> {
     match wanted.strip_prefix("latest")? {
         "" => Some(0),
@@ -221,7 +250,7 @@ fn parse_latest(wanted: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ChunkId, ContentName, SessionId, Timestamp};
+    use crate::base::{ChunkId, ContentName, Timestamp};
 
     fn entry(id: u8, host: &str, generation: u64, seconds: i64) -> SnapshotEntry {
         let snapshot = Snapshot {
@@ -327,6 +356,29 @@ mod tests {
         let all = SnapshotFilter::default();
         let selected = list.select(&["03", "latest~1", "0303", "01"], &all).unwrap();
         assert_eq!(numbers(&selected), [1, 3], "each once, oldest first");
+    }
+
+    #[test]
+    fn ids_name_what_cannot_be_read_too() {
+        let damaged = |id| (SessionId([id; 16]), Error::damaged("bits"));
+        let list = SnapshotList {
+            visible: vec![entry(0x11, "a", 1, 10), entry(0x12, "b", 2, 20)],
+            damaged: vec![damaged(0x13), damaged(0x21), damaged(0x22)],
+        };
+        let found = |names: &[&str], filter: &SnapshotFilter| {
+            let ids = list.find_ids(names, filter).map_err(|error| error.kind())?;
+            Ok(ids.iter().map(|id| id.0[0]).collect::<Vec<_>>())
+        };
+        let all = SnapshotFilter::default();
+        assert_eq!(found(&["21", "12", "2121", "13"], &all), Ok(vec![0x21, 0x12, 0x13]));
+        assert_eq!(found(&["12", "1"], &all), Err(ErrorKind::Usage));
+        assert_eq!(found(&["2"], &all), Err(ErrorKind::Usage));
+        assert_eq!(found(&["latest"], &all), Err(ErrorKind::Damaged));
+        assert_eq!(found(&["3"], &all), Err(ErrorKind::NotFound));
+        assert_eq!(found(&[""], &all), Err(ErrorKind::NotFound));
+        let of_a = SnapshotFilter { hosts: vec!["a".into()], ..all };
+        assert_eq!(found(&["21"], &of_a), Err(ErrorKind::Damaged));
+        assert_eq!(found(&["11"], &of_a), Ok(vec![0x11]));
     }
 
     #[test]

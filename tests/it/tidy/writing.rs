@@ -209,7 +209,7 @@ pub fn unlisted_tests(files: &[File], root: &File) -> Vec<String> {
 pub fn missing_paths(document: &File) -> Vec<String> {
     let quoted = document.text.split('`').skip(1).step_by(2);
     let paths = quoted.filter(|quoted| {
-        ["src/", "tests/", "format-spec/"].iter().any(|root| quoted.starts_with(root))
+        ["src/", "tests/", "format-spec/", "fuzz/", "scripts/"].iter().any(|root| quoted.starts_with(root))
             && !quoted.contains(' ')
     });
     let missing = paths.filter(|relative| !path(relative).exists());

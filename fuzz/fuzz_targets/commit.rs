@@ -1,0 +1,4 @@
+//! Fuzzes `commit` of `fuzz/src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| packstone_fuzz::run("commit", data));

@@ -1,0 +1,4 @@
+//! Fuzzes `pack-end` of `fuzz/src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| packstone_fuzz::run("pack-end", data));

@@ -1,0 +1,4 @@
+//! Fuzzes `patterns` of `fuzz/src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| packstone_fuzz::run("patterns", data));

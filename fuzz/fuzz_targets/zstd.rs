@@ -1,0 +1,4 @@
+//! Fuzzes `zstd` of `fuzz/src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| packstone_fuzz::run("zstd", data));
