@@ -103,8 +103,7 @@ impl Repository {
         let collections = self.collections().wrap(|| "cannot read the collections")?;
         let last_decided = collections.last_decided();
         let (states, unindexed, returned) = self.pack_states(&table, &collections.dead)?;
-        let view =
-            View { snapshots, forgotten, unproven, marks, last_decided, states, unindexed, returned };
+        let view = View { snapshots, forgotten, unproven, marks, last_decided, states, unindexed, returned };
         view.check_places()?;
         Ok(view)
     }

@@ -34,8 +34,7 @@ fn source(scratch: &Scratch, name: &str, files: &[u64]) {
 }
 
 fn back_up(storage: Arc<dyn Storage>, path: &Path) -> SessionId {
-    let options =
-        BackupOptions { workers: 1, margin_seconds: Some(0), ..BackupOptions::new(dead_host()) };
+    let options = BackupOptions { workers: 1, margin_seconds: Some(0), ..BackupOptions::new(dead_host()) };
     let repository = open(storage).unwrap();
     backup_paths(&repository, &[path.to_owned()], path, &options, &Silent).unwrap().id
 }
@@ -51,33 +50,33 @@ fn what_was_planned_long_ago_is_not_condemned_by_what_was_seen_then() {
     let memory = Memory::new();
     init(Arc::new(memory.clone()), ONE_PACK, None);
     let world = World::new(memory.clone());
-    // One has looked before anything was there.
+    // The one who will decide looks for the first time, so that it finds nothing needed.
     let options = prune_options(&dead_host());
-    let director = world.calm();
-    let decider = open(director.clone()).unwrap();
-    let early = prepare(&decider, &options, &Silent).unwrap();
+    let storage_of_decider = world.calm();
+    let decider = open(storage_of_decider.clone()).unwrap();
+    let decider = prepare(&decider, &options, &Silent).unwrap();
     let other = copy(&memory);
     let with_2 = back_up(Arc::new(memory.clone()), &scratch.join("1-2"));
     let with_3 = back_up(Arc::new(other.clone()), &scratch.join("1-3"));
     other.names().iter().for_each(|name| drop(memory.replace(name, other.bytes(name).unwrap())));
     let only = back_up(world.calm(), &scratch.join("1"));
     forget(world.calm(), with_3).unwrap();
-    // Of file 1 the copy beside file 2 seems to be the better one.
-    let repository = open(world.calm()).unwrap();
-    let planned = prepare(&repository, &options, &Silent).unwrap();
-    assert!(planned.plan().remove.count > 0, "{:?}", planned.plan());
-    // Now that beside file 3 is, and the other goes.
+    // The one who will condemn finds that of file 1 the copy beside file 3 can go.
+    let planner = open(world.calm()).unwrap();
+    let planner = prepare(&planner, &options, &Silent).unwrap();
+    assert!(planner.plan().remove.count > 0, "{:?}", planner.plan());
+    // Then a third finds that it is the other one, which goes.
     let only_3 = back_up(world.calm(), &scratch.join("3"));
     forget(world.calm(), with_2).unwrap();
     assert!(prune(world.calm(), &dead_host()).unwrap().removed.count > 0);
-
     forget(world.calm(), only_3).unwrap();
-    // What was planned is condemned, and another decides: once it has listed the sessions, one begins, and what that one
-    // may name again without looking is forgotten.
+    // What was planned is condemned, unless that is refused, and cannot be decided yet.
     let running = open(world.calm()).unwrap();
     let running = running.start_session(&Host::current(), SessionOptions::default()).unwrap();
-    planned.run(&options, &Silent).unwrap();
+    planner.run(&options, &Silent).unwrap();
     running.close().unwrap();
+    // While another decides, once it has listed the sessions, one begins; what that one may name again without looking
+    // is forgotten.
     let others = world.clone();
     let begun: Arc<Mutex<Option<Session<'static>>>> = Arc::default();
     let to_begin = Arc::clone(&begun);
@@ -92,9 +91,8 @@ fn what_was_planned_long_ago_is_not_condemned_by_what_was_seen_then() {
         let lists: Vec<&str> = lists.map(|call| call.name.as_str()).collect();
         lists.ends_with(&["collections", "sessions", "snapshots", "forgotten"])
     };
-    director.direct(Arc::new(Interposed::new(are_listed, begin)));
-    println!("{:?}", early.run(&options, &Silent).unwrap());
-    println!("{:?}", begun.lock().unwrap().as_ref().map(|s| s.may_take_over(&only)));
+    storage_of_decider.direct(Arc::new(Interposed::new(are_listed, begin)));
+    decider.run(&options, &Silent).unwrap();
     if let Some(session) = begun.lock().unwrap().take() {
         let taken_over = session.snapshots().visible.iter().find(|entry| entry.id == only).unwrap();
         let snapshot = taken_over.snapshot.clone();

@@ -152,7 +152,8 @@ fn rows_of_packs_that_went_stand_in_no_readers_way() {
     let (memory, repository, [_, second]) = two_snapshots(&scratch);
     // As a prune that was stopped before it came to the index: copies are there, and what they were made of is gone.
     let copies = memory.clone();
-    let before: Vec<_> = memory.names().into_iter().filter(|name| name.as_str().starts_with("index/")).collect();
+    let before: Vec<_> =
+        memory.names().into_iter().filter(|name| name.as_str().starts_with("index/")).collect();
     let before: Vec<_> = before.iter().map(|name| (name.clone(), memory.bytes(name).unwrap())).collect();
     let strict = PruneOptions {
         plan: packstone::repository::PlanOptions { max_unused: MaxUnused::Bytes(0), max_repack_bytes: None },
