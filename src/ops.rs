@@ -1,6 +1,7 @@
 //! What users ask for, one module each.
 
 pub mod backup;
+pub mod check;
 pub mod dump;
 pub mod forget;
 pub mod list;
@@ -8,5 +9,6 @@ mod path;
 mod pool;
 pub mod prune;
 pub mod restore;
+pub mod sessions;
 pub mod stats;
 pub mod tag;

@@ -8,6 +8,7 @@
 //! 4. No chunk is reused from a pack that a collection blocks.
 //! 5. A session ends by its commit key in every case that leaves the process alive.
 
+mod audit;
 mod beats;
 mod checkpoint;
 mod collect;
@@ -28,6 +29,7 @@ mod plan;
 mod reader;
 mod records;
 mod repack;
+mod seen_config;
 mod segment;
 mod session;
 mod sessions;
@@ -37,6 +39,10 @@ mod view;
 
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
+pub use audit::{
+    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, StorageSummary, TreeChunk, Whereabouts,
+    check_storage,
+};
 pub use collect::{AllOver, Decided, OpenCollection, Pruner};
 pub use compact::Compacted;
 pub use info::{ObjectCount, RepositoryInfo};

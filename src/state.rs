@@ -4,8 +4,11 @@
 //! away; a row counts only if its code fits the repository's key, and only for the snapshot that the file names, which
 //! is set in the same step as all rows and after that snapshot's commit.
 
+mod observed;
 mod row;
+pub mod verified;
 
+pub use observed::Observations;
 pub use row::Row;
 
 use std::path::{Path, PathBuf};

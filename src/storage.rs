@@ -38,6 +38,17 @@ pub struct Listed {
     pub size_bytes: u64,
 }
 
+/// Something that lies where objects are kept and is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Where it lies, below the storage's root; any bytes.
+    pub path: Vec<u8>,
+    /// Size in bytes; 0 of what is no regular file.
+    pub size_bytes: u64,
+    /// It was to become an object, or is about to.
+    pub is_unfinished: bool,
+}
+
 /// What a storage can promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -69,6 +80,12 @@ pub trait Storage: Send + Sync + Debug {
         start_after: Option<&ObjectName>,
         visit: &mut dyn FnMut(Listed) -> Result<()>,
     ) -> Result<()>;
+
+    /// Calls `visit` for all that is neither an object in one of these folders nor a folder on the way to one. A storage
+    /// that can hold nothing else has none.
+    fn strays(&self, _folders: &[&str], _visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
 
     /// Removes an object; `NotFound` if it is not there.
     fn delete(&self, name: &ObjectName) -> Result<()>;

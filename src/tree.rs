@@ -4,12 +4,16 @@
 //! named them, and stops where a tree holds more than its snapshot says.
 
 mod build;
+mod hurt;
+mod inspect;
 mod list;
 mod mark;
 mod read;
 mod walk;
 
 pub use build::{DirectoryBuilder, Joined, Member};
+pub use hurt::{Hurt, HurtBy, SHOWN_MAX, find_hurt};
+pub use inspect::{Inspected, TreeCounts, TreeDamage, inspect};
 pub use list::ListBuilder;
 pub use mark::{Problem, mark_reachable};
 pub use read::{BundlePlace, DirectoryEntries, Entry, Tree, XattrValues};

@@ -1,11 +1,13 @@
-//! Target: sessions of several writers, forgetting, crashes and damage, beside a model of what must come of them.
+//! Target: sessions of several writers, forgetting, pruning, crashes and damage, beside a model of what must come of them.
 //!
 //! What must hold: what a session committed is listed and read back as it was stored, or, where an object that it needs
 //! is damaged, reported as damage; nothing that was not committed is listed; a session that must not commit does not.
-//! Once damage is repaired, everything is there again.
+//! Once damage is repaired, everything is there again, unless a prune was made while records were gone by which it knows
+//! what is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use packstone::base::host::Host;
 use packstone::base::{ChunkId, ErrorKind, SessionId, Silent, Timestamp};
@@ -15,7 +17,10 @@ use packstone::format::node::{Content, Metadata, Node, NodeKind, Regular};
 use packstone::format::page::encode_leaf;
 use packstone::format::snapshot::Snapshot;
 use packstone::format::tombstone::{ForgetReason, Tombstone};
-use packstone::repository::{EndedNow, Over, Reader, Repository, Session, SessionOptions};
+use packstone::ops::prune::{PruneOptions, prepare, prune};
+use packstone::repository::{
+    EndedNow, MaxUnused, Over, PlanOptions, Reader, Repository, Session, SessionOptions,
+};
 use packstone::storage::Storage;
 use packstone::tree::{Budget, Tree, Walk, WalkItem, mark_reachable};
 
@@ -29,6 +34,9 @@ const CONTENTS: usize = 16;
 const SESSIONS_MAX: usize = 3;
 /// Most operations of a case.
 const OPERATIONS_MAX: usize = 60;
+
+/// Folders by which a prune knows what is needed and who may need it, and a writer what it must not build upon.
+const RECORDS: [&str; 4] = [names::SESSIONS, names::SNAPSHOTS, names::FORGOTTEN, names::COLLECTIONS];
 
 /// What chunk number `n` holds: bytes that compress, or noise, so much that a few of them fill a pack.
 fn content(number: usize) -> Vec<u8> {
@@ -45,7 +53,7 @@ fn content(number: usize) -> Vec<u8> {
 struct Running<'r> {
     session: Session<'r>,
     stored: BTreeSet<usize>,
-    /// What its index must know: what was committed before it began, unless something was damaged meanwhile.
+    /// What its index must know: what was committed before it began, unless something was damaged or removed meanwhile.
     known: BTreeSet<usize>,
     has_failed: bool,
 }
@@ -65,8 +73,10 @@ struct Model {
     ever_stored: BTreeSet<usize>,
     /// Sessions that began and have no end.
     live: BTreeSet<SessionId>,
-    /// Something was damaged at some time, so that sessions may know chunks by halves.
-    was_damaged: bool,
+    /// Something was damaged or removed at some time, so that sessions may know chunks by halves.
+    was_changed: bool,
+    /// Somebody removed packs, or built upon them, without the records that tell what is needed and what went.
+    is_shaken: bool,
 }
 
 fn host() -> Host {
@@ -105,7 +115,7 @@ impl Running<'_> {
         assert_eq!(stored.id, chunk_id(ChunkKind::Data, &bytes));
         let again = self.stored.contains(&number);
         assert!(!(again && stored.is_new), "stored twice by one session");
-        let must_know = !model.was_damaged && self.known.contains(&number);
+        let must_know = !model.was_changed && self.known.contains(&number);
         assert!(!(must_know && stored.is_new), "committed before, and stored again");
         let never = !model.ever_stored.contains(&number);
         assert!(stored.is_new || !never, "known, and nobody ever stored it");
@@ -169,7 +179,7 @@ impl Model {
             }
         }
         self.check_live(repository, disk);
-        if !disk.has_any_damage() {
+        if !disk.has_any_damage() && !self.is_shaken {
             Self::check_view(repository, &visible.keys().copied().collect());
         }
         let reader = match repository.reader() {
@@ -187,7 +197,7 @@ impl Model {
 
     fn check_live(&self, repository: &Repository, disk: &Disk) {
         let folders = [names::SESSIONS, names::SNAPSHOTS, names::FORGOTTEN];
-        if folders.iter().any(|folder| disk.has_damage(folder)) {
+        if self.is_shaken || folders.iter().any(|folder| disk.has_damage(folder)) {
             met(repository.live_sessions());
             return;
         }
@@ -210,7 +220,8 @@ impl Model {
     /// Reads all that a snapshot holds.
     fn read(&self, reader: &Reader<'_>, disk: &Disk, id: SessionId, found: &Snapshot) {
         let contents = &self.committed[&id].contents;
-        let is_whole = !disk.has_damage(names::PACKS) && !disk.has_damage(names::INDEX);
+        let is_damaged = [names::PACKS, names::INDEX].iter().any(|folder| disk.has_damage(folder));
+        let is_whole = !is_damaged && !self.is_shaken;
         let tree = Tree::new(reader);
         let mut read = BTreeSet::new();
         let mut has_lost = false;
@@ -294,6 +305,51 @@ fn end(repository: &Repository, model: &mut Model, disk: &Disk, id: SessionId) {
     model.live.remove(&id);
 }
 
+/// Removes what nobody needs, without waiting for anybody.
+fn prune_all(repository: &Repository, model: &mut Model, disk: &Disk) {
+    model.was_changed = true;
+    model.is_shaken |= RECORDS.iter().any(|folder| disk.has_damage(folder));
+    let options = PruneOptions {
+        plan: PlanOptions { max_unused: MaxUnused::Bytes(0), ..PlanOptions::default() },
+        wait: Duration::ZERO,
+        workers: 1,
+        ..PruneOptions::new(host())
+    };
+    let is_sound = !disk.has_any_damage() && !model.is_shaken;
+    match prune(repository, &options, &Silent) {
+        Ok(summary) => {
+            summary.ended.iter().for_each(|id| assert!(model.live.remove(id), "{id} was not live"));
+            if is_sound {
+                assert!(summary.waits_for.iter().all(|session| model.live.contains(&session.id)));
+            }
+            if is_sound && model.live.is_empty() {
+                let next = prepare(repository, &options, &Silent).expect("planned");
+                let (remove, returned) = (next.plan().remove, next.plan().returned);
+                assert_eq!((remove.count, returned.count), (0, 0), "a prune leaves nothing to remove");
+            }
+        }
+        Err(error) => {
+            assert!(!is_sound, "{}", error.chain().join(": "));
+            met::<()>(Err(error));
+        }
+    }
+}
+
+fn begin<'r>(repository: &'r Repository, model: &mut Model, disk: &Disk) -> Option<Running<'r>> {
+    // What a collection blocks cannot be told without it.
+    model.is_shaken |= disk.has_damage(names::COLLECTIONS);
+    let session = match repository.start_session(&host(), SessionOptions::default()) {
+        Ok(session) => session,
+        Err(error) => {
+            assert!(disk.has_damage(names::COLLECTIONS), "{}", error.chain().join(": "));
+            return met(Err(error));
+        }
+    };
+    model.live.insert(session.id());
+    let known = model.in_commits.clone();
+    Some(Running { session, stored: BTreeSet::new(), known, has_failed: false })
+}
+
 /// What happens while the repository is open once; false if there is nothing more.
 fn era(disk: &Arc<Disk>, model: &mut Model, input: &mut Input<'_>, left: &mut usize) -> bool {
     let storage: Arc<dyn Storage> = Arc::clone(disk) as Arc<dyn Storage>;
@@ -316,14 +372,11 @@ fn era(disk: &Arc<Disk>, model: &mut Model, input: &mut Input<'_>, left: &mut us
             break false;
         }
         *left -= 1;
-        let (what, choice) = (input.byte() % 20, input.byte());
+        let (what, choice) = (input.byte() % 22, input.byte());
         let chosen = usize::from(choice >> 4).checked_rem(running.len());
         match (what, chosen) {
             (0, _) | (1..10, None) if running.len() < SESSIONS_MAX => {
-                let session = repository.start_session(&host(), SessionOptions::default()).expect("begun");
-                model.live.insert(session.id());
-                let (stored, known) = (BTreeSet::new(), model.in_commits.clone());
-                running.push(Running { session, stored, known, has_failed: false });
+                running.extend(begin(&repository, model, disk));
             }
             (1..6, Some(chosen)) => {
                 running[chosen].store(model, disk, usize::from(choice & 0x0f));
@@ -347,7 +400,7 @@ fn era(disk: &Arc<Disk>, model: &mut Model, input: &mut Input<'_>, left: &mut us
             (11, _) => break true,
             (12, _) => forget(&repository, model, input),
             (13 | 14, _) => {
-                model.was_damaged = true;
+                model.was_changed = true;
                 damage(disk, input);
             }
             (15, _) => disk.repair(|_| true),
@@ -357,7 +410,8 @@ fn era(disk: &Arc<Disk>, model: &mut Model, input: &mut Input<'_>, left: &mut us
                 over.for_each(|id| end(&repository, model, disk, id));
             }
             (18, _) => drop(met(repository.sweep_sessions())),
-            (19, _) => model.check(&repository, disk),
+            (19 | 20, _) => prune_all(&repository, model, disk),
+            (21, _) => model.check(&repository, disk),
             _ => {}
         }
     };

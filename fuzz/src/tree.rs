@@ -12,7 +12,7 @@ use packstone::format::list::ListPage;
 use packstone::format::names;
 use packstone::format::node::{ChunkRef, Content, Extent, Metadata, Node, NodeKind, Regular, check_name};
 use packstone::format::pack::{Codec, SegmentRow};
-use packstone::format::page::{Child, encode_child, encode_inner, encode_leaf};
+use packstone::format::page::{Child, Page, encode_child, encode_inner, encode_leaf};
 use packstone::format::sealing::{HEADER_BYTES, TAG_BYTES};
 use packstone::repository::Repository;
 use packstone::storage::memory::Memory;
@@ -38,10 +38,18 @@ struct Stored {
 
 impl Stored {
     fn page(&self, input: &mut Input<'_>) -> ChunkId {
+        self.page_and_last_name(input).0
+    }
+
+    /// A page that is there, unless none is, and the last name in it.
+    fn page_and_last_name(&self, input: &mut Input<'_>) -> (ChunkId, Option<Vec<u8>>) {
         let chosen = input.byte();
         let page =
             usize::from(chosen).checked_rem(self.pages.len()).and_then(|number| self.pages.get(number));
-        page.map_or(ChunkId([chosen; 32]), |page| chunk_id(ChunkKind::Tree, page))
+        let Some(page) = page else { return (ChunkId([chosen; 32]), None) };
+        let read = Page::decode(page).ok();
+        let last_name = read.and_then(|page| page.last_name().map(<[u8]>::to_vec));
+        (chunk_id(ChunkKind::Tree, page), last_name)
     }
 
     fn chunk(&mut self, input: &mut Input<'_>) -> ChunkRef {
@@ -83,8 +91,8 @@ impl Stored {
     }
 
     fn node(&mut self, input: &mut Input<'_>, position: usize) -> Node {
+        // Mostly in order.
         let name = match input.byte() {
-            // Mostly in order.
             0..0xf0 => vec![b'a' + u8::try_from(position).expect("small")],
             odd => vec![odd, input.byte()],
         };
@@ -103,19 +111,23 @@ impl Stored {
         let mut page = match input.below(8) {
             0..4 => {
                 let count = input.below(ENTRIES_MAX);
+                let first = input.below(ENTRIES_MAX);
+                let positions = first..first + count;
                 let nodes: Vec<Vec<u8>> =
-                    (0..count).map(|position| self.node(input, position).encode()).collect();
+                    positions.map(|position| self.node(input, position).encode()).collect();
                 let bundles: Vec<ChunkId> = (0..input.below(3)).map(|_| self.chunk(input).id).collect();
                 encode_leaf(&nodes, &bundles)
             }
             4 | 5 => {
                 let level = 1 + input.byte() % 3;
                 let count = 1 + input.below(ENTRIES_MAX);
-                let child = |position: usize, input: &mut Input<'_>| {
-                    let name = b'a' + u8::try_from(position).expect("small") + input.byte() % 3;
-                    encode_child(&Child { last_name: vec![name], id: self.page(input) })
+                let child = |_| {
+                    let (id, last_name) = self.page_and_last_name(input);
+                    let odd = input.byte();
+                    let last_name = last_name.filter(|_| odd < 0xf0).unwrap_or_else(|| vec![odd]);
+                    encode_child(&Child { last_name, id })
                 };
-                let children: Vec<Vec<u8>> = (0..count).map(|position| child(position, input)).collect();
+                let children: Vec<Vec<u8>> = (0..count).map(child).collect();
                 encode_inner(level, &children)
             }
             6 => {

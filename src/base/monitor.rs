@@ -18,6 +18,8 @@ pub enum FindingKind {
     Metadata,
     /// It could not be created or set while restoring.
     NotRestored,
+    /// It is an object of the repository, and is not what it must be.
+    Damaged,
     /// It was left out because the user asked so or because it cannot be stored.
     LeftOut,
 }
@@ -31,6 +33,7 @@ impl FindingKind {
             Self::Changed => "changed",
             Self::Metadata => "metadata",
             Self::NotRestored => "not restored",
+            Self::Damaged => "damaged",
             Self::LeftOut => "left out",
         }
     }

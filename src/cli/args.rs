@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use packstone::base::size;
 
-use crate::commands::{backup, cat, completions, ls, man, repo, restore, snapshots, stats};
+use crate::commands::{backup, cat, completions, forget, ls, man, repo, restore, snapshots, stats, tag};
 
 const AFTER_HELP: &str = "\
 Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
@@ -43,6 +43,7 @@ const REPO_AFTER_HELP: &str = "\
 Examples:
   packstone -r /srv/backup repo init
   packstone -r /srv/backup repo info
+  packstone -r /srv/backup repo check --read-data
   packstone -r /srv/backup repo prune --dry-run
   packstone -r /srv/backup repo key list";
 
@@ -110,6 +111,9 @@ pub enum Command {
     /// Make a repository
     #[command(hide = true)]
     Init(repo::init::Arguments),
+    /// Find what is damaged or missing in a repository, and which files that hurts
+    #[command(hide = true)]
+    Check(repo::check::Arguments),
     /// Give back the space of what no snapshot needs
     #[command(hide = true)]
     Prune(repo::prune::Arguments),
@@ -126,6 +130,10 @@ pub enum Command {
     Cat(cat::Arguments),
     /// Give back what a snapshot holds
     Restore(Box<restore::Arguments>),
+    /// Forget snapshots that are named, or that rules do not keep
+    Forget(Box<forget::Arguments>),
+    /// Change the tags of snapshots
+    Tag(tag::Arguments),
     /// Count what snapshots hold and what they take
     Stats(stats::Arguments),
     /// Print what makes a shell complete arguments

@@ -3,12 +3,14 @@
 pub mod backup;
 pub mod cat;
 pub mod completions;
+pub mod forget;
 pub mod ls;
 pub mod man;
 pub mod repo;
 pub mod restore;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
 
 use std::ffi::OsStr;
 
@@ -29,6 +31,9 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
             repo::init::run(&arguments, context)
         }
         Command::Repo(repo::Command::Info(arguments)) => repo::info::run(&arguments, context),
+        Command::Repo(repo::Command::Check(arguments)) | Command::Check(arguments) => {
+            repo::check::run(&arguments, context)
+        }
         Command::Repo(repo::Command::Prune(arguments)) | Command::Prune(arguments) => {
             repo::prune::run(&arguments, context)
         }
@@ -40,6 +45,8 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::Forget(arguments) => forget::run(&arguments, context),
+        Command::Tag(arguments) => tag::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments, context),

@@ -3,6 +3,8 @@
 //! What must hold: a key that restic has means what it means there; a line is one document, whatever a name holds; a
 //! name that is not UTF-8 loses nothing: it is shown as everywhere in this program, and its bytes stand beside it.
 
+mod check;
+mod forget;
 mod listing;
 mod message;
 mod progress;
@@ -12,9 +14,11 @@ mod snapshot;
 mod stats;
 mod summary;
 
+pub use check::{CheckLine, DamageLine, StorageLine};
+pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
-pub use progress::{BackupStatus, ExcludedItem, RestoreStatus, VerboseStatus};
+pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, VerboseStatus};
 pub use prune::{PruneLine, PrunePlanLine};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use snapshot::{GroupDocument, SnapshotDocument};

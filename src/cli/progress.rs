@@ -18,11 +18,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Change, Finding, ItemAction, Monitor};
+use packstone::base::{Change, Finding, FindingKind, ItemAction, Monitor};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
-use crate::json::{self, BackupStatus, ErrorLine, ExcludedItem, Message, RestoreStatus, VerboseStatus};
+use crate::json::{
+    self, BackupStatus, CheckStatus, ErrorLine, ExcludedItem, Message, RestoreStatus, VerboseStatus,
+};
 use crate::progress::reading::Window;
 use crate::report;
 
@@ -42,6 +44,8 @@ pub enum Work {
     Backup,
     /// A snapshot is given back.
     Restore,
+    /// A repository is checked.
+    Check,
     /// Something else, in a word.
     Other(&'static str),
 }
@@ -51,6 +55,7 @@ impl Work {
         match self {
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Check => "check",
             Self::Other(word) => word,
         }
     }
@@ -95,7 +100,7 @@ impl Progress {
             Face::Nothing
         } else if report::is_json() {
             match work {
-                Work::Backup | Work::Restore => Face::Json,
+                Work::Backup | Work::Restore | Work::Check => Face::Json,
                 // Its output is one document.
                 Work::Other(_) => Face::Nothing,
             }
@@ -177,6 +182,7 @@ impl Progress {
                 Face::Log => self.print(reading.line().as_bytes()),
                 Face::Json => match self.work {
                     Work::Restore => tell(&json::line(&RestoreStatus::of(&reading))),
+                    Work::Check => tell(&json::line(&CheckStatus::of(&reading))),
                     _ => tell(&json::line(&BackupStatus::of(&reading))),
                 },
                 Face::Bar(bar) => draw(bar, &reading),
@@ -193,7 +199,8 @@ impl Progress {
         let expected = is_all_expected.then_some(met);
         let path = self.path.try_lock().map(|path| self.name(&path)).unwrap_or_default();
         let bytes_per_second = window.rate(elapsed, bytes);
-        Reading { files, bytes, met, expected, findings, elapsed, bytes_per_second, path }
+        let is_of_packs = self.work == Work::Check;
+        Reading { files, bytes, met, expected, findings, elapsed, bytes_per_second, path, is_of_packs }
     }
 
     /// A path for people, or for a program as it is.
@@ -264,6 +271,7 @@ impl Monitor for Progress {
         self.findings.fetch_add(1, Ordering::Relaxed);
         let line = match report::is_json() {
             true => json::line(&ErrorLine::of_finding(finding, self.work.word())),
+            false if finding.kind == FindingKind::Damaged => format!("error: {finding}"),
             false => format!("warning: {finding}"),
         };
         self.print(line.as_bytes());

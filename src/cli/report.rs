@@ -189,6 +189,11 @@ pub fn conclude<J: Serialize>(
     }
 }
 
+/// Prints a document of several that a command with `--json` prints before its last.
+pub fn print_document(document: &impl Serialize) {
+    print_output(&json::line(document));
+}
+
 fn print_output(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }

@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use packstone::base::Result;
 use packstone::base::monitor::show_path;
 use packstone::repository::{GroupKey, Grouping, SnapshotFilter};
@@ -40,6 +40,30 @@ impl Selection {
         let words =
             |list: &String| list.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         Ok(SnapshotFilter { hosts: self.hosts.clone(), tags: self.tags.iter().map(words).collect(), paths })
+    }
+}
+
+/// The same flags, of which none is a single letter, for commands whose letters mean something else.
+#[derive(Debug, Default)]
+pub struct SelectionWithoutShort(pub Selection);
+
+impl FromArgMatches for SelectionWithoutShort {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        Selection::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl Args for SelectionWithoutShort {
+    fn augment_args(command: Command) -> Command {
+        Selection::augment_args(command).mut_arg("hosts", |flag| flag.short(None))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Selection::augment_args_for_update(command).mut_arg("hosts", |flag| flag.short(None))
     }
 }
 

@@ -89,7 +89,8 @@ impl Retention {
     /// Errors: `Usage` if no rule keeps anything and nobody asked for that; `NotFound` if a snapshot that is to be kept by
     /// its id is not there; `Failed` if a group would lose all that it has.
     pub fn plan<'l>(&self, list: &'l SnapshotList, now: Timestamp) -> Result<Plan<'l>> {
-        self.check(list)?;
+        self.check()?;
+        self.check_ids(list)?;
         let is_meant = |entry: &&SnapshotEntry| self.filter.matches(&entry.snapshot);
         let groups = self.grouping.group(list.visible.iter().filter(is_meant));
         // With no rule there are no periods that a wrong date could upset.
@@ -111,7 +112,8 @@ impl Retention {
         Ok(plan)
     }
 
-    fn check(&self, list: &SnapshotList) -> Result<()> {
+    /// Fails with kind `Usage` if this could not be meant, whatever snapshots there are.
+    pub fn check(&self) -> Result<()> {
         if self.may_remove_all && self.filter.is_empty() {
             let message = "to forget all snapshots of a group, it must be said of which host, tags or paths";
             return Err(Error::new(ErrorKind::Usage, message));
@@ -120,6 +122,10 @@ impl Retention {
             let message = "no snapshot is named, and no rule says what is kept";
             return Err(Error::new(ErrorKind::Usage, message));
         }
+        Ok(())
+    }
+
+    fn check_ids(&self, list: &SnapshotList) -> Result<()> {
         let all = || list.visible.iter().map(|entry| entry.id).chain(list.damaged.iter().map(|(id, _)| *id));
         for wanted in &self.policy.ids {
             if wanted.is_empty() || !all().any(|id| id.hex().starts_with(wanted)) {

@@ -14,9 +14,10 @@ use std::time::Duration;
 use rayon::ThreadPool;
 
 use crate::base::clock::Stopwatch;
-use crate::base::host::Host;
+use crate::base::host::{Host, ProcessState};
 use crate::base::{Error, ErrorKind, Monitor, Result, SessionId};
 use crate::ops::pool::{pool, worker_count};
+use crate::ops::sessions::{Observer, end_dead};
 use crate::repository::{
     AllOver, Compacted, LiveSession, Marks, ObjectCount, OpenCollection, PlanOptions, PrunePlan, Pruner,
     Reader, Repository, SessionOptions, SnapshotEntry, View,
@@ -93,6 +94,8 @@ pub struct Prepared<'r> {
     repository: &'r Repository,
     view: View,
     plan: PrunePlan,
+    /// The plan is of what is, not of what would be.
+    is_real: bool,
 }
 
 /// Looks at the repository, and plans. Nothing is written.
@@ -101,10 +104,23 @@ pub fn prepare<'r>(
     options: &PruneOptions,
     monitor: &dyn Monitor,
 ) -> Result<Prepared<'r>> {
+    prepare_without(repository, options, &[], monitor)
+}
+
+/// As `prepare`, as if these snapshots were forgotten as well. Running it removes nothing that they need.
+pub fn prepare_without<'r>(
+    repository: &'r Repository,
+    options: &PruneOptions,
+    forgotten: &[SessionId],
+    monitor: &dyn Monitor,
+) -> Result<Prepared<'r>> {
     let run = Run::new(repository, options, monitor)?;
-    let view = run.view(None)?;
+    let view = repository.view(None, &|reader, snapshots, marks| {
+        let others = snapshots.iter().filter(|entry| !forgotten.contains(&entry.id));
+        run.mark(reader, others, marks)
+    })?;
     let plan = run.plan(&view, &HashSet::new())?;
-    Ok(Prepared { repository, view, plan })
+    Ok(Prepared { repository, view, plan, is_real: forgotten.is_empty() })
 }
 
 /// Prunes without asking anybody.
@@ -130,12 +146,21 @@ impl Prepared<'_> {
 
     /// Does it.
     pub fn run(self, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneSummary> {
+        if !self.is_real {
+            return prune(self.repository, options, monitor);
+        }
         let run = Run::new(self.repository, options, monitor)?;
         let mut summary = PruneSummary { plan: self.plan, ..PruneSummary::default() };
         // The sweep needs no room, and makes some: on a disk that is full to the last byte, what follows can write.
         self.repository.sweep_sessions()?;
         let pruner = self.repository.pruner(&options.host, &options.session, options.is_sole)?;
-        let view = run.collect(&pruner, self.view, &mut summary)?;
+        let mut view = self.view;
+        if run.end_dead(&pruner, &mut summary)? {
+            // What these wrote was planned as what is in use.
+            view = run.view(Some(&view))?;
+            summary.plan = run.plan(&view, &HashSet::new())?;
+        }
+        let view = run.collect(&pruner, view, &mut summary)?;
         if summary.waits_for.is_empty() {
             summary.records = pruner.remove_forgotten(&view)?;
         }
@@ -165,11 +190,16 @@ impl<'p> Run<'p> {
     }
 
     fn view(&self, before: Option<&View>) -> Result<View> {
-        self.repository.view(before, &|reader, snapshots, marks| self.mark(reader, snapshots, marks))
+        self.repository.view(before, &|reader, snapshots, marks| self.mark(reader, snapshots.iter(), marks))
     }
 
-    fn mark(&self, reader: &Reader<'_>, snapshots: &[SnapshotEntry], marks: &Marks) -> Result<()> {
-        let roots: Vec<_> = snapshots.iter().map(|entry| entry.snapshot.tree).collect();
+    fn mark<'s>(
+        &self,
+        reader: &Reader<'_>,
+        snapshots: impl Iterator<Item = &'s SnapshotEntry>,
+        marks: &Marks,
+    ) -> Result<()> {
+        let roots: Vec<_> = snapshots.map(|entry| entry.snapshot.tree).collect();
         let stop = |_: &_, error| Err(error);
         self.pool.install(|| mark_reachable(reader, &roots, marks, self.monitor, &stop))
     }
@@ -243,11 +273,19 @@ impl<'p> Run<'p> {
         summary: &mut PruneSummary,
     ) -> Result<View> {
         let decided = pruner.decide(collection, all_over, Some(before), &|reader, snapshots, marks| {
-            self.mark(reader, snapshots, marks)
+            self.mark(reader, snapshots.iter(), marks)
         })?;
         summary.spared += decided.spared;
         summary.removed.add_all(pruner.remove(&decided)?);
         Ok(decided.view)
+    }
+
+    /// Ends sessions that nobody runs any more. True if there were any.
+    fn end_dead(&self, pruner: &Pruner<'_>, summary: &mut PruneSummary) -> Result<bool> {
+        let observer = Observer::now(self.options.host.clone());
+        let ended = end_dead(self.repository, &observer, pruner.is_proven())?.ended;
+        summary.ended.extend(ended.iter().map(|view| view.session.id));
+        Ok(!ended.is_empty())
     }
 
     /// Waits until every session that had begun before is over, or time is.
@@ -264,6 +302,13 @@ impl<'p> Run<'p> {
                 Ok(all_over) => return Ok(Some(all_over)),
                 Err(live) => live,
             };
+            let host = &self.options.host;
+            let is_gone = |session: &LiveSession| {
+                session.start.as_ref().is_ok_and(|start| host.state_of(&start.host) == ProcessState::Gone)
+            };
+            if live.iter().any(is_gone) && self.end_dead(pruner, summary)? {
+                continue;
+            }
             let left = self.options.wait.saturating_sub(since.elapsed());
             if left.is_zero() {
                 summary.condemned = collection.pack_count();

@@ -3,7 +3,7 @@
 //! What must hold: whoever reads takes the presence of a tombstone for forgotten; whoever removes packs honours only one
 //! that opens, so that a name alone, which a stranger may create, costs nobody a chunk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{Result, SessionId, Wrap};
@@ -90,11 +90,6 @@ impl Repository {
         let (_, content) = self.open_record(ObjectKind::Tombstone, &name, &object)?;
         Tombstone::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))
     }
-
-    /// Reads all tombstones; each by itself, since one that does not open hides no other.
-    pub(super) fn tombstones(&self) -> Result<BTreeMap<SessionId, Result<Tombstone>>> {
-        Ok(self.forgotten()?.into_iter().map(|session| (session, self.read_tombstone(session))).collect())
-    }
 }
 
 #[cfg(test)]
@@ -116,10 +111,9 @@ mod tests {
         assert!(!repository.forget(first, &later).unwrap());
         repository.forget(second, &later).unwrap();
         repository.settle_forgotten().unwrap();
-        let read = repository.tombstones().unwrap();
-        assert_eq!(read.keys().copied().collect::<Vec<_>>(), [first, second]);
-        assert_eq!(*read[&first].as_ref().unwrap(), tombstone());
-        assert_eq!(*read[&second].as_ref().unwrap(), later);
+        assert_eq!(repository.forgotten().unwrap(), BTreeSet::from([first, second]));
+        assert_eq!(repository.read_tombstone(first).unwrap(), tombstone());
+        assert_eq!(repository.read_tombstone(second).unwrap(), later);
         let object = memory.bytes(&object_name(&names::tombstone(&first)).unwrap()).unwrap();
         let (header, _) = Header::decode(ObjectKind::Tombstone, &object).unwrap();
         assert_ne!(header.session, first, "the header names no session that there is");
@@ -151,10 +145,9 @@ mod tests {
         // It is there, so that nothing is written; what is there stays as it is.
         assert!(!repository.forget(bad, &tombstone()).unwrap());
         assert_eq!(repository.forgotten().unwrap(), BTreeSet::from([good, bad, moved]));
-        let read = repository.tombstones().unwrap();
-        assert!(read[&good].is_ok());
+        assert!(repository.read_tombstone(good).is_ok());
         for session in [bad, moved] {
-            assert_eq!(read[&session].as_ref().unwrap_err().kind(), ErrorKind::Damaged);
+            assert_eq!(repository.read_tombstone(session).unwrap_err().kind(), ErrorKind::Damaged);
         }
     }
 }

@@ -126,7 +126,7 @@ impl Repository {
     }
 
     /// The file of the table; its folder is made, readable to its owner alone.
-    fn index_path(&self) -> Result<Option<PathBuf>> {
+    pub(super) fn index_path(&self) -> Result<Option<PathBuf>> {
         use std::os::unix::fs::DirBuilderExt;
         let Some(folder) = &self.cache_folder else { return Ok(None) };
         std::fs::DirBuilder::new()

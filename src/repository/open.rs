@@ -1,7 +1,8 @@
 //! Opening a repository with a password or a key file.
 //!
 //! What must hold: what is not a repository, what is damaged, what is too new and what has another key are told apart;
-//! nothing of the config is acted upon before its code is checked.
+//! nothing of the config is acted upon before its code is checked. A config that is older than what this machine has seen
+//! is refused.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +11,13 @@ use subtle::ConstantTimeEq;
 
 use crate::base::limits::{CONFIG_BYTES_MAX, SLOTS_MAX};
 use crate::base::{Error, ErrorKind, Result, Wrap};
-use crate::crypto::Keys;
 use crate::crypto::slot::{Credential, open_slot};
+use crate::crypto::{Keys, content_name};
 use crate::format::config::Config;
 use crate::format::names;
 use crate::repository::object::object_name;
 use crate::repository::records::Records;
+use crate::repository::seen_config::SeenConfig;
 use crate::repository::slots::{OwnSlot, listed_slots, read_slot};
 use crate::repository::{MemoryLimit, Repository};
 use crate::storage::Storage;
@@ -71,6 +73,9 @@ impl Repository {
             return Err(Error::damaged(message));
         }
         let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
+        if let Some(folder) = &cache_folder {
+            SeenConfig { number, hash: content_name([object.as_slice()]) }.check(folder)?;
+        }
         let records = Records::new(cache_folder.as_deref());
         let memory = MemoryLimit::default();
         Ok(Self { storage, config, keys: Arc::new(keys), own_slot, cache_folder, records, memory })

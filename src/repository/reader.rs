@@ -122,6 +122,19 @@ impl<'r> Reader<'r> {
         Self::new(session.repository(), Some(session), tables)
     }
 
+    /// A reader over one table.
+    pub(super) fn over(repository: &'r Repository, table: Arc<Table>) -> Self {
+        Self::new(repository, None, RwLock::new(vec![table]))
+    }
+
+    /// A chunk's bytes at one place of the newest table, and at no other.
+    pub(super) fn chunk_at(&self, kind: ChunkKind, id: &ChunkId, place: Place) -> Result<Vec<u8>> {
+        let (number, table) = self.newest()?;
+        let placement = placement(number, place);
+        let segment = self.kept_segment(&table, placement.segment)?;
+        self.slice(&segment, kind, id, &placement)
+    }
+
     /// The newest table and its number.
     fn newest(&self) -> Result<(u32, Arc<Table>)> {
         let newest = |tables: &[Arc<Table>]| {

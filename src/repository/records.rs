@@ -91,7 +91,8 @@ fn read_file(path: &Path) -> Option<Kept> {
     Some(Kept { objects, is_changed: false })
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Replaces a file in one step, in a folder that is made where it is missing, readable to its owner alone.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

@@ -1,5 +1,9 @@
 //! Unit tests of the repository: opening, sessions, what collections block, what readers find.
 
+mod storages;
+
+pub(crate) use storages::{Overwriting, open_overwriting};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +18,11 @@ use crate::crypto::slot::Credential;
 use crate::crypto::{ChunkKind, Secret};
 use crate::format::collection::{Condemned, Verdict};
 use crate::format::names;
-use crate::format::session::SessionStart;
+use crate::format::session::{SessionBeat, SessionStart};
 use crate::format::slot::PasswordCost;
 use crate::format::snapshot::{Commit, End, EndReason, Snapshot};
+use crate::storage::ObjectName;
 pub(crate) use crate::storage::memory::Memory;
-use crate::storage::{Body, Capabilities, Listed, ObjectName};
 
 pub(crate) const CHEAP: PasswordCost = PasswordCost { memory_kib: 32, passes: 1, lanes: 4 };
 
@@ -103,6 +107,13 @@ fn commit_chunk(repository: &Repository, number: u8) -> (SessionId, ChunkId) {
 pub(crate) fn put_collection(repository: &Repository, kind: ObjectKind, name: &str, content: Vec<u8>) {
     let object = repository.seal_record(kind, SessionId([0; 16]), Some(name), content).unwrap();
     repository.storage.put_if_absent(&object_name(name).unwrap(), &[object]).unwrap();
+}
+
+pub(crate) fn put_beat(repository: &Repository, id: SessionId, number: u64) {
+    let name = names::session_beat(&id, number);
+    let beat = SessionBeat { time: Timestamp::default() };
+    let object = repository.seal_record(ObjectKind::SessionBeat, id, Some(&name), beat.encode()).unwrap();
+    repository.storage.put_if_absent(&object_name(&name).unwrap(), &[object]).unwrap();
 }
 
 #[test]
@@ -390,7 +401,9 @@ fn a_forgotten_snapshot_is_not_visible_and_a_damaged_one_is_told() {
     // A snapshot under another session's name is no snapshot: the name is sealed in.
     let moved = memory.bytes(&object_name(&names::commit(&third)).unwrap()).unwrap();
     memory.replace(&object_name(&names::commit(&second)).unwrap(), moved);
-    let damaged = repository.snapshots().unwrap().damaged;
+    // Who has read a record before does not ask again.
+    let snapshots_anew = || open(&memory, &key(1)).unwrap().snapshots().unwrap();
+    let damaged = snapshots_anew().damaged;
     assert_eq!(damaged.len(), 1);
     assert_damaged(&damaged[0].1, "SEAL-2");
     // Nor is one that another session sealed under this name; an end, which others may write, is none either.
@@ -398,7 +411,7 @@ fn a_forgotten_snapshot_is_not_visible_and_a_damaged_one_is_told() {
     let by_another = |commit: Commit| {
         memory.remove(&object_name(&name).unwrap());
         put_collection(&repository, ObjectKind::Commit, &name, commit.encode());
-        repository.snapshots().unwrap()
+        snapshots_anew()
     };
     let list = by_another(Commit::Snapshot(Box::new(snapshot("a"))));
     assert_eq!(list.visible.len(), 1);
@@ -434,46 +447,6 @@ fn a_checkpoint_lets_the_next_run_reuse_what_an_interrupted_one_stored() {
     for number in 0..100 {
         let id = repository.keys.chunk_id(ChunkKind::Data, &chunk(number));
         assert_eq!(reader.chunk(ChunkKind::Data, &id).unwrap(), chunk(number));
-    }
-}
-
-/// Says that creation is not atomic, or that it is and overwrites.
-#[derive(Debug)]
-pub(crate) struct Overwriting {
-    pub(crate) memory: Memory,
-    pub(crate) says_atomic: bool,
-}
-
-impl Storage for Overwriting {
-    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
-        self.memory.remove(name);
-        self.memory.put_if_absent(name, body)
-    }
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.memory.get(name, size_bytes_max)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.memory.get_range(name, offset, length)
-    }
-    fn list(
-        &self,
-        folder: &str,
-        start_after: Option<&ObjectName>,
-        visit: &mut dyn FnMut(Listed) -> Result<()>,
-    ) -> Result<()> {
-        self.memory.list(folder, start_after, visit)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.memory.delete(name)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.memory.barrier()
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: self.says_atomic }
-    }
-    fn location(&self) -> String {
-        self.memory.location()
     }
 }
 
@@ -544,50 +517,10 @@ fn a_cache_that_cannot_be_written_stops_nobody() {
     }
 }
 
-/// Fails the second creation of a session's record.
-#[derive(Debug)]
-struct SecondStartFails(Memory, std::sync::atomic::AtomicUsize);
-
-impl Storage for SecondStartFails {
-    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
-        let is_start = name.as_str().ends_with("/start");
-        if is_start && self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
-            return Err(crate::base::Error::new(ErrorKind::OutOfSpace, "full"));
-        }
-        self.0.put_if_absent(name, body)
-    }
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.0.get(name, size_bytes_max)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.0.get_range(name, offset, length)
-    }
-    fn list(
-        &self,
-        folder: &str,
-        start_after: Option<&ObjectName>,
-        visit: &mut dyn FnMut(Listed) -> Result<()>,
-    ) -> Result<()> {
-        self.0.list(folder, start_after, visit)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.0.delete(name)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.0.barrier()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-    fn location(&self) -> String {
-        self.0.location()
-    }
-}
-
 #[test]
 fn a_session_whose_start_fails_halfway_is_ended() {
     let memory = Memory::new();
-    let storage = Arc::new(SecondStartFails(memory.clone(), Default::default()));
+    let storage = Arc::new(storages::SecondStartFails::new(memory.clone()));
     let repository = Repository::init(storage, options()).unwrap();
     let error = repository.start_session(&Host::current(), SessionOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfSpace);

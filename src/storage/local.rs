@@ -15,6 +15,7 @@ mod durability;
 mod folders;
 mod listing;
 mod publishing;
+mod strays;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use self::durability::{BarrierBy, FailedSync};
 use self::publishing::{Outcome, PublishBy, Unfinished};
-use super::{Body, Capabilities, Listed, ObjectName, Storage, refusal};
+use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, refusal};
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
@@ -177,6 +178,10 @@ impl Storage for Local {
         let Some(folder) = ObjectName::parse(folder) else { return Ok(()) };
         let Some(opened) = folders::find(self.root(), Some(folder.as_str()))? else { return Ok(()) };
         listing::list(opened.as_fd(), folder.as_str(), start_after, visit)
+    }
+
+    fn strays(&self, folders: &[&str], visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
+        strays::visit(self.root(), folders, visit).wrap(|| format!("cannot look through {}", self.location()))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {

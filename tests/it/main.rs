@@ -7,6 +7,8 @@ mod between;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpus;
@@ -24,6 +26,7 @@ mod fuzz;
 mod kill;
 #[cfg(test)]
 mod model;
+mod nights;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
@@ -35,6 +38,8 @@ mod prune;
 mod real_tree;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod retention;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]

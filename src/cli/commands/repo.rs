@@ -1,5 +1,6 @@
 //! `packstone repo …`: making and looking after repositories.
 
+pub mod check;
 pub mod info;
 pub mod init;
 pub mod key;
@@ -14,6 +15,8 @@ pub enum Command {
     Init(init::Arguments),
     /// Tell what a repository is and what it holds
     Info(info::Arguments),
+    /// Find what is damaged or missing in a repository, and which files that hurts
+    Check(check::Arguments),
     /// Give back the space of what no snapshot needs
     Prune(prune::Arguments),
     /// List, add, remove and print the keys of a repository

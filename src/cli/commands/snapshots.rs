@@ -113,11 +113,16 @@ fn tables_of(
     is_quiet: bool,
 ) -> Vec<String> {
     let tables = groups.iter().map(|(key, group)| {
-        let mut lines = vec![format!("snapshots for ({}):", show_group(key))];
+        let mut lines = vec![title_of(key)];
         lines.extend(table_of(group, is_compact, is_quiet));
         lines
     });
     tables.collect::<Vec<_>>().join(&String::new())
+}
+
+/// What stands above the snapshots of a group.
+pub fn title_of(key: &GroupKey) -> String {
+    format!("snapshots for ({}):", show_group(key))
 }
 
 fn table_of(snapshots: &[&SnapshotEntry], is_compact: bool, is_quiet: bool) -> Vec<String> {

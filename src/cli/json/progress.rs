@@ -54,6 +54,41 @@ impl BackupStatus {
     }
 }
 
+/// How far a check is.
+#[derive(Debug, Serialize)]
+pub struct CheckStatus {
+    message_type: &'static str,
+    seconds_elapsed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_remaining: Option<u64>,
+    percent_done: f64,
+    total_packs: u64,
+    packs_done: u64,
+    total_bytes: u64,
+    bytes_done: u64,
+    error_count: u64,
+}
+
+impl CheckStatus {
+    /// As it was read.
+    pub fn of(reading: &Reading) -> Self {
+        let Common { message_type, seconds_elapsed, seconds_remaining, percent_done, .. } =
+            Common::of(reading);
+        let (total_packs, total_bytes) = reading.met;
+        Self {
+            message_type,
+            seconds_elapsed,
+            seconds_remaining,
+            percent_done,
+            total_packs,
+            packs_done: reading.files,
+            total_bytes,
+            bytes_done: reading.bytes,
+            error_count: reading.findings,
+        }
+    }
+}
+
 /// How far a restore is.
 #[derive(Debug, Serialize)]
 pub struct RestoreStatus {

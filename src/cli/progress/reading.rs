@@ -37,6 +37,8 @@ pub struct Reading {
     pub bytes_per_second: Option<u64>,
     /// What is being worked on.
     pub path: String,
+    /// What is counted are packs and not files.
+    pub is_of_packs: bool,
 }
 
 /// A part of a whole.
@@ -89,12 +91,13 @@ impl Reading {
 
     /// How much, and where.
     pub fn amount(&self) -> String {
+        let noun = if self.is_of_packs { "pack" } else { "file" };
         let mut parts = match self.expected {
             Some((files, bytes)) => vec![
-                format!("{} of {files} files", self.files),
+                format!("{} of {files} {noun}s", self.files),
                 format!("{} of {}", size::show(self.bytes), size::show(bytes)),
             ],
-            None => vec![show::count(self.files, "file"), size::show(self.bytes)],
+            None => vec![show::count(self.files, noun), size::show(self.bytes)],
         };
         if !self.path.is_empty() {
             parts.push(shorten(&self.path));

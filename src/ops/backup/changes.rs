@@ -96,11 +96,18 @@ impl<'s> Earlier<'s> {
             ignore_inode: options.ignore_inode,
         };
         let rows_of = earlier.last_run.as_ref().and_then(LastRun::snapshot);
-        let visible = |id: SessionId| session.snapshots().visible.iter().find(|entry| entry.id == id);
+        let repository = session.repository().id();
+        // One with other tags may have taken the place of the snapshot, with the same tree.
+        let is_of = |entry: &SnapshotEntry, id: SessionId| {
+            let origin = entry.snapshot.origin.as_ref();
+            entry.id == id
+                || origin.is_some_and(|origin| (origin.repository, origin.snapshot) == (repository, id))
+        };
+        let visible = |id: SessionId| session.snapshots().visible.iter().find(|entry| is_of(entry, id));
         let with_rows = match options.comparison {
             Comparison::Nothing => None,
             Comparison::Newest => rows_of.and_then(visible),
-            Comparison::With(_) => parent.filter(|parent| rows_of == Some(parent.id)),
+            Comparison::With(_) => parent.filter(|parent| rows_of.is_some_and(|id| is_of(parent, id))),
         };
         let with_rows = with_rows.filter(|entry| earlier.rows_lead_to(&entry.snapshot.tree));
         if let (None, Some(last_run)) = (with_rows, &earlier.last_run) {
@@ -431,4 +438,50 @@ pub(super) fn note_unreadable(monitor: &dyn Monitor, path: &[u8], error: &crate:
     monitor.note(&format!(
         "{shown}: everything in it is read again, as the earlier snapshot cannot be read: {why}"
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::base::Silent;
+    use crate::base::host::Host;
+    use crate::ops::backup::backup_paths;
+    use crate::ops::tag::{TagChange, TagOptions, tag};
+    use crate::repository::SessionOptions;
+    use crate::repository::tests::new_repository_with_cache;
+
+    #[test]
+    fn rows_serve_the_snapshot_that_replaced_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, repository) = new_repository_with_cache(folder.path().join("cache"));
+        let source = folder.path().join("source");
+        std::fs::create_dir(&source).unwrap();
+        let options = BackupOptions::new(Host::current());
+        backup_paths(&repository, std::slice::from_ref(&source), Path::new("/"), &options, &Silent).unwrap();
+        let paths = [source.into_os_string().into_encoded_bytes()];
+        let has_rows = |comparison| {
+            let session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+            let options = BackupOptions { comparison, ..options.clone() };
+            let earlier = Earlier::new(&session, &paths, &options, &Silent).unwrap();
+            earlier.origin.is_some_and(|origin| origin.has_rows && origin.is_free)
+        };
+        assert!(has_rows(Comparison::Newest));
+        let list = repository.snapshots().unwrap();
+        let tagging = TagOptions {
+            change: TagChange { add: vec!["a".into()], ..TagChange::default() },
+            host: Host::current(),
+            session: SessionOptions::default(),
+            user: None,
+        };
+        tag(&repository, &[&list.visible[0]], &tagging, &Silent, &mut |_| ()).unwrap();
+        assert!(has_rows(Comparison::Newest));
+        assert!(has_rows(Comparison::With("latest".into())));
+        let new = repository.snapshots().unwrap().visible[0].id;
+        let forgetter = crate::ops::forget::Forgetter { host: "h".into(), user: None, program: "p".into() };
+        let tombstone = forgetter.tombstone(crate::format::tombstone::ForgetReason::Named);
+        crate::ops::forget::forget(&repository, &[new], &tombstone, &Silent).unwrap();
+        assert!(!has_rows(Comparison::Newest), "nothing is left that they could serve");
+    }
 }

@@ -1,8 +1,7 @@
-//! Dates that cannot be right: in the future, or out of the order in which a host's snapshots were made.
+//! Dates that cannot be right: in the future, or before the date of a snapshot that was made earlier.
 //!
-//! What must hold: whether a date is odd is asked of all snapshots, not of a part of them. One more odd date makes no
-//! other date less odd, so that it makes no snapshot go: a snapshot with an odd date is kept and stands for no period.
-//! Where two dates contradict each other and nothing tells which of them is wrong, both are odd.
+//! What must hold: whether a date is odd is asked of all snapshots, not of a part of them. One more snapshot makes no
+//! other date less odd, so that one with an odd date, which is kept and stands for no period, makes no snapshot go.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +12,12 @@ use crate::repository::{GroupKey, Grouping, SnapshotEntry};
 const TOLERANCE_SECONDS: i64 = 60;
 
 /// Why a date cannot be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OddDate {
     /// It has not come yet.
     Future,
-    /// It does not fit the order in which the snapshots of its host were made.
-    OutOfOrder,
+    /// It is before that of this snapshot, which was made earlier; one of both dates is wrong.
+    Before(SessionId),
 }
 
 impl OddDate {
@@ -26,7 +25,7 @@ impl OddDate {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Future => "dated in the future",
-            Self::OutOfOrder => "dated out of order",
+            Self::Before(_) => "dated before an earlier one",
         }
     }
 }
@@ -34,103 +33,134 @@ impl OddDate {
 /// The snapshots whose dates cannot be right, of all that are visible.
 pub fn odd_dates(snapshots: &[SnapshotEntry], now: Timestamp) -> BTreeMap<SessionId, OddDate> {
     let mut odd = BTreeMap::new();
-    let latest_seconds = now.seconds.saturating_add(TOLERANCE_SECONDS);
-    let (future, past): (Vec<_>, Vec<_>) =
-        snapshots.iter().partition(|entry| entry.snapshot.time.seconds > latest_seconds);
-    odd.extend(future.into_iter().map(|entry| (entry.id, OddDate::Future)));
-    // What was made from another snapshot has that one's date, and was made later: its sequence tells nothing.
-    let (copies, first): (Vec<_>, Vec<_>) =
-        past.into_iter().partition(|entry| entry.snapshot.origin.is_some());
     let mut hosts: BTreeMap<&str, Vec<&SnapshotEntry>> = BTreeMap::new();
-    for entry in first {
-        hosts.entry(&entry.snapshot.host).or_default().push(entry);
+    let mut histories: BTreeMap<GroupKey, Vec<&SnapshotEntry>> = BTreeMap::new();
+    for entry in snapshots {
+        if entry.snapshot.time.seconds > now.seconds.saturating_add(TOLERANCE_SECONDS) {
+            odd.insert(entry.id, OddDate::Future);
+            continue;
+        }
+        if !is_copy(entry) {
+            hosts.entry(&entry.snapshot.host).or_default().push(entry);
+        }
+        histories.entry(Grouping::HISTORY.key_of(&entry.snapshot)).or_default().push(entry);
     }
-    let mut steady: BTreeMap<GroupKey, Vec<(u64, i64)>> = BTreeMap::new();
     for mut of_host in hosts.into_values() {
         of_host.sort_by_key(|entry| (entry.snapshot.sequence, entry.snapshot.time, entry.id));
-        let seconds: Vec<i64> = of_host.iter().map(|entry| entry.snapshot.time.seconds).collect();
-        for (entry, is_odd) in of_host.into_iter().zip(out_of_order(&seconds)) {
-            if is_odd {
-                odd.insert(entry.id, OddDate::OutOfOrder);
-            } else {
-                let group = steady.entry(Grouping::HISTORY.key_of(&entry.snapshot)).or_default();
-                group.push((entry.snapshot.generation, entry.snapshot.time.seconds));
-            }
+        let mut newest = None;
+        for entry in of_host {
+            compare(newest, entry, &mut odd);
+            newest = newer(newest, entry);
         }
     }
-    for entry in copies {
-        let group = steady.get(&Grouping::HISTORY.key_of(&entry.snapshot)).map(Vec::as_slice);
-        let (generation, seconds) = (entry.snapshot.generation, entry.snapshot.time.seconds);
-        let contradicts = |other: &(u64, i64)| {
-            (other.0 < generation && is_well_before(seconds, other.1))
-                || (other.0 > generation && is_well_before(other.1, seconds))
-        };
-        if group.unwrap_or_default().iter().any(contradicts) {
-            odd.insert(entry.id, OddDate::OutOfOrder);
+    // What was made from another snapshot has that one's date and generation, and was made later: its sequence tells
+    // nothing, its generation where it belongs.
+    for mut history in histories.into_values() {
+        history.sort_by_key(|entry| (entry.snapshot.generation, entry.snapshot.time, entry.id));
+        let (mut newest, mut newest_copy) = (None, None);
+        for entry in history {
+            compare(if is_copy(entry) { newest } else { newest_copy }, entry, &mut odd);
+            newest = newer(newest, entry);
+            if is_copy(entry) {
+                newest_copy = newer(newest_copy, entry);
+            }
         }
     }
     odd
 }
 
-const fn is_well_before(one: i64, other: i64) -> bool {
-    one < other.saturating_sub(TOLERANCE_SECONDS)
+const fn is_copy(entry: &SnapshotEntry) -> bool {
+    entry.snapshot.origin.is_some()
 }
 
-/// Which times of a list, in order of making, contradict others by more than clocks may differ, and are not in every
-/// longest part of the list in which time does not go back.
-fn out_of_order(seconds: &[i64]) -> Vec<bool> {
-    let contradicted: Vec<bool> = {
-        let highest_before = running(seconds.iter().copied(), i64::MIN, i64::max);
-        let mut lowest_after = running(seconds.iter().rev().copied(), i64::MAX, i64::min);
-        lowest_after.reverse();
-        let bounds = highest_before.iter().zip(&lowest_after).zip(seconds);
-        bounds
-            .map(|((highest, lowest), at)| is_well_before(*at, *highest) || is_well_before(*lowest, *at))
-            .collect()
-    };
-    if !contradicted.contains(&true) {
-        return contradicted;
+/// Compares a snapshot with the newest of those that were made before it.
+fn compare(newest: Option<&SnapshotEntry>, entry: &SnapshotEntry, odd: &mut BTreeMap<SessionId, OddDate>) {
+    let limit_seconds = entry.snapshot.time.seconds.saturating_add(TOLERANCE_SECONDS);
+    if let Some(newest) = newest.filter(|newest| newest.snapshot.time.seconds > limit_seconds) {
+        odd.entry(entry.id).or_insert(OddDate::Before(newest.id));
     }
-    // So many have their place up to each, and from each on, in a part that has it.
-    let up_to = lengths(seconds.iter().copied());
-    let mut from = lengths(seconds.iter().rev().map(|at| at.saturating_neg()));
-    from.reverse();
-    let longest = up_to.iter().copied().max().unwrap_or_default();
-    let is_in_one = |(up_to, from): (&usize, &usize)| up_to + from == longest + 1;
-    let mut choices: BTreeMap<usize, usize> = BTreeMap::new();
-    for (up_to, _) in up_to.iter().zip(&from).filter(|pair| is_in_one(*pair)) {
-        *choices.entry(*up_to).or_default() += 1;
-    }
-    let is_in_every = |pair: (&usize, &usize)| is_in_one(pair) && choices.get(pair.0) == Some(&1);
-    let pairs = up_to.iter().zip(&from).zip(contradicted);
-    pairs.map(|(pair, is_contradicted)| is_contradicted && !is_in_every(pair)).collect()
 }
 
-/// For each value, what those before it come to.
-fn running(values: impl Iterator<Item = i64>, first: i64, join: fn(i64, i64) -> i64) -> Vec<i64> {
-    let mut joined = first;
-    let joined_before = |value| {
-        let before = joined;
-        joined = join(joined, value);
-        before
-    };
-    values.map(joined_before).collect()
-}
-
-/// For each value, the length of the longest part of the list that ends with it and does not go back.
-fn lengths(values: impl Iterator<Item = i64>) -> Vec<usize> {
-    // The lowest value with which a part of each length ends.
-    let mut ends: Vec<i64> = Vec::new();
-    let length = |value| {
-        let before = ends.partition_point(|end| *end <= value);
-        match ends.get_mut(before) {
-            Some(end) => *end = value,
-            None => ends.push(value),
-        }
-        before + 1
-    };
-    values.map(length).collect()
+fn newer<'l>(newest: Option<&'l SnapshotEntry>, entry: &'l SnapshotEntry) -> Option<&'l SnapshotEntry> {
+    Some(newest.filter(|newest| newest.snapshot.time >= entry.snapshot.time).unwrap_or(entry))
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::base::{ContentName, RepositoryId};
+    use crate::format::snapshot::{Origin, Snapshot};
+
+    const NOW: Timestamp = Timestamp { seconds: 1_000_000, nanoseconds: 0 };
+
+    /// Snapshots of one host in order of making: when they say that they were made.
+    fn made(seconds: &[i64]) -> Vec<SnapshotEntry> {
+        let entry = |(number, seconds): (u8, &i64)| {
+            let snapshot = Snapshot {
+                time: Timestamp { seconds: *seconds, nanoseconds: 0 },
+                sequence: u64::from(number) + 1,
+                generation: u64::from(number) + 1,
+                origin: None,
+                ..crate::format::snapshot::tests::snapshot()
+            };
+            SnapshotEntry { id: SessionId([number; 16]), stored_hash: ContentName([0; 32]), snapshot }
+        };
+        (0..).zip(seconds).map(entry).collect()
+    }
+
+    fn before(number: u8) -> OddDate {
+        OddDate::Before(SessionId([number; 16]))
+    }
+
+    fn odd(entries: &[SnapshotEntry]) -> Vec<(u8, OddDate)> {
+        odd_dates(entries, NOW).into_iter().map(|(id, odd)| (id.0[0], odd)).collect()
+    }
+
+    #[test]
+    fn the_future_is_odd_and_makes_nothing_else_odd() {
+        assert_eq!(odd(&made(&[100, 1_000_061, 900_000, 950_000])), [(1, OddDate::Future)]);
+        assert_eq!(odd(&made(&[100, i64::MAX, 900_000])), [(1, OddDate::Future)]);
+        assert_eq!(odd(&made(&[i64::MIN, 100, 1_000_060])), []);
+    }
+
+    #[test]
+    fn what_is_dated_before_an_earlier_one_is_odd() {
+        assert_eq!(odd(&made(&[100, 200, 200, 300])), []);
+        assert_eq!(odd(&made(&[1000, 2000, 0, 100, 4000])), [(2, before(1)), (3, before(1))]);
+        assert_eq!(odd(&made(&[1000, 9000, 2000, 3000, 10_000])), [(2, before(1)), (3, before(1))]);
+        assert_eq!(odd(&made(&[5000, i64::MIN])), [(1, before(0))]);
+        // Runs that began nearly together.
+        assert_eq!(odd(&made(&[1000, 1060, 1000, 2000])), []);
+        assert_eq!(odd(&made(&[1000, 1061, 1000, 2000])), [(2, before(1))]);
+        assert_eq!(odd(&[]), []);
+        // The same number: beside each other.
+        let mut entries = made(&[5000, 1000]);
+        entries[1].snapshot.sequence = 1;
+        assert_eq!(odd(&entries), []);
+    }
+
+    #[test]
+    fn hosts_have_clocks_of_their_own() {
+        let mut entries = made(&[1000, 9000, 2000, 3000]);
+        entries[1].snapshot.host = "other".into();
+        assert_eq!(odd(&entries), []);
+    }
+
+    #[test]
+    fn a_copy_stands_where_its_generation_says() {
+        let mut entries = made(&[1000, 2000, 3000, 4000]);
+        let origin = Origin { repository: RepositoryId([0; 16]), snapshot: SessionId([9; 16]), time: NOW };
+        // It got other tags after the others were made: its sequence is the highest.
+        entries[1].snapshot.sequence = 9;
+        entries[1].snapshot.origin = Some(origin);
+        assert_eq!(odd(&entries), []);
+        entries[1].snapshot.time.seconds = 0;
+        assert_eq!(odd(&entries), [(1, before(0))]);
+        entries[1].snapshot.time.seconds = 5000;
+        assert_eq!(odd(&entries), [(2, before(1)), (3, before(1))]);
+        entries[1].snapshot.paths.clear();
+        assert_eq!(odd(&entries), [], "another history");
+        entries[1].snapshot.time.seconds = i64::MAX;
+        assert_eq!(odd(&entries), [(1, OddDate::Future)]);
+    }
+}

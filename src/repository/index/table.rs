@@ -8,6 +8,8 @@
 //! runs is rebuilt, never believed: its code is keyed by the repository, and checked on opening. It may still hold packs
 //! that went with a superseded run: those are blocked for ever.
 
+mod rows;
+
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -5,9 +5,8 @@ use bytes::Bytes;
 use super::*;
 use crate::base::host::Host;
 use crate::crypto::ChunkKind;
-use crate::format::session::SessionBeat;
 use crate::format::tombstone::tests::tombstone;
-use crate::repository::tests::{Memory, new_repository};
+use crate::repository::tests::{Memory, new_repository, put_beat};
 use crate::repository::{Session, SessionOptions};
 
 fn start(repository: &Repository) -> Session<'_> {
@@ -20,13 +19,6 @@ fn live_ids(repository: &Repository) -> Vec<SessionId> {
 
 fn put(memory: &Memory, name: &str, content: &'static [u8]) {
     memory.replace(&object_name(name).unwrap(), Bytes::from_static(content));
-}
-
-fn put_beat(repository: &Repository, id: SessionId, number: u64) {
-    let name = names::session_beat(&id, number);
-    let beat = SessionBeat { time: Timestamp::default() };
-    let object = repository.seal_record(ObjectKind::SessionBeat, id, Some(&name), beat.encode()).unwrap();
-    repository.storage.put_if_absent(&object_name(&name).unwrap(), &[object]).unwrap();
 }
 
 fn snapshot() -> crate::format::snapshot::Snapshot {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use packstone::base::host::Host;
-use packstone::base::{Error, ErrorKind, Result, Wrap, size};
-use packstone::ops::prune::{Alarm, PruneOptions, PruneSummary, prepare};
+use packstone::base::{Error, ErrorKind, Result, SessionId, Wrap, size};
+use packstone::ops::prune::{Alarm, Prepared, PruneOptions, PruneSummary, prepare_without};
 use packstone::repository::{MaxUnused, ObjectCount, PlanOptions, PrunePlan};
 
 use crate::args::{parse_duration, parse_size};
@@ -44,18 +44,19 @@ pub struct Arguments {
 }
 
 /// How to prune, for all commands that do.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Pruning")]
 pub struct PruneArguments {
     /// Leave so much unneeded in packs that hold needed chunks too: a part of all packs, a size, or "unlimited"
-    #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = parse_max_unused)]
-    max_unused: MaxUnused,
+    /// [default: 5%]
+    #[arg(long, value_name = "LIMIT", value_parser = parse_max_unused)]
+    max_unused: Option<MaxUnused>,
     /// Write packs of no more than this size again
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_repack_size: Option<u64>,
-    /// Wait so long for sessions that are running
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
-    wait: Duration,
+    /// Wait so long for sessions that are running [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    wait: Option<Duration>,
     /// Nobody else prunes meanwhile: needed where the storage may create an object twice
     #[arg(long)]
     sole_pruner: bool,
@@ -87,28 +88,58 @@ fn parse_max_unused(text: &str) -> std::result::Result<MaxUnused, String> {
 
 impl PruneArguments {
     /// How the engine is to do it.
-    pub fn options(&self) -> PruneOptions {
+    fn options(&self) -> PruneOptions {
+        let usual = PruneOptions::new(Host::current());
         PruneOptions {
-            plan: PlanOptions { max_unused: self.max_unused, max_repack_bytes: self.max_repack_size },
-            wait: self.wait,
+            plan: PlanOptions {
+                max_unused: self.max_unused.unwrap_or(usual.plan.max_unused),
+                max_repack_bytes: self.max_repack_size,
+            },
+            wait: self.wait.unwrap_or(usual.wait),
             is_sole: self.sole_pruner,
-            ..PruneOptions::new(Host::current())
+            ..usual
         }
+    }
+
+    /// As if `--yes` had been given.
+    pub const fn agreed(self) -> Self {
+        Self { yes: true, ..self }
     }
 }
 
 /// Gives back the space of what no snapshot needs.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
-    prune(&opened, &arguments.how, arguments.dry_run, context)
+    match arguments.dry_run {
+        true => plan(&opened, &arguments.how, &[], context),
+        false => prune(&opened, &arguments.how, context),
+    }
 }
 
-/// Prunes a repository that was opened.
-pub fn prune(opened: &Opened, how: &PruneArguments, dry_run: bool, context: &Context) -> Outcome<Done> {
+/// Tells what a prune would do, if these snapshots were forgotten as well.
+pub fn plan(
+    opened: &Opened,
+    how: &PruneArguments,
+    forgotten: &[SessionId],
+    context: &Context,
+) -> Outcome<Done> {
     let options = how.options();
+    let prepared = prepared(opened, &options, forgotten, context)?;
+    prepared.alarms().iter().for_each(|alarm| report::warn(&told(alarm)));
+    conclude(&context.global, || plan_lines(prepared.plan()), || PrunePlanLine::of(prepared.plan()));
+    Ok(Done::Fully)
+}
+
+fn prepared<'r>(
+    opened: &'r Opened,
+    options: &PruneOptions,
+    forgotten: &[SessionId],
+    context: &Context,
+) -> Outcome<Prepared<'r>> {
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Other("prune")));
     let shown = progress.begin();
-    let prepared = context.interruption.gently(|| prepare(&opened.repository, &options, &*progress));
+    let prepared =
+        context.interruption.gently(|| prepare_without(&opened.repository, options, forgotten, &*progress));
     drop(shown);
     let prepared = prepared.hint(ErrorKind::Damaged, damage_hint)?;
     for (id, error) in &prepared.view().unproven {
@@ -118,18 +149,21 @@ pub fn prune(opened: &Opened, how: &PruneArguments, dry_run: bool, context: &Con
             id.short()
         ));
     }
+    Ok(prepared)
+}
+
+/// Prunes a repository that was opened.
+pub fn prune(opened: &Opened, how: &PruneArguments, context: &Context) -> Outcome<Done> {
+    let options = how.options();
+    let prepared = prepared(opened, &options, &[], context)?;
     let alarms = prepared.alarms();
-    if dry_run {
-        alarms.iter().for_each(|alarm| report::warn(&told(alarm)));
-        conclude(&context.global, || plan_lines(prepared.plan()), || PrunePlanLine::of(prepared.plan()));
-        return Ok(Done::Fully);
-    }
     if !how.yes && !alarms.is_empty() {
         alarms.iter().for_each(|alarm| report::warn(&told(alarm)));
         agree().hint(ErrorKind::Failed, || {
             "look at \"packstone snapshots\"; if all of it is meant, \"packstone repo prune --yes\" goes on".to_owned()
         })?;
     }
+    let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Other("prune")));
     let shown = progress.begin();
     let summary = context.interruption.gently(|| prepared.run(&options, &*progress));
     drop(shown);
@@ -208,7 +242,7 @@ fn plan_lines(plan: &PrunePlan) -> Vec<String> {
 fn lines(summary: &PruneSummary) -> Vec<String> {
     let mut lines = Vec::new();
     for ended in &summary.ended {
-        lines.push(format!("ended session {}, whose process is gone", ended.short()));
+        lines.push(format!("ended session {}, which nobody runs any more", ended.short()));
     }
     lines.push(format!("removed {}", packs(summary.removed)));
     if summary.repacked > 0 {

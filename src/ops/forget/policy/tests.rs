@@ -262,15 +262,17 @@ fn what_has_an_odd_date_is_kept_and_takes_nothing() {
         ["2026-01-01 10:00", "2026-01-02 10:00", "2026-01-03 10:00", "2999-01-01 10:00", "1970-01-01 00:00"];
     let entries = history(&times);
     let group: Vec<_> = entries.iter().collect();
-    let odd =
-        BTreeMap::from([(SessionId([3; 16]), OddDate::Future), (SessionId([4; 16]), OddDate::OutOfOrder)]);
+    let odd = BTreeMap::from([
+        (SessionId([3; 16]), OddDate::Future),
+        (SessionId([4; 16]), OddDate::Before(SessionId([0; 16]))),
+    ]);
     for (policy, expected) in
         [(counts(&[(Period::Each, 2)]), vec![4, 1, 2, 3]), (window(Period::Each, "1h"), vec![4, 2, 3])]
     {
         let judged = policy.judge(&group, &odd, &TimeZone::UTC);
         let kept: Vec<u8> = judged.kept.iter().map(|kept| kept.entry.id.0[0]).collect();
         assert_eq!(kept, expected);
-        assert_eq!(judged.kept[0].reasons, ["dated out of order"]);
+        assert_eq!(judged.kept[0].reasons, ["dated before an earlier one"]);
         assert_eq!(judged.kept.last().unwrap().reasons, ["dated in the future"]);
     }
 }

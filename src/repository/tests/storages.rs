@@ -1,0 +1,101 @@
+//! Storages that keep less than they promise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Memory, key};
+use crate::base::{Error, ErrorKind, Result};
+use crate::repository::Repository;
+use crate::storage::{Body, Capabilities, Listed, ObjectName, Storage};
+
+/// Says that creation is not atomic, or that it is and overwrites.
+#[derive(Debug)]
+pub(crate) struct Overwriting {
+    pub(crate) memory: Memory,
+    pub(crate) says_atomic: bool,
+}
+
+impl Storage for Overwriting {
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        self.memory.remove(name);
+        self.memory.put_if_absent(name, body)
+    }
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.memory.get(name, size_bytes_max)
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.memory.get_range(name, offset, length)
+    }
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        self.memory.list(folder, start_after, visit)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.memory.delete(name)
+    }
+    fn barrier(&self) -> Result<()> {
+        self.memory.barrier()
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { atomic_create: self.says_atomic }
+    }
+    fn location(&self) -> String {
+        self.memory.location()
+    }
+}
+
+/// Opens it on a way on which creation overwrites.
+pub(crate) fn open_overwriting(memory: &Memory) -> Repository {
+    let storage = Overwriting { memory: memory.clone(), says_atomic: false };
+    Repository::open(Arc::new(storage), &key(1), None).unwrap()
+}
+
+/// Fails the second creation of a session's record.
+#[derive(Debug)]
+pub(super) struct SecondStartFails(Memory, AtomicUsize);
+
+impl SecondStartFails {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self(memory, AtomicUsize::new(0))
+    }
+}
+
+impl Storage for SecondStartFails {
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        let is_start = name.as_str().ends_with("/start");
+        if is_start && self.1.fetch_add(1, Ordering::SeqCst) == 1 {
+            return Err(Error::new(ErrorKind::OutOfSpace, "full"));
+        }
+        self.0.put_if_absent(name, body)
+    }
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.0.get(name, size_bytes_max)
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.0.get_range(name, offset, length)
+    }
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        self.0.list(folder, start_after, visit)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.0.delete(name)
+    }
+    fn barrier(&self) -> Result<()> {
+        self.0.barrier()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    fn location(&self) -> String {
+        self.0.location()
+    }
+}
