@@ -1,7 +1,7 @@
 //! The steps of a pruner: condemn, wait for the sessions that had begun, look again, decide, delete.
 //!
-//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
-//! any of them may be the last. Any number of pruners go through the same collections.
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may
+//! do anything, and any of them may be the last. Any number of pruners go through the same collections.
 
 use super::next::{Actor, Next};
 use super::power::{FIRST_PRUNER, Unsure};

@@ -1,7 +1,7 @@
 //! The steps of a session: begin, read what others write, store what is missing, commit.
 //!
-//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
-//! any of them may be the last.
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may
+//! do anything, and any of them may be the last.
 
 use super::next::{Actor, Next};
 use super::power::Unsure;
