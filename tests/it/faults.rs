@@ -18,7 +18,7 @@ use packstone::storage::memory::Memory;
 
 use crate::engine::key;
 use crate::faults::plan::{Fault, Kind, Plan};
-use crate::faults::scenario::{Done, Scenario};
+use crate::faults::scenario::{Done, Scenario, is_sound};
 use crate::process::{self, dead_host, open};
 use crate::storage::{AT_THE_END, Call, Recorder, World, copy};
 use crate::witness::Sources;
@@ -39,22 +39,39 @@ fn try_fault(sources: &Sources, scenario: &Scenario, fault: Fault) -> Option<(Ca
     };
     let Ok(outcome) = outcome else { return Some((hit, Err("a panic".to_owned()))) };
     let done = outcome.ok().unwrap_or_default();
+    if let Some(what) = is_blind(fault, &hit, done) {
+        return Some((hit, Err(what)));
+    }
     Some((hit, recover(&world, sources, scenario, done)))
+}
+
+/// A check that did not see everything must not say that all is well.
+fn is_blind(fault: Fault, hit: &Call, done: Done) -> Option<String> {
+    let has_seen_all = fault.kind == Kind::Duplicate || !hit.sort.is_reading();
+    (done.is_sound == Some(true) && !has_seen_all).then(|| "a check found nothing".to_owned())
 }
 
 /// Other processes work on, for which nothing goes wrong.
 fn recover(world: &World, sources: &Sources, scenario: &Scenario, done: Done) -> Result<(), String> {
     let prune = || process::prune(world.calm(), &dead_host()).map_err(|error| error.chain().join(": "));
     look(world, sources, scenario, done).map_err(|what| format!("after it: {what}"))?;
+    check(world).map_err(|what| format!("after it: {what}"))?;
     prune().map_err(|what| format!("the first prune: {what}"))?;
     look(world, sources, scenario, done).map_err(|what| format!("after a prune: {what}"))?;
     world.settle();
     prune().map_err(|what| format!("a later prune: {what}"))?;
     let needed = look(world, sources, scenario, done).map_err(|what| format!("later: {what}"))?;
+    check(world).map_err(|what| format!("at the end: {what}"))?;
     match leftovers(world, &needed).as_slice() {
         [] => Ok(()),
         left => Err(format!("left over: {left:?}")),
     }
+}
+
+/// Nothing is damaged.
+fn check(world: &World) -> Result<(), String> {
+    let found = process::check(world.calm()).map_err(|error| error.chain().join(": "))?;
+    if is_sound(&found) { Ok(()) } else { Err(format!("a check finds {:?}", found.damages)) }
 }
 
 /// What is visible comes back, and is what must be visible. Gives the names of all objects that were asked for.
@@ -145,7 +162,7 @@ macro_rules! operations {
 
 // Many tests, so that they run beside each other.
 operations! {
-    first_backup same_backup backup_beside_collection forget idle_prune prune prune_open_collection prune_many_runs
+    first_backup same_backup backup_beside_collection forget idle_prune prune prune_open_collection prune_many_runs check
 }
 
 #[test]
