@@ -152,16 +152,12 @@ impl<'r> Pruner<'r> {
             return Err(Error::damaged(message));
         }
         let stored: HashSet<ContentName> = stored.packs.into_iter().collect();
-        if !view.spared(&stored)?.is_empty() {
-            // Whoever decided may have looked later, when less was needed.
-            view = self.repository.view(None, mark_all)?;
-        }
         if let Some(pack) = view.spared(&stored)?.first() {
-            // Who decided may have seen a copy that was made since. In a view that is made now, no place in these packs
-            // counts: if a needed chunk has no other, it is not made.
+            // Who decided may have looked later, when less was needed, or when there was another copy. In a view that is
+            // made now, no place in these packs counts: if a needed chunk has no other, it is not made.
             view = self
                 .repository
-                .view(Some(&view), mark_all)
+                .view(None, mark_all)
                 .wrap(|| format!("object {name} names pack {pack}, which is needed; nothing is removed"))?;
         }
         let spared = (condemned.len() - stored.len()) as u64;

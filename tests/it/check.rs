@@ -191,7 +191,7 @@ fn every_flipped_bit_is_found() {
                 .step_by(7)
                 .for_each(|position| flip(position, position % 8));
             for _ in 0..40 {
-                flip(random.below(whole.len() as u64) as usize, random.below(8) as usize);
+                flip(random.range(0..whole.len()), random.range(0..8));
             }
         }
         sample.memory.replace(&name, whole);

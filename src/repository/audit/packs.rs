@@ -160,7 +160,7 @@ impl Audit<'_> {
         let name = object_name(&names::pack(&pack.name))?;
         let object = match self.repository.storage.get(&name, PACK_BYTES_MAX) {
             Ok(object) => object,
-            Err(error) if error.kind() == ErrorKind::NotFound && self.is_outdated()? => {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_dead_now(&pack.name) => {
                 return Ok(Verdict::Gone);
             }
             Err(error) => {
@@ -185,6 +185,11 @@ impl Audit<'_> {
             self.compare_entries(row, directory, entries, &mut wrongs);
         }
         Ok(wrongs.into_error().map_or(Verdict::Whole, Verdict::Wrong))
+    }
+
+    /// Whether a verdict names a pack by now.
+    fn is_dead_now(&self, pack: &ContentName) -> bool {
+        self.repository.collections().is_ok_and(|collections| collections.dead.contains(pack))
     }
 
     fn spoil(&self, row: u32, segment: u32) {

@@ -92,6 +92,11 @@ impl Named {
             .or_else(|| names::parse_config(name).map(|_| Self::Config))
     }
 
+    /// Whether the name is a hash of the bytes.
+    const fn is_hash(self) -> bool {
+        matches!(self, Self::Slot(_) | Self::Pack(_) | Self::IndexRun(_))
+    }
+
     const fn kinds(self) -> &'static [ObjectKind] {
         match self {
             Self::Config => &[ObjectKind::Config],
@@ -176,11 +181,8 @@ pub fn check_storage(
 fn expect_all(storage: &dyn Storage, findings: &Findings<'_>) -> Result<()> {
     for folder in FOLDERS {
         storage.list(folder, None, &mut |listed| {
-            match Named::of(listed.name.as_str()) {
-                Some(Named::Pack(_) | Named::IndexRun(_) | Named::Slot(_)) => {
-                    findings.monitor().expect(1, listed.size_bytes);
-                }
-                _ => {}
+            if Named::of(listed.name.as_str()).is_some_and(Named::is_hash) {
+                findings.monitor().expect(1, listed.size_bytes);
             }
             findings.go_on()
         })?;
@@ -237,8 +239,7 @@ impl Check<'_> {
                 named.bytes_max()
             )));
         }
-        let is_hash = matches!(named, Named::Slot(_) | Named::Pack(_) | Named::IndexRun(_));
-        if is_hash && (self.read_data || matches!(named, Named::Slot(_))) {
+        if named.is_hash() && (self.read_data || matches!(named, Named::Slot(_))) {
             return self.whole(listed, named);
         }
         let length = HEAD_BYTES.min(usize::try_from(size_bytes).unwrap_or(HEAD_BYTES));
