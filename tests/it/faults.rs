@@ -4,7 +4,7 @@
 //! What must hold: each call of an undisturbed run of the operation is hit by each kind of fault, once and for ever.
 
 mod plan;
-mod scenario;
+pub mod scenario;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,10 +21,15 @@ use crate::faults::plan::{Fault, Kind, Plan};
 use crate::faults::scenario::{Done, Scenario, is_sound};
 use crate::process::{self, dead_host, open};
 use crate::storage::{AT_THE_END, Call, Recorder, World, copy};
+use crate::support::need::is_full;
 use crate::witness::Sources;
 
 /// After how many further calls something late arrives.
-const DELAYS: [u64; 4] = [0, 3, 20, AT_THE_END];
+const DELAYS: [u64; 2] = [20, AT_THE_END];
+/// The same when all sizes are wanted.
+const DELAYS_FULL: [u64; 6] = [0, 1, 4, 20, 100, AT_THE_END];
+/// Of so many faults, after one all snapshots are restored as files and compared with their sources.
+const RESTORED_OF: usize = 64;
 
 /// Runs an operation with one fault, and then looks whether all is well. None if the run was over before it came to
 /// that; otherwise the call that went wrong and what was not as it should be.
@@ -39,6 +44,9 @@ fn try_fault(sources: &Sources, scenario: &Scenario, fault: Fault) -> Option<(Ca
     };
     let Ok(outcome) = outcome else { return Some((hit, Err("a panic".to_owned()))) };
     let done = outcome.ok().unwrap_or_default();
+    if fault.at % RESTORED_OF == RESTORED_OF / 2 {
+        sources.assert_restore(&open(world.calm()).expect("the repository opens"));
+    }
     if let Some(what) = is_blind(fault, &hit, done) {
         return Some((hit, Err(what)));
     }
@@ -113,6 +121,7 @@ fn try_all(name: &str, scenario: fn(&Sources) -> Scenario, kind: Kind) {
     let sources = Sources::new();
     let scenario = scenario(&sources);
     let delays: &[u64] = match kind {
+        Kind::Duplicate | Kind::Delayed if is_full() => &DELAYS_FULL,
         Kind::Duplicate | Kind::Delayed => &DELAYS,
         _ => &[0],
     };

@@ -143,6 +143,14 @@ pub fn idle_prune(sources: &Sources) -> Scenario {
     scenario
 }
 
+/// A prune after a snapshot was forgotten of which much is in packs of its own.
+pub fn after_forget(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Prune);
+    scenario.back_up(sources, BackUp::new(2));
+    scenario.forget_at(2);
+    scenario
+}
+
 /// A prune after a snapshot was forgotten and a backup had died: packs go, others are written again.
 pub fn prune(sources: &Sources) -> Scenario {
     let mut scenario = Scenario::new(sources, Operation::Prune);
