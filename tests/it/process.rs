@@ -80,12 +80,14 @@ pub fn forget(storage: Arc<dyn Storage>, snapshot: SessionId) -> Result<()> {
 /// Ends the sessions of those who are gone, then prunes without waiting for anybody.
 pub fn prune(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
     end_dead_sessions(&open(Arc::clone(&storage))?)?;
-    prune_beside_all(storage, host)
+    packstone::ops::prune::prune(&open(storage)?, &prune_options(host), &Silent)
 }
 
 /// Prunes without waiting for anybody and without ending anybody's session.
 pub fn prune_beside_all(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
-    packstone::ops::prune::prune(&open(storage)?, &prune_options(host), &Silent)
+    // Who does not know in which boot it runs sees of nobody that it is gone.
+    let blind = Host { boot_id: None, ..host.clone() };
+    packstone::ops::prune::prune(&open(storage)?, &prune_options(&blind), &Silent)
 }
 
 /// Nothing unneeded may stay, and nobody is waited for.
