@@ -40,6 +40,7 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Repo(repo::Command::Key(command)) | Command::Key(command) => {
             repo::key::run(&command, context)
         }
+        Command::Repo(repo::Command::Sessions(arguments)) => repo::sessions::run(&arguments, context),
         Command::Backup(arguments) => backup::run(&arguments, context),
         Command::Snapshots(arguments) => snapshots::run(&arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),

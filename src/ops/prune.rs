@@ -230,7 +230,9 @@ impl<'p> Run<'p> {
             };
             summary.removed.add_all(pruner.remove_returned(&mut view)?);
             if now.remove.count > 0 {
-                pruner.condemn(&view, &now)?;
+                if !pruner.condemn(&view, &now)? {
+                    view = self.view(Some(&view))?;
+                }
             } else if may_repack && now.repack.count > 0 {
                 may_repack = false;
                 match self.repack(&view, &now) {
@@ -243,6 +245,8 @@ impl<'p> Run<'p> {
                         summary.repack_failure = Some(error);
                         break;
                     }
+                    // Another wrote it again, or found that nobody needs it.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
                 view = self.view(Some(&view))?;

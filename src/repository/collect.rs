@@ -94,13 +94,10 @@ impl<'r> Pruner<'r> {
         Ok(Some(OpenCollection { number, condemned, before: None }))
     }
 
-    /// Condemns the packs of a plan. False if another was first, whose collection is then to be finished.
+    /// Condemns the packs of a plan. False if there is a collection whose verdict the view does not know: what it took
+    /// may be what the view takes for the place of a chunk, and for what makes a snapshot kept.
     pub fn condemn(&self, view: &View, plan: &PrunePlan) -> Result<bool> {
-        let listed = self.repository.listed_collections()?;
-        if listed.values().any(|(phase, _)| *phase == Phase::Condemned) {
-            return Ok(false);
-        }
-        let last = listed.last_key_value().map_or(0, |(number, _)| *number);
+        let Some(last) = view.last_decided else { return Ok(false) };
         let number = last
             .checked_add(1)
             .ok_or_else(|| Error::damaged("the number of the last collection is the highest there is"))?;
@@ -156,15 +153,16 @@ impl<'r> Pruner<'r> {
         }
         let stored: HashSet<ContentName> = stored.packs.into_iter().collect();
         if let Some(pack) = view.spared(&stored)?.first() {
-            // Who decided may have seen a copy that was made since. In a view that is made now, no place in these packs
-            // counts: if a needed chunk has no other, it is not made.
+            // Who decided may have looked later, when less was needed, or when there was another copy. In a view that is
+            // made now, no place in these packs counts: if a needed chunk has no other, it is not made.
             view = self
                 .repository
-                .view(Some(&view), mark_all)
+                .view(None, mark_all)
                 .wrap(|| format!("object {name} names pack {pack}, which is needed; nothing is removed"))?;
         }
         let spared = (condemned.len() - stored.len()) as u64;
         let packs = view.bury(&stored);
+        view.last_decided = view.last_decided.max(Some(collection.number));
         Ok(Decided { view, spared, packs })
     }
 
@@ -229,7 +227,9 @@ impl View {
                 sizes.insert(pack.name, pack.size_bytes);
             }
         }
-        for (name, size_bytes) in self.unindexed.extract_if(.., |(name, _)| packs.contains(name)) {
+        let is_buried = |(name, _): &mut (ContentName, u64)| packs.contains(name);
+        let unindexed = self.unindexed.extract_if(.., is_buried);
+        for (name, size_bytes) in unindexed.chain(self.returned.extract_if(.., is_buried)) {
             sizes.insert(name, size_bytes);
         }
         sizes.into_iter().collect()

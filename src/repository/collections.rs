@@ -18,6 +18,8 @@ pub(super) struct Collections {
     pub(super) blocked: HashSet<ContentName>,
     /// Every pack that a verdict names.
     pub(super) dead: HashSet<ContentName>,
+    /// The highest number of a collection; 0 if there is none.
+    last: u64,
     /// Of each condemned set without verdict: the snapshots whose chunks all have a place outside of it.
     open: Vec<Vec<SessionId>>,
     /// A repair gave up chunks, so that no snapshot can be taken to be whole.
@@ -25,6 +27,11 @@ pub(super) struct Collections {
 }
 
 impl Collections {
+    /// The number of the last collection, if all have verdicts.
+    pub(super) fn last_decided(&self) -> Option<u64> {
+        self.open.is_empty().then_some(self.last)
+    }
+
     /// Whether what a snapshot names may be named again without looking up each chunk.
     pub(super) fn allow_taking_over(&self, snapshot: &SessionId) -> bool {
         !self.has_lost && self.open.iter().all(|kept| kept.contains(snapshot))
@@ -36,6 +43,7 @@ impl Repository {
     pub(super) fn collections(&self) -> Result<Collections> {
         let mut collections = Collections::default();
         for (number, (phase, size_bytes)) in self.listed_collections()? {
+            collections.last = number;
             match phase {
                 Phase::Condemned => {
                     let condemned = self.listed_condemned(number, size_bytes)?;

@@ -14,6 +14,7 @@ use crate::format::names;
 use crate::format::sealing::ObjectKind;
 use crate::repository::collections::Collections;
 use crate::repository::object::{create_unique, object_name};
+use crate::repository::records::is_gone;
 use crate::repository::{ObjectCount, Repository, Session, SessionOptions};
 
 /// Fewer small runs than these are not worth merging.
@@ -58,7 +59,12 @@ impl Repository {
         let mut compacted = Compacted::default();
         let mut inputs = Vec::new();
         for (name, size_bytes) in &small {
-            inputs.push(Input { name: *name, size_bytes: *size_bytes, run: self.read_run(name)? });
+            let run = self.read_run(name);
+            if is_gone(&run) {
+                // Another merges at this moment.
+                return Ok(Compacted::default());
+            }
+            inputs.push(Input { name: *name, size_bytes: *size_bytes, run: run? });
         }
         let dead = |input: &Input| dead_entries(&input.run, &collections);
         let (entries, gone) = inputs
@@ -73,7 +79,11 @@ impl Repository {
         // What the local table has of packs that went tells whether reading large runs can pay.
         if dead_part.0 * 2 * DEAD_PART > dead_part.1 {
             for (name, size_bytes) in &large {
-                let input = Input { name: *name, size_bytes: *size_bytes, run: self.read_run(name)? };
+                let run = self.read_run(name);
+                if is_gone(&run) {
+                    continue;
+                }
+                let input = Input { name: *name, size_bytes: *size_bytes, run: run? };
                 if dead(&input) * DEAD_PART > input.run.entries.len() {
                     self.replace(&mut session, host, &options, vec![input], &collections, &mut compacted)?;
                 }
@@ -126,7 +136,12 @@ impl Repository {
         }
         self.storage.barrier().wrap(|| "cannot make index runs durable")?;
         for (name, run) in &written {
-            if self.read_run(name)? != *run {
+            let stored = self.read_run(name);
+            if is_gone(&stored) {
+                // Another has merged it already, and what it supersedes is left to that one.
+                return Ok(());
+            }
+            if stored? != *run {
                 return Err(Error::damaged(format!("index run {name} does not read back as it was written")));
             }
         }

@@ -10,7 +10,7 @@ use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{ErrorKind, Result, SessionId, Timestamp, Wrap};
 use crate::format::names::{self, SessionRecord};
 use crate::format::sealing::ObjectKind;
-use crate::format::session::SessionStart;
+use crate::format::session::{SessionBeat, SessionStart};
 use crate::format::snapshot::{Commit, End, EndReason};
 use crate::repository::object::{Creation, object_name};
 use crate::repository::records::is_gone;
@@ -147,6 +147,16 @@ impl Repository {
     /// Whether many creators of one name on this way to the storage get exactly one that succeeds, as far as it says.
     pub fn creates_atomically(&self) -> bool {
         self.storage.capabilities().atomic_create
+    }
+
+    /// When a beat of a session was sent, by the clock of the machine that sent it: for people to read.
+    pub fn beat_time(&self, id: SessionId, number: u64) -> Result<Timestamp> {
+        let name = names::session_beat(&id, number);
+        let object = self.storage.get(&object_name(&name)?, RECORD_BYTES_MAX)?;
+        let (_, content) = self.open_record(ObjectKind::SessionBeat, &name, &object)?;
+        let beat =
+            SessionBeat::decode(&content).map_err(|error| error.of_opened(&format!("object {name}")))?;
+        Ok(beat.time)
     }
 
     fn session_records(&self) -> Result<BTreeMap<SessionId, Records>> {

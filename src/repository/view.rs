@@ -54,6 +54,8 @@ pub struct View {
     /// Snapshots that are forgotten by a tombstone that does not open, so that what they need stays, and why.
     pub unproven: Vec<(SessionId, Error)>,
     pub(super) marks: Marks,
+    /// The number of the last collection, if all that there were had verdicts: those that this view knows.
+    pub(super) last_decided: Option<u64>,
     /// By row of the pack in the index.
     pub(super) states: Vec<PackState>,
     /// Packs that are there and that no run names, and their sizes in bytes.
@@ -98,9 +100,10 @@ impl Repository {
         let new: Vec<SnapshotEntry> =
             snapshots.iter().filter(|entry| !known.contains(&entry.id)).cloned().collect();
         mark_all(&reader, &new, &marks).wrap(|| "cannot tell what is still needed")?;
-        let dead = self.collections().wrap(|| "cannot read the collections")?.dead;
-        let (states, unindexed, returned) = self.pack_states(&table, &dead)?;
-        let view = View { snapshots, forgotten, unproven, marks, states, unindexed, returned };
+        let collections = self.collections().wrap(|| "cannot read the collections")?;
+        let last_decided = collections.last_decided();
+        let (states, unindexed, returned) = self.pack_states(&table, &collections.dead)?;
+        let view = View { snapshots, forgotten, unproven, marks, last_decided, states, unindexed, returned };
         view.check_places()?;
         Ok(view)
     }

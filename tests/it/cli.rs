@@ -45,6 +45,7 @@ transcripts!(
     odd_names,
     restore,
     restore_options,
+    sessions,
     snapshots,
     sources,
     stats,

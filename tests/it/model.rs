@@ -14,14 +14,16 @@
 //! - `others`: what people, cleaners and fate do beside them;
 //! - `judge`: what must hold in every state and of every step; `progress`: that nothing unneeded stays for ever;
 //! - `setup`: what may happen in an exploration, and every rule that can be broken on purpose;
-//! - `core`, `taking_over`, `index`, `records`, `power`: the explorations.
+//! - `basic`, `taking_over`, `index`, `records`, `power`: the explorations.
 
-mod core;
+mod basic;
 mod explore;
 mod index;
 mod judge;
 mod next;
 mod others;
+mod power;
+mod progress;
 mod pruner;
 mod records;
 mod sets;

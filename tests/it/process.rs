@@ -85,14 +85,17 @@ pub fn prune(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
 
 /// Prunes without waiting for anybody and without ending anybody's session.
 pub fn prune_beside_all(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
-    let repository = open(storage)?;
-    let options = PruneOptions {
+    packstone::ops::prune::prune(&open(storage)?, &prune_options(host), &Silent)
+}
+
+/// Nothing unneeded may stay, and nobody is waited for.
+pub fn prune_options(host: &Host) -> PruneOptions {
+    PruneOptions {
         plan: PlanOptions { max_unused: MaxUnused::Bytes(0), max_repack_bytes: None },
         wait: Duration::ZERO,
         workers: 1,
         ..PruneOptions::new(host.clone())
-    };
-    packstone::ops::prune::prune(&repository, &options, &Silent)
+    }
 }
 
 /// Ends the sessions of `dead_host`, of which everybody may think that it is gone.

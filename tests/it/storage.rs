@@ -107,6 +107,38 @@ impl Director for Recorder {
     }
 }
 
+/// Something else happens, once, before a certain call.
+pub struct Interposed<F> {
+    is_moment: fn(&[Call], &Call) -> bool,
+    calls: Mutex<(Vec<Call>, Option<F>)>,
+}
+
+impl<F: FnOnce() + Send> Interposed<F> {
+    /// Before the first call of which `is_moment`, given the calls before, says so, this is done.
+    pub fn new(is_moment: fn(&[Call], &Call) -> bool, action: F) -> Self {
+        Self { is_moment, calls: Mutex::new((Vec::new(), Some(action))) }
+    }
+}
+
+impl<F> Debug for Interposed<F> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("something else happens")
+    }
+}
+
+impl<F: FnOnce() + Send> Director for Interposed<F> {
+    fn decide(&self, call: &Call) -> Deed {
+        let mut calls = lock(&self.calls);
+        let action = if (self.is_moment)(&calls.0, call) { calls.1.take() } else { None };
+        calls.0.push(call.clone());
+        drop(calls);
+        if let Some(action) = action {
+            action();
+        }
+        Deed::Do
+    }
+}
+
 /// Something that is on its way through the network.
 #[derive(Debug)]
 enum Arrival {
@@ -147,7 +179,7 @@ impl World {
     pub fn handle(&self, director: Arc<dyn Director>) -> Arc<Handle> {
         Arc::new(Handle {
             world: self.clone(),
-            director,
+            director: Mutex::new(director),
             calls: AtomicUsize::new(0),
             is_dead: AtomicBool::new(false),
             cannot_put: AtomicBool::new(false),
@@ -206,13 +238,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Handle {
     world: World,
-    director: Arc<dyn Director>,
+    director: Mutex<Arc<dyn Director>>,
     calls: AtomicUsize,
     is_dead: AtomicBool,
     cannot_put: AtomicBool,
 }
 
 impl Handle {
+    /// From now on somebody else decides.
+    pub fn direct(&self, director: Arc<dyn Director>) {
+        *lock(&self.director) = director;
+    }
+
     /// Asks what becomes of a call. An error if there is nobody any more who could make it.
     fn decide(&self, sort: Sort, name: &str) -> Result<Deed> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
@@ -220,7 +257,8 @@ impl Handle {
         if self.is_dead.load(Ordering::SeqCst) {
             return Err(fault("the process is gone"));
         }
-        let deed = self.director.decide(&call);
+        let director = Arc::clone(&lock(&self.director));
+        let deed = director.decide(&call);
         self.world.count_call();
         if matches!(deed, Deed::Die { .. }) {
             self.is_dead.store(true, Ordering::SeqCst);

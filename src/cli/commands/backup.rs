@@ -155,7 +155,9 @@ fn back_up(
         _ => of_paths(&opened, paths, current, &options, !arguments.how.no_scan, &progress),
     });
     drop(shown);
-    let summary = summary?;
+    let summary = summary.hint(ErrorKind::Fenced, || {
+        "run the backup again: what this one stored is there, and is used again".to_owned()
+    })?;
     let document = || BackupLine::of(&summary);
     conclude(&context.global, || told(&summary, &progress), document);
     Ok(if summary.snapshot.findings > 0 { Done::WithFindings } else { Done::Fully })

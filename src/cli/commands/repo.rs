@@ -5,6 +5,7 @@ pub mod info;
 pub mod init;
 pub mod key;
 pub mod prune;
+pub mod sessions;
 
 use clap::Subcommand;
 
@@ -19,6 +20,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Give back the space of what no snapshot needs
     Prune(prune::Arguments),
+    /// List the sessions that are not over, and end those of which nothing more comes
+    Sessions(sessions::Arguments),
     /// List, add, remove and print the keys of a repository
     #[command(subcommand, after_help = key::AFTER_HELP)]
     Key(key::Command),

@@ -13,8 +13,6 @@ use super::repository::ObjectsDocument;
 #[derive(Debug, Serialize)]
 pub struct PrunePlanLine {
     message_type: &'static str,
-    dry_run: bool,
-    #[serde(flatten)]
     plan: PlanDocument,
 }
 
@@ -52,7 +50,7 @@ impl PlanDocument {
 impl PrunePlanLine {
     /// Of a plan.
     pub const fn of(plan: &PrunePlan) -> Self {
-        Self { message_type: "summary", dry_run: true, plan: PlanDocument::of(plan) }
+        Self { message_type: "plan", plan: PlanDocument::of(plan) }
     }
 }
 

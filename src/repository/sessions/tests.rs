@@ -36,6 +36,8 @@ fn a_session_is_live_from_its_start_until_its_commit_key() {
     let live = repository.live_sessions().unwrap();
     assert_eq!(live.len(), 1);
     assert_eq!((live[0].id, live[0].last_beat), (id, Some(10)));
+    assert_eq!(repository.beat_time(id, 10).unwrap(), Timestamp::default());
+    assert_eq!(repository.beat_time(id, 11).unwrap_err().kind(), ErrorKind::NotFound);
     let found = live[0].start.as_ref().unwrap();
     assert_eq!(found.host, Host::current());
     assert!(found.atomic_create_proven);

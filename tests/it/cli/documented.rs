@@ -116,6 +116,7 @@ impl Check<'_> {
                 for value in values {
                     let name = match self.command {
                         "repo key list" => "key",
+                        "repo sessions" => "session",
                         "forget" => "forgotten",
                         _ if value.get("group_key").is_some() => "group",
                         _ => "snapshot",
@@ -134,7 +135,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 53] = [
+const RUNS: [(&str, &str); 57] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -178,6 +179,13 @@ const RUNS: [(&str, &str); 53] = [
     ("forget", "forget"),
     ("repo prune", "repo prune --dry-run"),
     ("repo prune", "repo prune"),
+    ("backup", "backup --stdin-from-command -- sh -c 'head -c 1000000 /dev/zero; kill -KILL $PPID'"),
+    ("repo sessions", "repo sessions"),
+    (
+        "repo sessions",
+        "repo sessions end \"$(ls repository/sessions | grep -v -F \"$(ls repository/snapshots)\")\"",
+    ),
+    ("repo sessions", "repo sessions end 0123"),
     ("repo key list", "repo key list"),
     ("repo key", "repo key add --new-key-file second --label x"),
     ("repo key", "repo key add --new-password-file password --label y"),

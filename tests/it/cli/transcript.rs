@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `# …` | remark |
 //! | `needs unprivileged` | skipped, loudly, where no command can be run as somebody without privileges |
+//! | `needs a machine id` | skipped, loudly, where `/etc/machine-id` or the namespace of process ids is not known |
 //! | `needs mounts` | skipped, loudly, where `unshare -rm` gives no file systems of one's own |
 //! | `% …` | a shell command that prepares something, and must succeed |
 //! | `@flip FILE OFFSET` | flips the lowest bit of a byte, from the end if the offset is negative |
@@ -76,6 +77,10 @@ impl Place {
     fn has(&self, needed: &str) -> bool {
         match needed {
             "unprivileged" => self.allow_unprivileged(),
+            "a machine id" => {
+                let host = packstone::base::host::Host::current();
+                host.machine_id.is_some() && host.process_namespace.is_some()
+            }
             "mounts" => self.shell("unshare -rm true").status().is_ok_and(|status| status.success()),
             _ => panic!("nothing is known of {needed}"),
         }

@@ -4,18 +4,19 @@
 //! Since the shortest ways come first, the way to what is found is a shortest one.
 
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hash::{Hash, Hasher};
 
 use super::judge::{Flaw, judge, judge_step};
 use super::next::{Next, Step};
-use super::setup::Setup;
+use super::power::note_puts;
+use super::setup::{Power, Setup};
 use super::state::State;
 use super::{others, pruner, writer};
 
 /// More states than fit the memory that a test may use.
-const STATES_MAX: usize = 16_000_000;
+const STATES_MAX: usize = 12_000_000;
 
-/// Mixes whole words; that it can be foreseen does no harm here.
+/// Mixes one byte after the other, of which a state consists. That it can be foreseen does no harm here.
 #[derive(Default)]
 struct Mixer(u64);
 
@@ -23,33 +24,34 @@ struct Mixer(u64);
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Hasher for Mixer {
-    #[inline]
+    #[inline(always)]
     fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 29
+        self.0 ^ (self.0 >> 32)
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.write_u64(u64::from_ne_bytes(word));
-        }
+        bytes.iter().for_each(|byte| self.write_u8(*byte));
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_u8(&mut self, value: u8) {
         self.write_u64(value.into());
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(MIX);
+        self.0 = (self.0 ^ value).wrapping_mul(MIX);
     }
 
-    #[inline]
+    /// Which variant an enum has.
+    #[inline(always)]
     fn write_isize(&mut self, value: isize) {
         self.write_u64(value as u64);
     }
+
+    /// How long an array is, which is the same in all states.
+    #[inline(always)]
+    fn write_usize(&mut self, _: usize) {}
 }
 
 /// All states met so far, in the order in which they were met.
@@ -62,10 +64,21 @@ struct Seen {
     places: Vec<u32>,
 }
 
+/// There are fewer than `STATES_MAX`.
+fn number_of(state: usize) -> u32 {
+    u32::try_from(state).expect("the number of a state")
+}
+
+fn hash_of(state: &State) -> usize {
+    let mut mixer = Mixer::default();
+    state.hash(&mut mixer);
+    usize::try_from(mixer.finish() & u64::from(u32::MAX)).unwrap_or(0)
+}
+
 impl Seen {
     fn place_of(&self, state: &State) -> usize {
         let mask = self.places.len() - 1;
-        let mut place = BuildHasherDefault::<Mixer>::default().hash_one(state) as usize & mask;
+        let mut place = hash_of(state) & mask;
         loop {
             match self.places[place] {
                 0 => return place,
@@ -82,8 +95,8 @@ impl Seen {
         let place = self.place_of(&state);
         if self.places[place] == 0 {
             self.states.push(state);
-            self.origins.push(origin as u32);
-            self.places[place] = self.states.len() as u32;
+            self.origins.push(number_of(origin));
+            self.places[place] = number_of(self.states.len());
         }
     }
 
@@ -91,7 +104,7 @@ impl Seen {
         self.places = vec![0; (self.places.len() * 4).max(1 << 10)];
         for number in 0..self.states.len() {
             let place = self.place_of(&self.states[number]);
-            self.places[place] = number as u32 + 1;
+            self.places[place] = number_of(number) + 1;
         }
     }
 
@@ -131,10 +144,20 @@ pub fn steps(setup: &Setup, state: &State, next: &mut Next) {
     for number in 0..setup.pruners {
         pruner::steps(setup, state, number, next);
     }
+    if setup.power != Power::Stays && !state.had_no_power {
+        for step in next.0.iter_mut().filter(|step| !step.state.had_no_power) {
+            note_puts(state, &mut step.state);
+        }
+    }
 }
 
-/// Explores until there is nothing left, or a flaw of the wanted kinds is met. `visit` sees every state.
-pub fn explore(setup: &Setup, wanted: &[Flaw], mut visit: impl FnMut(&State)) -> Explored {
+/// Explores until there is nothing left, or a flaw of the wanted kinds is met. `judge_further` sees every
+/// state that is without flaw otherwise.
+pub fn explore(
+    setup: &Setup,
+    wanted: &[Flaw],
+    mut judge_further: impl FnMut(&State) -> Option<Flaw>,
+) -> Explored {
     let mut seen = Seen::default();
     seen.insert(State::first(setup), 0);
     let mut next = Next::default();
@@ -145,14 +168,14 @@ pub fn explore(setup: &Setup, wanted: &[Flaw], mut visit: impl FnMut(&State)) ->
             (depth, level_end) = (depth + 1, seen.states.len());
         }
         let state = seen.states[number];
-        let flaw = judge(setup, &state).filter(|flaw| wanted.contains(flaw));
+        let flaw =
+            judge(setup, &state).or_else(|| judge_further(&state)).filter(|flaw| wanted.contains(flaw));
         if let Some(flaw) = flaw {
             return seen.report(setup, depth, Some((flaw, number, None)));
         }
-        visit(&state);
         steps(setup, &state, &mut next);
         for step in &next.0 {
-            let flaw = judge_step(setup, &state, &step.state).filter(|flaw| wanted.contains(flaw));
+            let flaw = judge_step(&state, &step.state).filter(|flaw| wanted.contains(flaw));
             if let Some(flaw) = flaw {
                 return seen.report(setup, depth + 1, Some((flaw, number, Some(*step))));
             }
@@ -191,7 +214,7 @@ impl Seen {
 impl fmt::Display for Explored {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = self.found.as_ref().map_or_else(|| "holds".into(), |found| format!("{:?}", found.flaw));
-        write!(formatter, "| {:<60} | {:>9} | {:>5} | {outcome:<14} |", self.name, self.states, self.depth)
+        write!(formatter, "| {:<66} | {:>9} | {:>5} | {outcome:<14} |", self.name, self.states, self.depth)
     }
 }
 

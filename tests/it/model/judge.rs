@@ -2,8 +2,8 @@
 //!
 //! What must hold: a process may stop for ever anywhere, so what holds in every state holds after every crash.
 
-use super::sets::{Packs, Set};
-use super::setup::{Power, Setup};
+use super::sets::Packs;
+use super::setup::Setup;
 use super::state::{
     FIRST_SESSION, Key, PrunerAt, SESSIONS_MAX, Stage, State, WriterAt, needs_of, session_of,
 };
@@ -21,13 +21,25 @@ pub enum Flaw {
     Replaced,
     /// A verdict names a pack that its collection did not condemn.
     Uncondemned,
-    /// A pruner took a right verdict for damage.
+    /// A pruner called damage what is none.
     FalseAlarm,
+    /// A pruner that ran alone left packs that nothing needs.
+    Leftover,
+    /// A pruner that ran alone did not come to an end.
+    Stuck,
 }
 
 /// All of them.
-pub const FLAWS: [Flaw; 6] =
-    [Flaw::Loss, Flaw::CommitLost, Flaw::StrayDeletion, Flaw::Replaced, Flaw::Uncondemned, Flaw::FalseAlarm];
+pub const FLAWS: [Flaw; 8] = [
+    Flaw::Loss,
+    Flaw::CommitLost,
+    Flaw::StrayDeletion,
+    Flaw::Replaced,
+    Flaw::Uncondemned,
+    Flaw::FalseAlarm,
+    Flaw::Leftover,
+    Flaw::Stuck,
+];
 
 impl Flaw {
     pub fn meaning(self) -> &'static str {
@@ -37,7 +49,9 @@ impl Flaw {
             Self::StrayDeletion => "a pack is gone that no stored verdict names",
             Self::Replaced => "an object was replaced",
             Self::Uncondemned => "a verdict names a pack that was not condemned",
-            Self::FalseAlarm => "a pruner takes a right verdict for damage",
+            Self::FalseAlarm => "a pruner calls damage what is none",
+            Self::Leftover => "a pruner that runs alone leaves packs that nothing needs",
+            Self::Stuck => "a pruner that runs alone never ends",
         }
     }
 }
@@ -77,10 +91,10 @@ fn is_commit_lost(state: &State, writer: usize) -> bool {
 }
 
 /// What is wrong with a step.
-pub fn judge_step(setup: &Setup, before: &State, after: &State) -> Option<Flaw> {
+pub fn judge_step(before: &State, after: &State) -> Option<Flaw> {
     let deleted: Packs = before.packs - after.packs;
-    let by_fate = after.is_damaged != before.is_damaged || setup.power != Power::Stays;
-    if !deleted.is_within(before.dead()) && !by_fate {
+    let by_fate = (after.is_damaged, after.had_no_power) != (before.is_damaged, before.had_no_power);
+    if !by_fate && !deleted.is_within(before.dead()) {
         return Some(Flaw::StrayDeletion);
     }
     let replaced = (FIRST_SESSION..SESSIONS_MAX).any(|session| {
@@ -91,11 +105,5 @@ pub fn judge_step(setup: &Setup, before: &State, after: &State) -> Option<Flaw> 
         let condemned = old.stage != Stage::Absent && old.condemned != new.condemned;
         condemned || old.stage == Stage::Decided && old.verdict != new.verdict
     });
-    (replaced || decided && setup.power == Power::Stays).then_some(Flaw::Replaced)
-}
-
-/// Packs that are there and that a verdict names.
-pub fn undead(state: &State) -> Packs {
-    let there: Set = state.packs;
-    there & state.dead()
+    (!by_fate && (replaced || decided)).then_some(Flaw::Replaced)
 }

@@ -3,6 +3,7 @@
 //! What must hold: each happens only in setups that ask for it, and then at any time at all.
 
 use super::next::{Actor, Next};
+use super::power;
 use super::setup::{Mistake, PersonEnds, Setup, Task};
 use super::state::{Key, PACKS_MAX, Stage, State, Writer, WriterAt};
 
@@ -21,6 +22,7 @@ pub fn steps(setup: &Setup, before: &State, next: &mut Next) {
     if setup.late_puts {
         land_late(setup, before, next);
     }
+    power::fail(setup, before, next);
     if setup.damage && !before.is_damaged && (before.packs - before.dead()).has(FRAGILE) {
         let mut state = *before;
         (state.packs, state.is_damaged) = (state.packs.without(FRAGILE), true);

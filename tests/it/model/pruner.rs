@@ -1,11 +1,12 @@
 //! The steps of a pruner: condemn, wait for the sessions that had begun, look again, decide, delete.
 //!
-//! What must hold: one function is one call to the storage; between any two of them all others may do anything, and
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
 //! any of them may be the last. Any number of pruners go through the same collections.
 
 use super::next::{Actor, Next};
+use super::power::{FIRST_PRUNER, Unsure};
 use super::sets::{Chunks, Packs, Sessions, Set};
-use super::setup::{Mistake, Setup};
+use super::setup::{Mistake, Power, Setup};
 use super::state::{Key, Pruner, PrunerAt, Stage, State, maker_of, needed_by, needs_of};
 
 /// One pruner in one state, about to take a step.
@@ -21,7 +22,7 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
     let mut turn = Turn { setup, before, number, next };
     match turn.pruner().at {
         PrunerAt::Begin => turn.choose_collection(),
-        PrunerAt::ReadSnapshots => turn.read_snapshots("reads the snapshots", PrunerAt::Plan),
+        PrunerAt::ReadSnapshots => turn.plan_begins(),
         PrunerAt::Plan => turn.plan(),
         PrunerAt::PutCondemned => turn.put_condemned(),
         PrunerAt::ListSessions => turn.list_sessions(),
@@ -31,11 +32,13 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
         PrunerAt::ReadIndexEarly => turn.read_index_early(),
         PrunerAt::RereadSnapshotsLate => turn.read_snapshots("reads the snapshots again", PrunerAt::Judge),
         PrunerAt::Judge => turn.judge(),
+        PrunerAt::BarrierBeforeVerdict => turn.barrier(PrunerAt::PutVerdict),
         PrunerAt::PutVerdict => turn.put_verdict(),
-        PrunerAt::ReadSnapshotsAfter => {
-            turn.read_snapshots("reads the snapshots again", PrunerAt::CompareAfter)
-        }
+        PrunerAt::BarrierBeforeDelete => turn.barrier(PrunerAt::Delete),
+        PrunerAt::ReadSnapshotsAfter => turn.read_snapshots_after(),
         PrunerAt::CompareAfter => turn.compare_after(),
+        PrunerAt::Confirm => turn.confirm(PrunerAt::Delete),
+        PrunerAt::ConfirmMissing => turn.confirm(PrunerAt::Begin),
         PrunerAt::Delete => turn.delete(),
         PrunerAt::Done | PrunerAt::Alarm => {}
     }
@@ -91,7 +94,7 @@ impl Turn<'_> {
     /// The lowest collection without a verdict is everybody's; only if there is none, a new one is planned.
     fn choose_collection(&mut self) {
         let brought_back = self.before.packs & self.before.dead();
-        if self.setup.late_puts && !brought_back.is_empty() {
+        if self.setup.deletes_again && !brought_back.is_empty() {
             let pruner = Pruner { at: PrunerAt::Delete, packs: brought_back, ..Pruner::default() };
             return self.then("finds packs that verdicts name", *self.before, pruner);
         }
@@ -99,7 +102,8 @@ impl Turn<'_> {
             return self.done("finds every collection decided");
         };
         let collection = self.before.collections[number];
-        let mut pruner = Pruner { collection: number as u8, ..Pruner::default() };
+        let mut pruner =
+            Pruner { collection: u8::try_from(number).expect("few collections"), ..Pruner::default() };
         if collection.stage == Stage::Condemned {
             (pruner.at, pruner.packs) = (PrunerAt::ListSessions, collection.condemned);
             return self.then("finds an open collection", *self.before, pruner);
@@ -111,11 +115,19 @@ impl Turn<'_> {
         self.then("finds no open collection", *self.before, pruner);
     }
 
+    /// Before it plans, a pruner ends the sessions that are gone, since it condemns only packs of those that ended.
+    fn plan_begins(&mut self) {
+        if self.setup.condemns_ended_only && !self.setup.has(Mistake::EndsOnlyWhenWaiting) {
+            self.end_others(self.before.live());
+        }
+        self.read_snapshots("reads the snapshots", PrunerAt::Plan);
+    }
+
     fn read_snapshots(&mut self, what: &'static str, at: PrunerAt) {
         let visible = self.before.visible();
         let needed = needed_by(self.setup, visible);
         let is_first = at == PrunerAt::Plan;
-        let seen = visible.if_true(is_first && self.setup.takes_over());
+        let seen = visible.if_true(is_first && self.setup.takes_over() || self.setup.names_damage);
         self.then(what, *self.before, Pruner { at, needed, seen, ..self.pruner() });
     }
 
@@ -136,20 +148,58 @@ impl Turn<'_> {
         }
     }
 
+    /// Ends with nothing deleted; the collection stays open.
+    fn misses(&mut self, counted: Packs) {
+        let what = "finds a chunk without a place and ends";
+        if !self.setup.names_damage {
+            return self.again(what);
+        }
+        let confirms = !self.setup.has(Mistake::AlarmNotConfirmed);
+        let at = if confirms { PrunerAt::ConfirmMissing } else { PrunerAt::Alarm };
+        self.then(what, *self.before, Pruner { at, counted, ..self.pruner() });
+    }
+
+    /// Where it goes on: at once, or behind a barrier if the power may go.
+    fn behind(&self, barrier: PrunerAt, at: PrunerAt, left_out_by: Mistake) -> PrunerAt {
+        if self.setup.power == Power::Stays || self.setup.has(left_out_by) { at } else { barrier }
+    }
+
+    fn barrier(&mut self, at: PrunerAt) {
+        if self.before.cut_off.has(FIRST_PRUNER + self.number) {
+            return self.done("cannot make all durable and ends");
+        }
+        let state = State { unsure: Unsure::default(), ..*self.before };
+        self.then("makes all durable", state, Pruner { at, ..self.pruner() });
+    }
+
+    /// A repair looks everywhere before it gives anything up; a look that missed something is made again.
+    fn sees_all(&self, indexed: Packs) -> bool {
+        indexed == self.before.indexed() || self.setup.has(Mistake::RepairLooksOnce)
+    }
+
+    /// Packs of which it is known what they hold. While chunks are lost, a pack that the index does not name may be the
+    /// one in which they have a place again.
+    fn known(&self, indexed: Packs, missing: Chunks) -> Packs {
+        let ignores = [Mistake::LostFreesUnknownPacks, Mistake::MissingIgnored];
+        let all = missing.is_empty() || ignores.iter().any(|mistake| self.setup.has(*mistake));
+        if all { Set(u8::MAX) } else { Set(u8::MAX) - (self.before.packs - indexed) }
+    }
+
     fn plan(&mut self) {
         let pruner = self.pruner();
         for indexed in self.before.index_views(self.setup) {
             let counted = (self.before.packs & indexed) - self.before.dead();
             let missing = self.unexplained(pruner.needed - self.before.chunks_in(counted));
             if !missing.is_empty() {
-                if self.setup.repairs {
+                if self.setup.repairs && self.sees_all(indexed) {
                     self.plan_repair(indexed, missing);
                 } else {
-                    self.again("finds a chunk without a place and ends");
+                    self.misses(counted);
                 }
                 continue;
             }
-            let allowed = if self.setup.condemns_ended_only { self.of_ended() } else { Set(u8::MAX) };
+            let ended = if self.setup.condemns_ended_only { self.of_ended() } else { Set(u8::MAX) };
+            let allowed = ended & self.known(indexed, pruner.needed - self.before.chunks_in(counted));
             for order in self.orders() {
                 let packs = unneeded(self.before, pruner.needed, indexed, allowed, order);
                 if packs.is_empty() {
@@ -253,10 +303,10 @@ impl Turn<'_> {
         let counted = (self.before.packs & indexed) - self.before.dead();
         let missing = pruner.needed - self.before.chunks_in(counted);
         if !self.unexplained(missing).is_empty() {
-            return self.again("finds a chunk without a place and ends");
+            return self.cannot_judge(indexed);
         }
         for order in self.orders() {
-            let mut verdict = pruner.packs;
+            let mut verdict = pruner.packs & self.known(indexed, missing);
             for chunk in (pruner.needed - missing).members() {
                 let places = self.before.packs_with(chunk, counted);
                 if places.is_within(verdict) {
@@ -264,11 +314,16 @@ impl Turn<'_> {
                     verdict = stays.map_or(verdict, |pack| verdict.without(*pack));
                 }
             }
-            let compares = self.setup.compares_verdict;
+            let compares = self.setup.names_damage;
             let judged = Pruner {
-                at: PrunerAt::PutVerdict,
+                at: self.behind(
+                    PrunerAt::BarrierBeforeVerdict,
+                    PrunerAt::PutVerdict,
+                    Mistake::NoBarrierBeforeVerdict,
+                ),
                 packs: verdict,
                 waits_for: Set::EMPTY,
+                seen: Set::EMPTY,
                 needed: (pruner.needed - missing).if_true(compares),
                 counted: counted.if_true(compares),
                 ..pruner
@@ -277,12 +332,30 @@ impl Turn<'_> {
         }
     }
 
+    /// A pruner leaves the collection open. A repair, which looks everywhere, decides it with nothing, which harms
+    /// nobody at any time; else it could never list what is lost, since only one collection is open.
+    fn cannot_judge(&mut self, indexed: Packs) {
+        let may = self.setup.repairs && self.sees_all(indexed);
+        if !may || self.setup.has(Mistake::RepairLeavesOpen) {
+            return self.misses((self.before.packs & indexed) - self.before.dead());
+        }
+        let pruner = Pruner {
+            at: PrunerAt::PutVerdict,
+            seen: Set::EMPTY,
+            packs: Set::EMPTY,
+            waits_for: Set::EMPTY,
+            needed: Set::EMPTY,
+            ..self.pruner()
+        };
+        self.then("finds a chunk without a place and decides for nothing", *self.before, pruner);
+    }
+
     /// What counts is the verdict that is stored, whoever stored it.
     fn put_verdict(&mut self) {
         let number = self.collection();
         let stored = self.before.collections[number];
-        let mut pruner =
-            Pruner { at: PrunerAt::Delete, needed: Set::EMPTY, counted: Set::EMPTY, ..self.pruner() };
+        let at = self.behind(PrunerAt::BarrierBeforeDelete, PrunerAt::Delete, Mistake::NoBarrierBeforeDelete);
+        let mut pruner = Pruner { at, needed: Set::EMPTY, counted: Set::EMPTY, ..self.pruner() };
         if stored.stage == Stage::Decided && self.setup.is_atomic {
             if !self.setup.has(Mistake::OwnVerdict) {
                 pruner.packs = stored.verdict;
@@ -302,21 +375,43 @@ impl Turn<'_> {
     /// Whether a verdict names all places of a chunk that this pruner found needed.
     fn contradicts(&self, verdict: Packs) -> bool {
         let Pruner { needed, counted, .. } = self.pruner();
-        self.setup.compares_verdict && !needed.is_within(self.before.chunks_in(counted - verdict))
+        self.setup.names_damage && !needed.is_within(self.before.chunks_in(counted - verdict))
     }
 
-    /// A snapshot that was forgotten in between may have needed what a later look of another found unneeded. One that
-    /// is visible after the verdict needs nothing that it names.
+    fn read_snapshots_after(&mut self) {
+        let seen = self.before.visible();
+        let pruner = Pruner { at: PrunerAt::CompareAfter, seen, ..self.pruner() };
+        self.then("reads the snapshots again", *self.before, pruner);
+    }
+
     fn compare_after(&mut self) {
         let pruner = self.pruner();
         let counted = (self.before.packs & self.before.indexed()) - self.before.dead();
-        let fits = pruner.needed.is_within(self.before.chunks_in(counted));
-        let at = if fits { PrunerAt::Delete } else { PrunerAt::Alarm };
-        self.then(
-            "reads the index again and compares",
-            *self.before,
-            Pruner { at, needed: Set::EMPTY, ..pruner },
-        );
+        let fits = needed_by(self.setup, pruner.seen).is_within(self.before.chunks_in(counted));
+        let at = match () {
+            () if fits => PrunerAt::Delete,
+            () if self.setup.has(Mistake::AlarmNotConfirmed) => PrunerAt::Alarm,
+            () => PrunerAt::Confirm,
+        };
+        let (seen, counted) = (pruner.seen.if_true(!fits), counted.if_true(!fits));
+        self.then("reads the index again", *self.before, Pruner { at, seen, counted, ..pruner });
+    }
+
+    /// Only a snapshot that was visible before and after the look at the index was so when it was looked at, and then
+    /// no verdict names what it needs. One that was forgotten in between may have lost its chunks rightly.
+    fn confirm(&mut self, then: PrunerAt) {
+        let pruner = self.pruner();
+        let needed = needed_by(self.setup, pruner.seen & self.before.visible());
+        let fits = needed.is_within(self.before.chunks_in(pruner.counted));
+        let what = "reads the tombstones again";
+        match then {
+            _ if !fits => self.then(what, *self.before, Pruner { at: PrunerAt::Alarm, ..pruner }),
+            PrunerAt::Begin => self.again(what),
+            at => {
+                let confirmed = Pruner { at, seen: Set::EMPTY, counted: Set::EMPTY, ..pruner };
+                self.then(what, *self.before, confirmed);
+            }
+        }
     }
 
     fn delete(&mut self) {

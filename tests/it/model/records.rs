@@ -1,14 +1,17 @@
-//! What is deleted and what is never deleted beside packs; requests that land late; people who end sessions.
+//! What is deleted and what is never deleted beside packs, and requests that land late.
 
 use super::judge::Flaw;
-use super::sets::{BOTH, ONE};
-use super::setup::{CORE, Mistake, PersonEnds, SMALL, Setup, Task};
+use super::sets::{BOTH, ONE, Set};
+use super::setup::{Mistake, SMALL, Setup, Task};
 use super::table::{Expected, check};
 use crate::support::need::is_full;
 
+/// Records of sessions go when these are over, snapshots when they are forgotten; writers may fail.
 const CLEANED: Setup = Setup { name: "records deleted", cleans: true, gives_up: true, ..SMALL };
 
-const LATE: Setup = Setup { name: "records deleted, late requests", late_puts: true, ..CLEANED };
+/// Whatever was sent may land again.
+pub const LATE: Setup =
+    Setup { name: "records deleted, late requests", late_puts: true, deletes_again: true, ..CLEANED };
 
 #[test]
 fn verdicts_and_ends_by_others_stay_for_ever() {
@@ -16,14 +19,6 @@ fn verdicts_and_ends_by_others_stay_for_ever() {
         (SMALL.but(Mistake::VerdictDeleted), Expected::Has(Flaw::Loss)),
         (SMALL.but(Mistake::FenceDeleted), Expected::Has(Flaw::Loss)),
     ]);
-}
-
-#[test]
-fn a_person_may_end_any_session() {
-    check(&[(
-        Setup { name: "a person ends sessions", person_ends: PersonEnds::Anything, ..CORE },
-        Expected::Holds,
-    )]);
 }
 
 #[test]
@@ -37,6 +32,23 @@ fn records_of_what_is_over_may_go() {
 #[test]
 fn late_requests_bring_nothing_to_life() {
     check(&[(LATE, Expected::Holds)]);
+    if is_full() {
+        let two_pruners =
+            Setup { name: "late requests, two pruners, one collection", pruners: 2, collections: 1, ..LATE };
+        check(&[(two_pruners, Expected::Holds)]);
+    }
+}
+
+#[test]
+fn ends_of_sessions_that_had_nothing_to_commit_may_go() {
+    let closed = Setup {
+        name: "records deleted, late requests, a repack",
+        first_packs: [BOTH, Set::EMPTY],
+        first_needs: ONE,
+        writers: &[Task::Backup(BOTH), Task::Repack],
+        ..LATE
+    };
+    check(&[(closed, Expected::Holds)]);
 }
 
 #[test]
@@ -45,5 +57,4 @@ fn tombstones_and_ends_of_failures_stay_for_ever() {
         (LATE.but(Mistake::TombstoneDeleted), Expected::Has(Flaw::Loss)),
         (LATE.but(Mistake::FailedEndDeleted), Expected::Has(Flaw::Loss)),
     ]);
-    let _ = (BOTH, ONE, Task::Repack, is_full());
 }

@@ -33,7 +33,7 @@ impl Set {
 
     /// Those below a number.
     pub const fn below(end: usize) -> Self {
-        Self(((1_u16 << end) - 1) as u8)
+        Self(!(u8::MAX << end))
     }
 
     #[inline]

@@ -66,6 +66,8 @@ pub enum Mistake {
     ContentNamedPacks,
     /// A pruner calls the verdict of another damage because of what it saw before that verdict.
     ComparesWithOlderLook,
+    /// A pruner calls damage what it sees without a look whether the snapshot that needs it is still visible.
+    AlarmNotConfirmed,
     /// No mistake, though it looks like one: the index is read before the snapshots are read again.
     IndexBeforeSnapshots,
     /// A snapshot is taken over that was committed once, without a look whether it still is there.
@@ -78,10 +80,18 @@ pub enum Mistake {
     TakesOverDespiteLost,
     /// What a collection lists as lost is forgotten as soon as the collection has a verdict.
     LostUntilVerdict,
-    /// A pruner goes on though a chunk that is needed has no place.
+    /// A pruner goes on though a chunk that is needed has no place, as if it knew what every pack holds.
     MissingIgnored,
     /// A pruner ends because of a chunk that is listed as lost.
     LostStopsPruner,
+    /// While a chunk is lost, a pack may go that the index does not name.
+    LostFreesUnknownPacks,
+    /// A repair leaves a collection open that it cannot judge.
+    RepairLeavesOpen,
+    /// A repair gives up what one look does not find.
+    RepairLooksOnce,
+    /// A pruner that condemns only packs of ended sessions ends sessions only for an open collection.
+    EndsOnlyWhenWaiting,
     /// Verdicts are deleted once their packs are, together with what the index says of these.
     VerdictDeleted,
     /// An end that another wrote is deleted once a collection has its verdict.
@@ -104,20 +114,16 @@ pub enum Mistake {
     DropsUnlisted,
     /// There is no barrier between packs and the run that names them.
     NoBarrierBeforeRun,
-    /// There is no barrier between runs and the commit key.
+    /// There is no barrier between what a snapshot needs and its commit key.
     NoBarrierBeforeCommit,
-    /// There is no barrier between a start and what is read after it.
-    NoBarrierAfterStart,
-    /// There is no barrier between a condemned set and the listing of sessions.
-    NoBarrierAfterCondemned,
-    /// There is no barrier between an end that a pruner wrote and the verdict.
-    NoBarrierAfterFence,
-    /// There is no barrier between a verdict and the deletions.
-    NoBarrierAfterVerdict,
-    /// There is no barrier between a new run and the deletion of those that it supersedes.
-    NoBarrierBeforeDelete,
-    /// There is no barrier between the commit key of another, on whose strength a pruner decides, and the verdict.
+    /// A writer takes its snapshot for committed before a barrier.
+    NoBarrierAfterCommit,
+    /// There is no barrier between what a verdict rests upon and the verdict: tombstones, ends, the condemned set.
     NoBarrierBeforeVerdict,
+    /// There is no barrier between a verdict and the deletions.
+    NoBarrierBeforeDelete,
+    /// There is no barrier between a run and the deletion of those that it supersedes.
+    NoBarrierBeforeRunsGo,
 }
 
 /// What is explored.
@@ -143,8 +149,12 @@ pub struct Setup {
     pub condemns_ended_only: bool,
     /// Of several copies of a chunk any may stay, not only the lowest.
     pub any_copy_stays: bool,
-    /// A pruner deletes only what its own reading finds unneeded as well.
-    pub compares_verdict: bool,
+    /// A pruner begins with what earlier verdicts name and is there. `CORE` leaves this out, because it adds nothing to
+    /// what may be deleted.
+    pub deletes_again: bool,
+    /// A pruner calls damage what it cannot explain: a needed chunk without a place, and a verdict of another that names
+    /// what it found needed itself.
+    pub names_damage: bool,
     pub person_ends: PersonEnds,
     /// Writers may give up, at any time, and say so.
     pub gives_up: bool,
@@ -180,7 +190,8 @@ pub const CORE: Setup = Setup {
     taking_over: TakingOver::Never,
     condemns_ended_only: false,
     any_copy_stays: false,
-    compares_verdict: false,
+    deletes_again: false,
+    names_damage: false,
     person_ends: PersonEnds::Nothing,
     gives_up: false,
     cleans: false,

@@ -3,13 +3,14 @@
 //! What must hold: two moments that no process could ever tell apart are equal, byte by byte; so what a process no
 //! longer looks at is set back to nothing.
 
+use super::power::Unsure;
 use super::sets::{Chunks, Packs, Runs, Sessions, Set};
 use super::setup::{Setup, Task};
 
 /// Most writers, pruners and collections that a state has room for.
 pub const WRITERS_MAX: usize = 3;
 pub const PRUNERS_MAX: usize = 2;
-pub const COLLECTIONS_MAX: usize = 4;
+pub const COLLECTIONS_MAX: usize = 5;
 /// Packs that are there from the first.
 pub const FIRST_PACKS: usize = 2;
 /// The session that wrote them.
@@ -96,6 +97,8 @@ pub enum WriterAt {
     Reread,
     DeleteRuns,
     DeletePack,
+    /// Makes all durable before what is behind.
+    Barrier,
     Commit,
     Close,
     Committed,
@@ -121,6 +124,8 @@ pub struct Writer {
     pub inputs: Runs,
     /// Packs that its index run is to name.
     pub merged: Packs,
+    /// Where it goes on after a barrier.
+    pub behind: WriterAt,
 }
 
 /// Where a pruner stands: the step that it takes next.
@@ -135,6 +140,9 @@ pub enum PrunerAt {
     Wait,
     RereadSnapshots,
     Judge,
+    /// Makes all durable before what is behind.
+    BarrierBeforeVerdict,
+    BarrierBeforeDelete,
     /// Only in a variant: the index is read before the snapshots are read again.
     ReadIndexEarly,
     RereadSnapshotsLate,
@@ -142,9 +150,12 @@ pub enum PrunerAt {
     /// The verdict of another names what it found needed, so it looks again.
     ReadSnapshotsAfter,
     CompareAfter,
+    Confirm,
+    /// A chunk that is needed has no place, so it looks again whether it is needed.
+    ConfirmMissing,
     Delete,
     Done,
-    /// What it read does not fit what a verdict says: it deletes nothing and calls that damage.
+    /// What it read cannot be explained: it deletes nothing and calls that damage.
     Alarm,
 }
 
@@ -187,6 +198,11 @@ pub struct State {
     pub pruners: [Pruner; PRUNERS_MAX],
     /// A pack went that no pruner deleted.
     pub is_damaged: bool,
+    /// What goes if the power goes.
+    pub unsure: Unsure,
+    pub had_no_power: bool,
+    /// Processes whose next barrier fails.
+    pub cut_off: Set,
     /// Sessions that started when chunks were already listed as lost. Nobody knows it but who judges.
     pub knew_of_loss: Sessions,
 }

@@ -20,6 +20,14 @@ pub enum Expected {
 }
 
 impl Expected {
+    /// Flaws that are looked for.
+    pub fn wanted(self) -> Vec<Flaw> {
+        match self {
+            Self::Has(flaw) | Self::HasAfter(flaw, _) => vec![flaw],
+            Self::Holds | Self::HoldsIn(..) => FLAWS.to_vec(),
+        }
+    }
+
     fn is_met(self, explored: &Explored) -> bool {
         let flaw = explored.found.as_ref().map(|found| found.flaw);
         match self {
@@ -35,13 +43,14 @@ impl Expected {
 
 /// Explores each setup. One that must have a flaw is searched for this one only, the others for all.
 pub fn check(rows: &[(Setup, Expected)]) {
+    report(rows.iter().map(|(setup, expected)| (explore(setup, &expected.wanted(), |_| None), *expected)));
+}
+
+/// Prints what was explored, and fails if anything is not as expected.
+pub fn report(rows: impl Iterator<Item = (Explored, Expected)>) {
     let mut table = Vec::new();
     let mut wrong = Vec::new();
-    for (setup, expected) in rows {
-        let explored = match expected {
-            Expected::Holds | Expected::HoldsIn(..) => explore(setup, &FLAWS, |_| ()),
-            Expected::Has(flaw) | Expected::HasAfter(flaw, _) => explore(setup, &[*flaw], |_| ()),
-        };
+    for (explored, expected) in rows {
         if let Some(found) = &explored.found {
             println!("{}:\n{found}", explored.name);
         }
@@ -50,7 +59,7 @@ pub fn check(rows: &[(Setup, Expected)]) {
         }
         table.push(explored.to_string());
     }
-    println!("| {:<60} | {:>9} | {:>5} | {:<14} |", "setup", "states", "depth", "outcome");
+    println!("| {:<66} | {:>9} | {:>5} | {:<14} |", "setup", "states", "depth", "outcome");
     println!("{}", table.join("\n"));
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }

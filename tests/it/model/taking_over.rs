@@ -1,8 +1,9 @@
 //! Taking over a snapshot by id, without a look at each of its chunks; also when chunks were lost.
 
 use super::judge::Flaw;
-use super::sets::{BOTH, ONE, TWO};
-use super::setup::{CORE, Mistake, SMALL, Setup, TakingOver, Task};
+use super::records::LATE;
+use super::sets::{BOTH, TWO};
+use super::setup::{CORE, Mistake, PersonEnds, SMALL, Setup, TakingOver, Task};
 use super::table::{Expected, check};
 use crate::support::need::is_full;
 
@@ -21,9 +22,28 @@ const LOST: Setup = Setup {
 fn what_every_open_collection_keeps_may_be_taken_over() {
     let none_open =
         Setup { name: "taking over while none is open", taking_over: TakingOver::IfNoneIsOpen, ..SMALL };
-    check(&[(IF_KEPT, Expected::Holds), (none_open, Expected::Holds)]);
+    let two_pruners =
+        Setup { name: "taking over what is kept, two pruners", taking_over: TakingOver::IfKept, ..CORE };
+    check(&[(IF_KEPT, Expected::Holds), (none_open, Expected::Holds), (two_pruners, Expected::Holds)]);
+}
+
+#[test]
+fn taking_over_goes_with_all_that_may_happen_besides() {
+    let late = Setup {
+        name: "taking over, late requests, ends by hand",
+        taking_over: TakingOver::IfKept,
+        person_ends: PersonEnds::Anything,
+        ..LATE
+    };
+    check(&[(late, Expected::Holds)]);
     if is_full() {
-        check(&[(Setup { pruners: 2, ..IF_KEPT }, Expected::Holds)]);
+        let partial = Setup {
+            name: "the same, incomplete listings, one collection",
+            partial_listings: true,
+            collections: 1,
+            ..late
+        };
+        check(&[(partial, Expected::Holds)]);
     }
 }
 
@@ -49,5 +69,19 @@ fn after_a_repair_nothing_builds_upon_what_was_lost() {
         (LOST.but(Mistake::TakesOverDespiteLost), Expected::Has(Flaw::Loss)),
         (LOST.but(Mistake::LostUntilVerdict), Expected::Has(Flaw::Loss)),
     ]);
-    let _ = (CORE, ONE);
+    if is_full() {
+        let two_pruners =
+            Setup { name: "lost chunks, two pruners, one collection", pruners: 2, collections: 1, ..LOST };
+        check(&[(two_pruners, Expected::Holds)]);
+    }
+}
+
+#[test]
+fn what_was_lost_and_has_a_place_again_is_not_lost_twice() {
+    let partial = Setup { name: "lost chunks, incomplete listings", partial_listings: true, ..LOST };
+    check(&[
+        (partial, Expected::Holds),
+        (partial.but(Mistake::LostFreesUnknownPacks), Expected::Has(Flaw::Loss)),
+        (partial.but(Mistake::RepairLooksOnce), Expected::Has(Flaw::Loss)),
+    ]);
 }

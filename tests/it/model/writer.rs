@@ -1,11 +1,12 @@
 //! The steps of a session: begin, read what others write, store what is missing, commit.
 //!
-//! What must hold: one function is one call to the storage; between any two of them all others may do anything, and
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
 //! any of them may be the last.
 
 use super::next::{Actor, Next};
+use super::power::Unsure;
 use super::sets::{Chunks, Packs, Sessions, Set};
-use super::setup::{Mistake, Setup, TakingOver, Task};
+use super::setup::{Mistake, Power, Setup, TakingOver, Task};
 use super::state::{
     Key, Run, SESSIONS_MAX, Stage, State, Writer, WriterAt, needed_by, needs_of, pack_of, session_of,
 };
@@ -38,6 +39,7 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
         WriterAt::Reread => turn.reread(),
         WriterAt::DeleteRuns => turn.delete_run(),
         WriterAt::DeletePack => turn.delete_pack(),
+        WriterAt::Barrier => turn.barrier(),
         WriterAt::Commit => turn.commit(),
         WriterAt::Close => turn.end(Key::Closed, "ends itself: nothing to commit", WriterAt::Ended),
         WriterAt::Committed | WriterAt::Ended | WriterAt::FailedLate | WriterAt::Dead => {}
@@ -68,6 +70,28 @@ impl Turn<'_> {
     fn then(&mut self, what: &'static str, mut state: State, writer: Writer) {
         state.writers[self.number] = writer;
         self.next.push(Actor::Writer(self.number), what, state);
+    }
+
+    /// Where it goes on: at once, or behind a barrier if the power may go.
+    fn behind(&self, writer: Writer, left_out_by: Mistake) -> Writer {
+        if self.setup.power == Power::Stays || self.setup.has(left_out_by) {
+            return writer;
+        }
+        Writer { at: WriterAt::Barrier, behind: writer.at, ..writer }
+    }
+
+    fn barrier(&mut self) {
+        let writer = self.writer();
+        if self.before.cut_off.has(self.number) {
+            let dead = Writer { at: WriterAt::Dead, ..Writer::default() };
+            return self.then("cannot make all durable and ends", *self.before, dead);
+        }
+        let state = State { unsure: Unsure::default(), ..*self.before };
+        self.then(
+            "makes all durable",
+            state,
+            Writer { at: writer.behind, behind: WriterAt::Begin, ..writer },
+        );
     }
 
     fn begin(&mut self) {
@@ -179,8 +203,13 @@ impl Turn<'_> {
             let usable = indexed - writer.blocked;
             let found = self.before.chunks_in(usable);
             let missing = needs - found;
-            let at = if missing.is_empty() { WriterAt::Commit } else { WriterAt::PutPack };
-            let settled = Writer { at, missing, usable: Set::EMPTY, ..writer };
+            let knows_all = Writer { missing: Set::EMPTY, usable: Set::EMPTY, ..writer };
+            let knows_all = self.committing(knows_all);
+            let settled = if missing.is_empty() {
+                knows_all
+            } else {
+                Writer { at: WriterAt::PutPack, missing, usable: Set::EMPTY, ..writer }
+            };
             self.then("reads the index and looks up its chunks", *self.before, settled);
 
             let healed =
@@ -190,10 +219,14 @@ impl Turn<'_> {
                 .members()
                 .any(|session| session != self.session() && needs.is_within(needs_of(self.setup, session)));
             if takes && healed && !missing.is_empty() {
-                let taken = Writer { at: WriterAt::Commit, missing: Set::EMPTY, ..settled };
-                self.then("takes over a snapshot", *self.before, taken);
+                self.then("takes over a snapshot", *self.before, knows_all);
             }
         }
+    }
+
+    /// All that a snapshot needs is durable before its commit key is put, whoever stored it.
+    fn committing(&self, writer: Writer) -> Writer {
+        self.behind(Writer { at: WriterAt::Commit, ..writer }, Mistake::NoBarrierBeforeCommit)
     }
 
     fn choose_copies(&mut self) {
@@ -238,25 +271,28 @@ impl Turn<'_> {
         state.packs = state.packs.with(pack);
         state.contents[pack] = writer.missing;
         let merged = Set::of(pack);
-        self.then(
-            "puts a pack",
-            state,
-            Writer { at: WriterAt::PutRun, missing: Set::EMPTY, merged, ..writer },
-        );
+        let stored = Writer { at: WriterAt::PutRun, missing: Set::EMPTY, merged, ..writer };
+        self.then("puts a pack", state, self.behind(stored, Mistake::NoBarrierBeforeRun));
     }
 
     fn put_run(&mut self) {
         let writer = self.writer();
-        let is_compacting = self.task() == Task::Compact;
-        let at = match self.task() {
-            Task::Backup(_) => WriterAt::Commit,
-            Task::Repack => WriterAt::Close,
-            Task::Compact if self.setup.has(Mistake::RunsDeletedFirst) => WriterAt::Close,
-            Task::Compact if self.setup.has(Mistake::RunsNotRead) => WriterAt::DeleteRuns,
-            Task::Compact => WriterAt::Reread,
+        let merges = self.task() == Task::Compact;
+        let named = Writer { merged: Set::EMPTY, ..writer };
+        let after = match self.task() {
+            Task::Backup(_) => self.committing(named),
+            Task::Repack => Writer { at: WriterAt::Close, ..named },
+            Task::Compact if self.setup.has(Mistake::RunsDeletedFirst) => {
+                Writer { at: WriterAt::Close, ..named }
+            }
+            Task::Compact if self.setup.has(Mistake::RunsNotRead) => {
+                Writer { at: WriterAt::DeleteRuns, ..named }
+            }
+            Task::Compact => {
+                self.behind(Writer { at: WriterAt::Reread, ..writer }, Mistake::NoBarrierBeforeRunsGo)
+            }
         };
-        let after = Writer { at, merged: writer.merged.if_true(at == WriterAt::Reread), ..writer };
-        if is_compacting && self.setup.loses_runs {
+        if merges && self.setup.loses_runs {
             self.then("puts an index run, which is acknowledged and lost", *self.before, after);
         }
         let mut state = *self.before;
@@ -298,7 +334,8 @@ impl Turn<'_> {
         let replaces = !self.setup.is_atomic || self.setup.has(Mistake::CommitOverwrites);
         if *key == Key::Absent || replaces {
             *key = Key::Snapshot;
-            return self.then("commits", state, Writer { at: WriterAt::Committed, ..Writer::default() });
+            let committed = Writer { at: WriterAt::Committed, ..Writer::default() };
+            return self.then("commits", state, self.behind(committed, Mistake::NoBarrierAfterCommit));
         }
         let ended = Writer { at: WriterAt::Ended, ..Writer::default() };
         self.then("finds that it was ended and commits nothing", state, ended);

@@ -183,7 +183,7 @@ impl Stage {
     ) -> std::result::Result<(), String> {
         for (actor, outcome) in outcomes.iter().enumerate() {
             match &outcome.result {
-                Err(what) if (is_calm && !what.ends_with("not found")) || what == "a panic" => {
+                Err(what) if is_calm || what == "a panic" => {
                     return Err(format!("actor {actor} failed: {what}"));
                 }
                 _ => {}
