@@ -17,6 +17,7 @@ use packstone::format::node::{Content, Metadata, Node, NodeKind, Regular};
 use packstone::format::page::encode_leaf;
 use packstone::format::snapshot::Snapshot;
 use packstone::format::tombstone::{ForgetReason, Tombstone};
+use packstone::ops::check::{CheckOptions, Portion, check};
 use packstone::ops::prune::{PruneOptions, prepare, prune};
 use packstone::repository::{
     EndedNow, MaxUnused, Over, PlanOptions, Reader, Repository, Session, SessionOptions,
@@ -190,8 +191,23 @@ impl Model {
                 return;
             }
         };
+        let mut is_whole = damaged.is_empty();
         for (id, found) in visible {
-            self.read(&reader, disk, id, found);
+            is_whole &= self.read(&reader, disk, id, found);
+        }
+        self.check_told(repository, disk, is_whole);
+    }
+
+    /// A check tells of damage if something is lost, and of none if nothing was damaged.
+    fn check_told(&self, repository: &Repository, disk: &Disk, is_whole: bool) {
+        let checked = check(repository, &CheckOptions { read: Some(Portion::All) }, &Silent);
+        if let Some(summary) = met(checked) {
+            let told = summary.damaged + summary.unreadable;
+            assert!(is_whole || told > 0, "a check tells of no damage");
+            let is_sound = !disk.has_any_damage() && !self.is_shaken;
+            assert!(!is_sound || told == 0, "a check tells of damage: {:?}", summary.damages);
+        } else {
+            assert!(disk.has_any_damage() || self.is_shaken, "a check failed");
         }
     }
 
@@ -217,8 +233,8 @@ impl Model {
         assert!(view.unproven.is_empty());
     }
 
-    /// Reads all that a snapshot holds.
-    fn read(&self, reader: &Reader<'_>, disk: &Disk, id: SessionId, found: &Snapshot) {
+    /// Reads all that a snapshot holds; false if something of it is lost.
+    fn read(&self, reader: &Reader<'_>, disk: &Disk, id: SessionId, found: &Snapshot) -> bool {
         let contents = &self.committed[&id].contents;
         let is_damaged = [names::PACKS, names::INDEX].iter().any(|folder| disk.has_damage(folder));
         let is_whole = !is_damaged && !self.is_shaken;
@@ -243,6 +259,7 @@ impl Model {
         }
         assert!(!has_lost || !is_whole, "{id} is said to be damaged");
         assert!(has_lost || read == *contents, "{id} lacks something");
+        !has_lost
     }
 }
 
