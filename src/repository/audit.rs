@@ -235,3 +235,6 @@ impl<'r> Audit<'r> {
         self.findings.go_on()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,9 +170,10 @@ impl Repository {
         create(&*self.storage, &object_name(&name)?, &[object])
     }
 
-    /// Creates the session's record twice. The second creation must fail: that is the proof of atomic creation. The
-    /// first says that it was proven, the second that it was not, so that a storage that overwrites ends with the truth.
-    /// True if it was proven.
+    /// Creates the session's record twice, and each says that atomic creation was proven. The second creation must fail:
+    /// that is the proof. If it does not, a third, which overwrites as the second did, tells the truth. Nothing else
+    /// is ever sent while creation is atomic: what a late request brings back when the session is over must not be a
+    /// record that only a person may remove. True if it was proven.
     fn put_start(&self, id: SessionId, host: &Host, options: &SessionOptions) -> Result<bool> {
         let name = names::session_start(&id);
         let object_name = object_name(&name)?;
@@ -189,8 +190,14 @@ impl Repository {
             return self.storage.put_if_absent(&object_name, &[record(false)?]).map(|()| false);
         }
         self.storage.put_if_absent(&object_name, &[record(true)?])?;
-        match self.storage.put_if_absent(&object_name, &[record(false)?]) {
-            Ok(()) => Ok(false),
+        match self.storage.put_if_absent(&object_name, &[record(true)?]) {
+            Ok(()) => match self.storage.put_if_absent(&object_name, &[record(false)?]) {
+                // The first was removed before the second, as is done with what is over.
+                Err(error) if error.kind() == ErrorKind::Exists => {
+                    Err(Error::new(ErrorKind::Fenced, format!("session {id} was ended by another process")))
+                }
+                other => other.map(|()| false),
+            },
             Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
             Err(error) => Err(error),
         }

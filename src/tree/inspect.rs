@@ -516,3 +516,6 @@ fn check_page(page: &Page, expected: &Expected) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ transcripts!(
     keys,
     mounts,
     odd_names,
+    prune,
     restore,
     restore_options,
     sessions,

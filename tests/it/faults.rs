@@ -4,7 +4,7 @@
 //! What must hold: each call of an undisturbed run of the operation is hit by each kind of fault, once and for ever.
 
 mod plan;
-mod scenario;
+pub mod scenario;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,13 +18,18 @@ use packstone::storage::memory::Memory;
 
 use crate::engine::key;
 use crate::faults::plan::{Fault, Kind, Plan};
-use crate::faults::scenario::{Done, Scenario};
+use crate::faults::scenario::{Done, Scenario, is_sound};
 use crate::process::{self, dead_host, open};
 use crate::storage::{AT_THE_END, Call, Recorder, World, copy};
+use crate::support::need::is_full;
 use crate::witness::Sources;
 
 /// After how many further calls something late arrives.
-const DELAYS: [u64; 4] = [0, 3, 20, AT_THE_END];
+const DELAYS: [u64; 2] = [20, AT_THE_END];
+/// The same when all sizes are wanted.
+const DELAYS_FULL: [u64; 6] = [0, 1, 4, 20, 100, AT_THE_END];
+/// Of so many faults, after one all snapshots are restored as files and compared with their sources.
+const RESTORED_OF: usize = 64;
 
 /// Runs an operation with one fault, and then looks whether all is well. None if the run was over before it came to
 /// that; otherwise the call that went wrong and what was not as it should be.
@@ -39,22 +44,42 @@ fn try_fault(sources: &Sources, scenario: &Scenario, fault: Fault) -> Option<(Ca
     };
     let Ok(outcome) = outcome else { return Some((hit, Err("a panic".to_owned()))) };
     let done = outcome.ok().unwrap_or_default();
+    if fault.at % RESTORED_OF == RESTORED_OF / 2 {
+        sources.assert_restore(&open(world.calm()).expect("the repository opens"));
+    }
+    if let Some(what) = is_blind(fault, &hit, done) {
+        return Some((hit, Err(what)));
+    }
     Some((hit, recover(&world, sources, scenario, done)))
+}
+
+/// A check that did not see everything must not say that all is well.
+fn is_blind(fault: Fault, hit: &Call, done: Done) -> Option<String> {
+    let has_seen_all = fault.kind == Kind::Duplicate || !hit.sort.is_reading();
+    (done.is_sound == Some(true) && !has_seen_all).then(|| "a check found nothing".to_owned())
 }
 
 /// Other processes work on, for which nothing goes wrong.
 fn recover(world: &World, sources: &Sources, scenario: &Scenario, done: Done) -> Result<(), String> {
     let prune = || process::prune(world.calm(), &dead_host()).map_err(|error| error.chain().join(": "));
     look(world, sources, scenario, done).map_err(|what| format!("after it: {what}"))?;
+    check(world).map_err(|what| format!("after it: {what}"))?;
     prune().map_err(|what| format!("the first prune: {what}"))?;
     look(world, sources, scenario, done).map_err(|what| format!("after a prune: {what}"))?;
     world.settle();
     prune().map_err(|what| format!("a later prune: {what}"))?;
     let needed = look(world, sources, scenario, done).map_err(|what| format!("later: {what}"))?;
+    check(world).map_err(|what| format!("at the end: {what}"))?;
     match leftovers(world, &needed).as_slice() {
         [] => Ok(()),
         left => Err(format!("left over: {left:?}")),
     }
+}
+
+/// Nothing is damaged.
+fn check(world: &World) -> Result<(), String> {
+    let found = process::check(world.calm()).map_err(|error| error.chain().join(": "))?;
+    if is_sound(&found) { Ok(()) } else { Err(format!("a check finds {:?}", found.damages)) }
 }
 
 /// What is visible comes back, and is what must be visible. Gives the names of all objects that were asked for.
@@ -96,6 +121,7 @@ fn try_all(name: &str, scenario: fn(&Sources) -> Scenario, kind: Kind) {
     let sources = Sources::new();
     let scenario = scenario(&sources);
     let delays: &[u64] = match kind {
+        Kind::Duplicate | Kind::Delayed if is_full() => &DELAYS_FULL,
         Kind::Duplicate | Kind::Delayed => &DELAYS,
         _ => &[0],
     };
@@ -145,7 +171,7 @@ macro_rules! operations {
 
 // Many tests, so that they run beside each other.
 operations! {
-    first_backup same_backup backup_beside_collection forget idle_prune prune prune_open_collection prune_many_runs
+    first_backup same_backup backup_beside_collection forget idle_prune prune prune_open_collection prune_many_runs check
 }
 
 #[test]

@@ -7,6 +7,7 @@ use packstone::base::host::Host;
 use packstone::base::{Result, SessionId, Silent, Timestamp};
 use packstone::format::tombstone::{ForgetReason, Tombstone};
 use packstone::ops::backup::{BackupOptions, Comparison, backup_paths};
+use packstone::ops::check::{CheckOptions, CheckSummary, Portion};
 use packstone::ops::prune::{PruneOptions, PruneSummary};
 use packstone::repository::{MaxUnused, PlanOptions, Repository, SessionOptions};
 use packstone::storage::Storage;
@@ -77,14 +78,8 @@ pub fn forget(storage: Arc<dyn Storage>, snapshot: SessionId) -> Result<()> {
     repository.settle_forgotten()
 }
 
-/// Ends the sessions of those who are gone, then prunes without waiting for anybody.
+/// Prunes without waiting for anybody.
 pub fn prune(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
-    end_dead_sessions(&open(Arc::clone(&storage))?)?;
-    prune_beside_all(storage, host)
-}
-
-/// Prunes without waiting for anybody and without ending anybody's session.
-pub fn prune_beside_all(storage: Arc<dyn Storage>, host: &Host) -> Result<PruneSummary> {
     packstone::ops::prune::prune(&open(storage)?, &prune_options(host), &Silent)
 }
 
@@ -98,13 +93,8 @@ pub fn prune_options(host: &Host) -> PruneOptions {
     }
 }
 
-/// Ends the sessions of `dead_host`, of which everybody may think that it is gone.
-fn end_dead_sessions(repository: &Repository) -> Result<()> {
-    let dead = dead_host();
-    for session in repository.live_sessions()? {
-        if session.start.is_ok_and(|start| start.host.process_id == dead.process_id) {
-            repository.end_session(session.id, "test")?;
-        }
-    }
-    Ok(())
+/// Reads everything there is.
+pub fn check(storage: Arc<dyn Storage>) -> Result<CheckSummary> {
+    let options = CheckOptions { read: Some(Portion::All) };
+    packstone::ops::check::check(&open(storage)?, &options, &Silent)
 }

@@ -107,6 +107,16 @@ impl Director for Recorder {
     }
 }
 
+/// The process is gone at the first call of which this says so, which is not done.
+#[derive(Debug)]
+pub struct DiesAt(pub fn(&Call) -> bool);
+
+impl Director for DiesAt {
+    fn decide(&self, call: &Call) -> Deed {
+        if (self.0)(call) { Deed::Die { done: false } } else { Deed::Do }
+    }
+}
+
 /// Something else happens, once, before a certain call.
 pub struct Interposed<F> {
     is_moment: fn(&[Call], &Call) -> bool,

@@ -13,16 +13,18 @@ use packstone::ops::list::path_components;
 use packstone::repository::{ChunkKind, Reader, Repository, SnapshotEntry};
 use packstone::tree::{Budget, Tree, Walk, WalkItem};
 
+use crate::engine::give_back;
+use crate::support::dump::{assert_same, dump};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
 
 /// So small that a source of a few thousand bytes is several packs. Nothing is cut where the keys of a repository say, so
 /// that all repositories of one source have as many objects.
 pub const PARAMETERS: Parameters = Parameters {
-    chunking: Chunking::Fixed { bytes: 2048 },
-    bundling: Bundling { file_bytes_max: 256, average_bytes: 2048, min_bytes: 2048, max_bytes: 4096 },
+    chunking: Chunking::Fixed { bytes: 512 },
+    bundling: Bundling { file_bytes_max: 128, average_bytes: 2048, min_bytes: 2048, max_bytes: 4096 },
     paging: Paging { min_bytes: 8192, average_bytes: 8192, max_bytes: 16_384 },
-    packing: Packing { segment_bytes: 2048, pack_bytes: 4096 },
+    packing: Packing { segment_bytes: 1024, pack_bytes: 2048 },
 };
 
 /// How many sources there are.
@@ -48,10 +50,10 @@ impl Sources {
             std::fs::create_dir_all(path.join("below")).expect("a directory");
             let next = (number + 1) % SOURCES;
             let files = [
-                ("common".to_owned(), content(1, 2500)),
-                ("own".to_owned(), content(10 + number, 2500)),
-                (format!("shared-{number}"), content(20 + number, 2500)),
-                (format!("shared-{next}"), content(20 + next, 2500)),
+                ("common".to_owned(), content(1, 900)),
+                ("own".to_owned(), content(10 + number, 900)),
+                (format!("shared-{number}"), content(20 + number, 900)),
+                (format!("shared-{next}"), content(20 + next, 900)),
                 ("tiny".to_owned(), content(30 + number, 100)),
                 ("below/tiny".to_owned(), content(2, 100)),
                 ("below/empty".to_owned(), Vec::new()),
@@ -80,6 +82,19 @@ impl Sources {
         let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
         rustix::fs::utimensat(rustix::fs::CWD, self.scratch.path(), &times, rustix::fs::AtFlags::empty())
             .expect("a time can be set");
+    }
+
+    /// Restores all visible snapshots as files, and compares these with their sources.
+    #[track_caller]
+    pub fn assert_restore(&self, repository: &Repository) {
+        let targets = Scratch::new();
+        for entry in repository.snapshots().expect("snapshots").visible {
+            let is = |path: &Path| entry.snapshot.paths == [path.as_os_str().as_encoded_bytes().to_vec()];
+            let (path, _) = self.sources.iter().find(|(path, _)| is(path)).expect("a source");
+            let target = targets.join(&entry.id.hex());
+            give_back(repository, entry.id, Some(path), &target);
+            assert_same(&dump(path), &dump(&target));
+        }
     }
 
     /// Reads all visible snapshots and says which they are, or what did not come back.

@@ -254,7 +254,8 @@ impl Audit<'_> {
             return;
         }
         let wrong = wrong_entries(table, row, directory);
-        let message = format!("the index has {} chunks in it that its directory has not there", wrong.len());
+        let message =
+            format!("the index names places in it that its directory does not have: {}", wrong.len());
         wrong.into_iter().for_each(|entry| self.places.spoil_entry(entry));
         wrongs.0.push(Error::damaged(message));
     }

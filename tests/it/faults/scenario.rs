@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use packstone::base::{Result, SessionId};
 use packstone::ops::backup::Comparison;
+use packstone::ops::check::CheckSummary;
 use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
 
 use crate::engine::init;
 use crate::process::{self, BackUp, dead_host};
-use crate::storage::{Call, Deed, Director, Sort, World};
+use crate::storage::{DiesAt, Sort, World};
 use crate::witness::{PARAMETERS, Sources};
 
 /// What is done.
@@ -22,6 +23,8 @@ pub enum Operation {
     Forget,
     /// A prune.
     Prune,
+    /// A check of everything.
+    Check,
 }
 
 /// What an operation says that it did.
@@ -31,6 +34,13 @@ pub struct Done {
     pub made: Option<SessionId>,
     /// The snapshot that it forgot.
     pub forgotten: Option<SessionId>,
+    /// It found nothing that is damaged.
+    pub is_sound: Option<bool>,
+}
+
+/// Whether a check found nothing that is damaged or cannot be read.
+pub fn is_sound(found: &CheckSummary) -> bool {
+    (found.damaged, found.unreadable) == (0, 0)
 }
 
 /// A repository and what is done with it.
@@ -83,6 +93,7 @@ impl Scenario {
                 process::forget(storage, snapshot)?;
             }
             Operation::Prune => drop(process::prune(storage, &dead_host())?),
+            Operation::Check => done.is_sound = Some(process::check(storage).map(|found| is_sound(&found))?),
         }
         Ok(done)
     }
@@ -132,6 +143,14 @@ pub fn idle_prune(sources: &Sources) -> Scenario {
     scenario
 }
 
+/// A prune after a snapshot was forgotten of which much is in packs of its own.
+pub fn after_forget(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Prune);
+    scenario.back_up(sources, BackUp::new(2));
+    scenario.forget_at(2);
+    scenario
+}
+
 /// A prune after a snapshot was forgotten and a backup had died: packs go, others are written again.
 pub fn prune(sources: &Sources) -> Scenario {
     let mut scenario = Scenario::new(sources, Operation::Prune);
@@ -158,31 +177,27 @@ pub fn prune_many_runs(sources: &Sources) -> Scenario {
     scenario
 }
 
+/// A check of a repository in which there is something of everything.
+pub fn check(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Check);
+    leave_collection(&mut scenario, sources);
+    leave_dead(&scenario, sources);
+    scenario
+}
+
 /// A backup dies before it commits.
 fn leave_dead(scenario: &Scenario, sources: &Sources) {
     let world = World::new(scenario.image.clone());
-    let dies = Arc::new(DiesAtCommit);
-    let died = BackUp::new(3).run(world.handle(dies), sources);
-    died.expect_err("it dies");
+    let dies = DiesAt(|call| call.sort == Sort::Put && call.name.starts_with("snapshots/"));
+    BackUp::new(3).run(world.handle(Arc::new(dies)), sources).expect_err("it dies");
 }
 
-/// Packs are condemned, and wait for a session that has died.
+/// Packs are condemned; who did it dies before the verdict.
 fn leave_collection(scenario: &mut Scenario, sources: &Sources) {
     sources.touch();
     scenario.back_up(sources, BackUp::new(2));
     scenario.forget_at(2);
-    leave_dead(scenario, sources);
-    let left = process::prune_beside_all(scenario.storage(), &dead_host()).expect("a prune");
-    assert!(left.condemned > 0, "{left:?}");
-}
-
-/// Dies where the snapshot would be created.
-#[derive(Debug)]
-struct DiesAtCommit;
-
-impl Director for DiesAtCommit {
-    fn decide(&self, call: &Call) -> Deed {
-        let is_commit = call.sort == Sort::Put && call.name.starts_with("snapshots/");
-        if is_commit { Deed::Die { done: false } } else { Deed::Do }
-    }
+    let world = World::new(scenario.image.clone());
+    let dies = DiesAt(|call| call.sort == Sort::Put && call.name.ends_with("/verdict"));
+    process::prune(world.handle(Arc::new(dies)), &dead_host()).expect_err("it dies");
 }

@@ -75,6 +75,7 @@ fn merged_runs_say_what_the_others_said() {
         loses_runs: false,
         ..MERGED
     };
+    check(&[(MERGED.but(Mistake::MergeBeginsLate), Expected::Holds)]);
     check(&[(MERGED, Expected::Holds), (late, Expected::Holds), (two_merges, Expected::Holds)]);
     if is_full() {
         let late_twice =

@@ -1,7 +1,7 @@
 //! The steps of a pruner: condemn, wait for the sessions that had begun, look again, decide, delete.
 //!
-//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
-//! any of them may be the last. Any number of pruners go through the same collections.
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may
+//! do anything, and any of them may be the last. Any number of pruners go through the same collections.
 
 use super::next::{Actor, Next};
 use super::power::{FIRST_PRUNER, Unsure};
@@ -63,6 +63,10 @@ pub fn unneeded(state: &State, needed: Chunks, indexed: Packs, allowed: Packs, o
 const ASCENDING: [usize; 5] = [0, 1, 2, 3, 4];
 const DESCENDING: [usize; 5] = [4, 3, 2, 1, 0];
 
+fn number_of(collection: usize) -> u8 {
+    u8::try_from(collection).expect("few collections")
+}
+
 impl Turn<'_> {
     fn pruner(&self) -> Pruner {
         self.before.pruners[self.number]
@@ -102,8 +106,7 @@ impl Turn<'_> {
             return self.done("finds every collection decided");
         };
         let collection = self.before.collections[number];
-        let mut pruner =
-            Pruner { collection: u8::try_from(number).expect("few collections"), ..Pruner::default() };
+        let mut pruner = Pruner { collection: number_of(number), ..Pruner::default() };
         if collection.stage == Stage::Condemned {
             (pruner.at, pruner.packs) = (PrunerAt::ListSessions, collection.condemned);
             return self.then("finds an open collection", *self.before, pruner);
@@ -233,8 +236,12 @@ impl Turn<'_> {
     }
 
     fn put_condemned(&mut self) {
-        let pruner = self.pruner();
-        let number = self.collection();
+        let mut pruner = self.pruner();
+        if self.setup.has(Mistake::NumberedLate) {
+            let lowest = self.before.lowest_undecided(self.setup);
+            pruner.collection = lowest.map_or(pruner.collection, number_of);
+        }
+        let number = usize::from(pruner.collection);
         if self.before.collections[number].stage != Stage::Absent && self.setup.is_atomic {
             return self.again("finds the collection condemned by another");
         }

@@ -56,6 +56,10 @@ pub enum Mistake {
     CollectionsBeforeStart,
     /// A writer commits by a plain put, which replaces what is there.
     CommitOverwrites,
+    /// A pruner numbers its collection by what there is when it condemns, not by what there was when it planned.
+    NumberedLate,
+    /// No mistake: a merge of runs reads the collections before its start.
+    MergeBeginsLate,
     /// A pruner lists the sessions before it condemns.
     SessionsBeforeCondemned,
     /// A pruner decides by the snapshots that it read before it condemned.

@@ -2,7 +2,7 @@
 
 use super::judge::Flaw;
 use super::records::LATE;
-use super::sets::{BOTH, TWO};
+use super::sets::{BOTH, ONE, TWO};
 use super::setup::{CORE, Mistake, PersonEnds, SMALL, Setup, TakingOver, Task};
 use super::table::{Expected, check};
 use crate::support::need::is_full;
@@ -45,6 +45,20 @@ fn taking_over_goes_with_all_that_may_happen_besides() {
         };
         check(&[(partial, Expected::Holds)]);
     }
+}
+
+#[test]
+fn what_is_kept_is_so_when_the_collection_is_numbered() {
+    let copies = Setup {
+        name: "taking over, two copies, two pruners",
+        first_packs: [ONE, ONE],
+        first_needs: ONE,
+        writers: &[Task::Backup(ONE)],
+        pruners: 2,
+        any_copy_stays: true,
+        ..IF_KEPT
+    };
+    check(&[(copies, Expected::Holds), (copies.but(Mistake::NumberedLate), Expected::Has(Flaw::Loss))]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The steps of a session: begin, read what others write, store what is missing, commit.
 //!
-//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may do anything, and
-//! any of them may be the last.
+//! What must hold: one step is one look at the storage or one change of it; between any two of them all others may
+//! do anything, and any of them may be the last.
 
 use super::next::{Actor, Next};
 use super::power::Unsure;
@@ -27,10 +27,10 @@ pub fn steps(setup: &Setup, before: &State, number: usize, next: &mut Next) {
     let mut turn = Turn { setup, before, number, next };
     match turn.writer().at {
         WriterAt::Begin => turn.begin(),
-        WriterAt::BeginLate if setup.has(Mistake::CollectionsBeforeStart) => {
-            turn.put_start(WriterAt::ReadIndex)
+        WriterAt::BeginLate if setup.has(Mistake::TakesOverSeenBeforeStart) => {
+            turn.put_start(WriterAt::ReadCollections)
         }
-        WriterAt::BeginLate => turn.put_start(WriterAt::ReadCollections),
+        WriterAt::BeginLate => turn.put_start(WriterAt::ReadIndex),
         WriterAt::ReadCollections => turn.read_collections(WriterAt::ReadIndex),
         WriterAt::ReadSnapshots => turn.read_snapshots(),
         WriterAt::ReadIndex => turn.read_index(),
@@ -95,7 +95,8 @@ impl Turn<'_> {
     }
 
     fn begin(&mut self) {
-        if self.setup.has(Mistake::CollectionsBeforeStart) {
+        let late = self.setup.has(Mistake::MergeBeginsLate) && self.task() == Task::Compact;
+        if late || self.setup.has(Mistake::CollectionsBeforeStart) {
             return self.read_collections(WriterAt::BeginLate);
         }
         if self.setup.has(Mistake::TakesOverSeenBeforeStart) {

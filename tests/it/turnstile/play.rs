@@ -8,22 +8,24 @@ use packstone::base::host::Host;
 use packstone::base::{ErrorKind, Result, SessionId};
 use packstone::ops::backup::Comparison;
 use packstone::storage::Storage;
-use packstone::storage::memory::Memory;
 
-use crate::engine::init;
+use crate::faults::scenario::{self, Scenario};
 use crate::process::{BackUp, dead_host, forget, open, prune};
 use crate::storage::lying::{Lie, Lying};
-use crate::storage::{World, copy};
+use crate::storage::{Handle, World, copy};
 use crate::support::random::Random;
 use crate::turnstile::gate::{Gate, Step};
 use crate::turnstile::policy::Policy;
-use crate::witness::{PARAMETERS, SOURCES, Sources};
+use crate::witness::{SOURCES, Sources};
 
 /// What an actor does.
 #[derive(Clone, Debug)]
-enum Role {
+pub enum Role {
+    /// Makes a backup.
     Writer(BackUp),
+    /// Prunes, and says that it is this process.
     Pruner(Host),
+    /// Forgets these snapshots.
     Forgetter(Vec<SessionId>),
 }
 
@@ -44,18 +46,12 @@ struct Outcome {
     result: std::result::Result<(), String>,
 }
 
-/// A repository in which plays begin.
-#[derive(Debug)]
-struct Image {
-    memory: Memory,
-    visible: Vec<SessionId>,
-}
-
 /// What is the same in all plays.
 #[derive(Debug)]
 pub struct Stage {
     sources: Sources,
-    images: Vec<Image>,
+    /// In which plays begin.
+    images: Vec<Scenario>,
     pools: Vec<rayon::ThreadPool>,
 }
 
@@ -67,32 +63,30 @@ const ACTORS: usize = 5;
 pub struct Ended {
     /// What happened, in order.
     pub trace: Vec<Step>,
-    /// What was lost, or failed though nothing went wrong.
+    /// Who failed though nothing went wrong.
+    pub failure: Option<String>,
+    /// What was lost.
     pub loss: Option<String>,
 }
+
+const PANIC: &str = "a panic";
 
 impl Stage {
     /// Makes the sources and the repositories.
     pub fn new() -> Self {
         let sources = Sources::new();
-        let images = vec![Self::with_forgotten(&sources)];
+        let images = [
+            scenario::after_forget,
+            scenario::prune,
+            scenario::prune_open_collection,
+            scenario::prune_many_runs,
+        ];
+        let images = images.map(|image| image(&sources)).into();
         let pool = || rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
         Self { sources, images, pools: (0..ACTORS).map(|_| pool()).collect() }
     }
 
-    /// Three snapshots of which one is forgotten; its packs are all there.
-    fn with_forgotten(sources: &Sources) -> Image {
-        let memory = Memory::new();
-        init(Arc::new(memory.clone()), PARAMETERS, None);
-        let storage = || Arc::new(memory.clone());
-        let mut visible: Vec<SessionId> =
-            [0, 1, 2].map(|source| BackUp::new(source).run(storage(), sources).expect("a backup")).into();
-        let forgotten = visible.pop().expect("a snapshot");
-        forget(storage(), forgotten).expect("forgotten");
-        Image { memory, visible }
-    }
-
-    fn roles(random: &mut Random, image: &Image) -> Vec<Role> {
+    fn roles(random: &mut Random, image: &Scenario) -> Vec<Role> {
         let host = if random.chance(1, 2) { Host::current() } else { dead_host() };
         let mut writer = |source: usize| {
             let comparison = if random.chance(1, 2) { Comparison::Newest } else { Comparison::Nothing };
@@ -105,39 +99,49 @@ impl Stage {
             0 => writer_of(first, random.range(0..SOURCES)),
             _ => first,
         };
-        let mut forgotten = vec![*random.pick(&image.visible)];
-        if random.chance(1, 4) {
-            forgotten = image.visible.clone();
-        }
+        let forgotten = match random.chance(1, 4) {
+            true => image.visible.clone(),
+            false => vec![*random.pick(&image.visible)],
+        };
         let pruner = || Role::Pruner(host.clone());
         vec![first, second, pruner(), pruner(), Role::Forgetter(forgotten)]
     }
 
-    /// Plays a seed. With a lie the storage does not keep its contract.
-    pub fn play(&self, seed: u64, lie: Option<Lie>) -> Ended {
+    /// Plays a seed. If there is one whom the storage lies to, the storage does not keep its contract.
+    pub fn play(&self, seed: u64, lied_to: Option<(fn(&Role) -> bool, Lie)>) -> Ended {
         let mut random = Random::new(seed);
-        let image = random.pick(&self.images);
+        // Where much is to be done, plays are longer.
+        let image = random.weighted(&[(4, 0), (3, 1), (3, 2), (1, 3)]);
+        let image = &self.images[image];
         let roles = Self::roles(&mut random, image);
         let policy = Policy::new(random, ACTORS);
-        let is_calm = policy.is_calm();
-        let memory = copy(&image.memory);
-        let world = match lie {
-            None => World::new(memory),
-            Some(lie) => World::through(Arc::new(Lying::new(memory.clone(), lie)), memory),
-        };
+        let may_fail = lied_to.is_some() || !policy.is_calm();
+        let world = World::new(copy(&image.image));
         let gate = Gate::new(ACTORS, policy);
+        let handles = roles.iter().enumerate().map(|(actor, role)| match lied_to {
+            Some((is_lied_to, lie)) if is_lied_to(role) => {
+                let lying = Lying::new(world.memory().clone(), lie);
+                World::through(Arc::new(lying), world.memory().clone()).handle(gate.turn(actor))
+            }
+            _ => world.handle(gate.turn(actor)),
+        });
+        let handles: Vec<Arc<Handle>> = handles.collect();
         self.sources.touch();
-        let outcomes = self.act(&world, &gate, &roles);
-        let loss = self.judge(&world, image, &roles, &outcomes, is_calm).err();
-        Ended { trace: gate.trace(), loss }
+        let outcomes = self.act(handles, &gate, &roles);
+        let failure = outcomes.iter().enumerate().find_map(|(actor, outcome)| {
+            let what = outcome.result.as_ref().err()?;
+            (!may_fail || what == PANIC).then(|| format!("actor {actor} failed: {what}"))
+        });
+        let loss = self.judge(&world, image, &roles, &outcomes).err();
+        Ended { trace: gate.trace(), failure, loss }
     }
 
     /// Lets all actors do what they do, and waits for their ends.
-    fn act(&self, world: &World, gate: &Arc<Gate>, roles: &[Role]) -> Vec<Outcome> {
+    fn act(&self, handles: Vec<Arc<Handle>>, gate: &Arc<Gate>, roles: &[Role]) -> Vec<Outcome> {
         let outcomes: Mutex<Vec<Option<Outcome>>> = Mutex::new(roles.iter().map(|_| None).collect());
         std::thread::scope(|scope| {
-            for (actor, (role, pool)) in roles.iter().zip(&self.pools).enumerate() {
-                let storage = world.handle(gate.turn(actor));
+            let actors = roles.iter().zip(&self.pools).zip(handles).enumerate();
+            for (actor, ((role, pool), storage)) in actors {
                 let presence = gate.presence(actor);
                 let outcomes = &outcomes;
                 scope.spawn(move || {
@@ -151,7 +155,7 @@ impl Stage {
                             Outcome { made: None, result: Ok(()) }
                         }
                         Ok(Err(error)) => Outcome { made: None, result: Err(error.chain().join(": ")) },
-                        Err(_) => Outcome { made: None, result: Err("a panic".to_owned()) },
+                        Err(_) => Outcome { made: None, result: Err(PANIC.to_owned()) },
                     };
                     outcomes.lock().unwrap_or_else(PoisonError::into_inner)[actor] = Some(outcome);
                 });
@@ -176,19 +180,10 @@ impl Stage {
     fn judge(
         &self,
         world: &World,
-        image: &Image,
+        image: &Scenario,
         roles: &[Role],
         outcomes: &[Outcome],
-        is_calm: bool,
     ) -> std::result::Result<(), String> {
-        for (actor, outcome) in outcomes.iter().enumerate() {
-            match &outcome.result {
-                Err(what) if is_calm || what == "a panic" => {
-                    return Err(format!("actor {actor} failed: {what}"));
-                }
-                _ => {}
-            }
-        }
         let forgotten: BTreeSet<SessionId> = roles
             .iter()
             .flat_map(|role| match role {

@@ -189,8 +189,11 @@ fn told(alarm: &Alarm) -> String {
     let group = crate::selection::show_group(&alarm.group);
     let newest = if alarm.has_lost_newest { ", the newest among them" } else { "" };
     format!(
-        "{} of {group} were forgotten by another machine{newest}; {} left",
-        show::count(alarm.forgotten as u64, "snapshot"),
+        "{} forgotten by another machine, of {group}{newest}; {} left",
+        match alarm.forgotten {
+            1 => "a snapshot was".to_owned(),
+            count => format!("{count} snapshots were"),
+        },
         match alarm.left {
             0 => "none is".to_owned(),
             1 => "one is".to_owned(),
@@ -254,7 +257,7 @@ fn lines(summary: &PruneSummary) -> Vec<String> {
     }
     if summary.index.removed.count > 0 {
         let (from, to) = (summary.index.removed.count, summary.index.written.count);
-        lines.push(format!("merged {} into {to}", show::count(from, "index run")));
+        lines.push(format!("{} became {to}", show::count(from, "index run")));
     }
     for session in &summary.waits_for {
         let host = session.start.as_ref().map_or("an unknown machine", |start| start.host.name.as_str());
