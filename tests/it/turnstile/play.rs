@@ -39,6 +39,9 @@ impl Role {
     }
 }
 
+/// Who is lied to, and what.
+pub type LiedTo = (fn(&Role) -> bool, Lie);
+
 /// What an actor came to.
 #[derive(Debug)]
 struct Outcome {
@@ -108,7 +111,7 @@ impl Stage {
     }
 
     /// Plays a seed. If there is one whom the storage lies to, the storage does not keep its contract.
-    pub fn play(&self, seed: u64, lied_to: Option<(fn(&Role) -> bool, Lie)>) -> Ended {
+    pub fn play(&self, seed: u64, lied_to: Option<LiedTo>) -> Ended {
         let mut random = Random::new(seed);
         // Where much is to be done, plays are longer.
         let image = random.weighted(&[(4, 0), (3, 1), (3, 2), (1, 3)]);
