@@ -180,7 +180,10 @@ pub fn zstd(data: &[u8]) {
             for other in [length.wrapping_sub(1), length + 1] {
                 assert!(decompress(frame, other).is_err(), "of another length");
             }
-            assert!(decompress(&[frame, &[0]].concat(), length).is_err(), "a byte too many");
+            // A byte too many, another frame, and one that holds nothing.
+            for behind in [&[0], frame, &[0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]] {
+                assert!(decompress(&[frame, behind].concat(), length).is_err(), "more than one frame");
+            }
             let shorter = frame.get(..frame.len() - 1).unwrap_or_default();
             assert!(decompress(shorter, length).is_err(), "a byte too few");
         }

@@ -186,11 +186,17 @@ pub fn page(data: &[u8]) {
     if let Page::Leaf { nodes, bundles } = &page {
         nodes.iter().for_each(check_node);
         assert!(nodes.is_sorted_by(|a, b| a.name < b.name));
+        let (mut next_bundle, mut end) = (0, 0);
         for (position, (bundle, offset)) in bundle_places(nodes) {
             let size = nodes.get(position).expect("a node").size();
-            assert!(usize::try_from(bundle).expect("a position") < bundles.len());
-            assert!(size > 0 && offset + size <= u64::from(CHUNK_BYTES_MAX));
+            if bundle == next_bundle {
+                (next_bundle, end) = (bundle + 1, 0);
+            }
+            assert_eq!((bundle + 1, offset), (next_bundle, end), "bundles are used in order");
+            end = offset + size;
+            assert!(size > 0 && end <= u64::from(CHUNK_BYTES_MAX));
         }
+        assert_eq!(usize::try_from(next_bundle).expect("a number"), bundles.len());
     }
 }
 

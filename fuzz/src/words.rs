@@ -32,6 +32,7 @@ pub fn lines(data: &[u8]) {
     if let Some(paths) = read(raw_paths(data, "a file")) {
         let written: Vec<u8> = paths.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
         assert_eq!(written, data);
+        assert!(paths.iter().all(|path| !path.is_empty()));
     }
     if let Some(bytes) = std::str::from_utf8(data).ok().and_then(size::parse) {
         assert_eq!(size::parse(&bytes.to_string()), Some(bytes));

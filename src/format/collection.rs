@@ -24,6 +24,8 @@ pub struct Condemned {
 pub struct Verdict {
     /// The packs, sorted; each of them condemned before.
     pub packs: Vec<ContentName>,
+    /// Chunks that a repair gave up, sorted: those of the condemned set. They stay lost.
+    pub lost: Vec<ChunkId>,
     /// When.
     pub time: Timestamp,
 }
@@ -68,6 +70,9 @@ impl Verdict {
     pub fn encode(&self) -> Vec<u8> {
         let mut map = MapWriter::new();
         map.key(0).bytes(self.packs.iter().map(|name| name.0).collect::<Vec<_>>().as_flattened());
+        if !self.lost.is_empty() {
+            map.key(2).bytes(self.lost.iter().map(|chunk| chunk.0).collect::<Vec<_>>().as_flattened());
+        }
         map.key(3).time(self.time);
         map.into_bytes()
     }
@@ -75,17 +80,22 @@ impl Verdict {
     /// Reads the content.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut reader = Reader::new(bytes);
-        let (mut packs, mut time) = (None, None);
+        let (mut packs, mut lost, mut time) = (None, None, None);
         let mut map = reader.map()?;
         while let Some(key) = map.next(&mut reader)? {
             match key {
                 0 => packs = Some(names(reader.bytes()?, ContentName)?),
+                2 => lost = Some(names(reader.bytes()?, ChunkId)?),
                 3 => time = Some(reader.time()?),
                 _ => keep_unknown(key, &mut reader, &mut Vec::new())?,
             }
         }
         reader.end()?;
-        Ok(Self { packs: needed(packs, "the packs")?, time: needed(time, "the time")? })
+        Ok(Self {
+            packs: needed(packs, "the packs")?,
+            lost: lost.unwrap_or_default(),
+            time: needed(time, "the time")?,
+        })
     }
 }
 
@@ -112,7 +122,7 @@ mod tests {
             time: Timestamp { seconds: 5, nanoseconds: 6 },
         };
         assert_eq!(Condemned::decode(&condemned.encode()), Ok(condemned.clone()));
-        let verdict = Verdict { packs: condemned.packs, time: condemned.time };
+        let verdict = Verdict { packs: condemned.packs, lost: condemned.lost, time: condemned.time };
         assert_eq!(Verdict::decode(&verdict.encode()), Ok(verdict));
     }
 

@@ -69,7 +69,7 @@ impl SessionView {
 /// The live sessions as one look saw them.
 #[derive(Debug)]
 pub struct SessionViews {
-    /// In order of their names.
+    /// Oldest first by what they say of themselves, then by name; first those of which that cannot be read.
     pub sessions: Vec<SessionView>,
     /// Why what was seen is not kept, so that silence is not told by it at the next look.
     pub unkept: Option<Error>,
@@ -102,9 +102,11 @@ pub fn list(repository: &Repository, observer: &Observer) -> Result<SessionViews
         let unchanged = seen.see(session.id, session.last_beat, observer.host.boot_id, observer.now);
         SessionView { state: state(&session, observer, unchanged), session }
     };
-    let sessions: Vec<SessionView> = live.into_iter().map(&mut look).collect();
-    let is_live = |id: &SessionId| sessions.binary_search_by_key(id, |view| view.session.id).is_ok();
+    let mut sessions: Vec<SessionView> = live.into_iter().map(&mut look).collect();
+    let is_live = |id: &SessionId| sessions.iter().any(|view| view.session.id == *id);
     let unkept = seen.keep_only(is_live).err();
+    let began = |view: &SessionView| view.session.start.as_ref().ok().map(|start| start.time);
+    sessions.sort_by_key(|view| (began(view), view.session.id));
     Ok(SessionViews { sessions, unkept })
 }
 

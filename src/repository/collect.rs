@@ -143,8 +143,14 @@ impl<'r> Pruner<'r> {
         let condemned: HashSet<ContentName> = collection.condemned.packs.iter().copied().collect();
         let spared = view.spared(&condemned)?;
         let packs = collection.condemned.packs.iter().filter(|pack| !spared.contains(pack));
-        let verdict = Verdict { packs: packs.copied().collect(), time: Timestamp::now() };
+        let verdict = Verdict {
+            packs: packs.copied().collect(),
+            lost: collection.condemned.lost.clone(),
+            time: Timestamp::now(),
+        };
         let name = names::verdict(collection.number);
+        // A tombstone or an end that was seen must not go with the power, and the verdict that it led to stay.
+        self.repository.storage.barrier().wrap(|| "cannot make durable what the verdict relies on")?;
         self.put(ObjectKind::Verdict, &name, verdict.encode())?;
         let stored = self.stored_verdict(&name)?;
         if let Some(foreign) = stored.packs.iter().find(|pack| !condemned.contains(pack)) {
@@ -195,6 +201,10 @@ impl<'r> Pruner<'r> {
 
     /// Removes the records of snapshots that a view shows to be forgotten; the tombstones stay.
     pub fn remove_forgotten(&self, view: &View) -> Result<u64> {
+        if view.forgotten.is_empty() {
+            return Ok(0);
+        }
+        self.repository.storage.barrier().wrap(|| "cannot make the tombstones durable")?;
         let mut removed = 0;
         for forgotten in &view.forgotten {
             removed += u64::from(self.repository.delete_if_there(&names::commit(&forgotten.id))?);

@@ -51,7 +51,11 @@ impl Repository {
                     collections.has_lost |= !condemned.lost.is_empty();
                     collections.open.push(condemned.kept);
                 }
-                Phase::Verdict => collections.dead.extend(self.listed_verdict(number, size_bytes)?.packs),
+                Phase::Verdict => {
+                    let verdict = self.listed_verdict(number, size_bytes)?;
+                    collections.has_lost |= !verdict.lost.is_empty();
+                    collections.dead.extend(verdict.packs);
+                }
             }
         }
         collections.blocked.extend(&collections.dead);

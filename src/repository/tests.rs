@@ -252,7 +252,7 @@ fn a_pack_that_a_collection_blocks_is_not_built_upon() {
         let condemned = Condemned { packs: packs.clone(), time, ..Condemned::default() };
         put_collection(&repository, ObjectKind::Condemned, &names::condemned(3), condemned.encode());
         if phase == ObjectKind::Verdict {
-            let verdict = Verdict { packs, time };
+            let verdict = Verdict { packs, time, ..Verdict::default() };
             put_collection(&repository, ObjectKind::Verdict, &names::verdict(3), verdict.encode());
         }
         let session = start(&repository);

@@ -26,6 +26,7 @@ mod fuzz;
 mod kill;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
 mod nights;
 #[cfg(test)]
 mod postgres;
@@ -33,6 +34,7 @@ mod postgres;
 mod process;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
 mod prune;
 #[cfg(test)]
 mod real_tree;

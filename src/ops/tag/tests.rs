@@ -121,7 +121,7 @@ fn a_collection_that_may_take_what_is_needed_stands_in_the_way() {
     assert_eq!(error.kind(), ErrorKind::Fenced);
     let same: Vec<_> = repository.snapshots().unwrap().visible.iter().map(|entry| entry.id).collect();
     assert_eq!(same, [list.visible[0].id], "neither forgotten nor replaced");
-    let verdict = Verdict { packs: vec![ContentName([1; 32])], time: Timestamp::default() };
+    let verdict = Verdict { packs: vec![ContentName([1; 32])], ..Verdict::default() };
     put_collection(&repository, ObjectKind::Verdict, &names::verdict(2), verdict.encode());
     assert_eq!(tag_all(&repository, &adding("b")).unwrap().len(), 1, "the open one keeps it");
 }

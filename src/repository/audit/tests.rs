@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::host::Host;
-use crate::base::{ContentName, Finding, FindingKind, SessionId, Timestamp};
+use crate::base::{ContentName, Finding, FindingKind, SessionId};
 use crate::crypto::content_name;
 use crate::format::collection::{Condemned, Verdict};
 use crate::format::index::{Entry, IndexRun, IndexedPack};
@@ -175,7 +175,7 @@ fn condemned() -> (Memory, Repository, ChunkId, ContentName) {
     let packs = pack_names(&memory);
     let condemned = Condemned { packs: packs.clone(), ..Condemned::default() };
     put_collection(&repository, ObjectKind::Condemned, &names::condemned(1), condemned.encode());
-    let verdict = Verdict { packs: packs.clone(), time: Timestamp::default() };
+    let verdict = Verdict { packs: packs.clone(), ..Verdict::default() };
     put_collection(&repository, ObjectKind::Verdict, &names::verdict(1), verdict.encode());
     (memory, repository, ids[0], packs[0])
 }
