@@ -89,7 +89,8 @@ impl Repository {
     }
 
     /// Merges runs, no more of them at a time than should be decoded in memory; nothing if no run supersedes one that is
-    /// gone.
+    /// gone. One that goes meanwhile is not missed either if another that was read supersedes it: a compaction may take
+    /// them away as fast as they are read.
     fn merged_in_steps(
         &self,
         mut table: Table,
@@ -99,8 +100,15 @@ impl Repository {
     ) -> Result<Option<Table>> {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
+        let mut vanished = Vec::new();
         for (position, (name, size_bytes)) in missing.iter().enumerate() {
-            batch.push((*name, self.read_run(name)?));
+            match self.read_run(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    vanished.push((name, error));
+                    continue;
+                }
+                run => batch.push((*name, run?)),
+            }
             batch_bytes += size_bytes;
             if batch_bytes >= self.memory.merge_bytes() && position + 1 < missing.len() {
                 // What is gone stays known in a table that is not complete yet, lest it be taken for up to date.
@@ -113,6 +121,9 @@ impl Repository {
         superseded.extend(batch.iter().flat_map(|(_, run)| run.superseded.iter().copied()));
         if !gone.is_subset(&superseded) {
             return Ok(None);
+        }
+        if let Some((_, error)) = vanished.into_iter().find(|(name, _)| !superseded.contains(name)) {
+            return Err(error);
         }
         target.merged(&table, &batch, gone).map(Some)
     }

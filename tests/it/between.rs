@@ -10,16 +10,17 @@ use packstone::format::config::{Packing, Parameters};
 use packstone::ops::backup::{BackupOptions, backup_paths};
 use packstone::ops::prune::prepare;
 use packstone::repository::{Repository, Session, SessionOptions};
-use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
+use packstone::storage::{ObjectName, Storage};
 
 use crate::engine::{give_back, init};
+use crate::faults::scenario;
 use crate::process::{dead_host, forget, open, prune, prune_options};
-use crate::storage::{Call, Interposed, Sort, World, copy};
+use crate::storage::{Call, Deed, Director, Interposed, Sort, World, copy};
 use crate::support::dump::{assert_same, dump};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
-use crate::witness::PARAMETERS;
+use crate::witness::{PARAMETERS, Sources};
 
 /// All that a small source has is in one pack.
 const ONE_PACK: Parameters =
@@ -111,4 +112,37 @@ fn what_was_planned_long_ago_is_not_condemned_by_what_was_seen_then() {
         give_back(&repository, entry.id, Some(path), &target);
         assert_same(&dump(path), &dump(&target));
     }
+}
+
+/// Index runs that another merged go, each just before it is asked for.
+#[derive(Debug)]
+struct Vanishing {
+    memory: Memory,
+    merged: Vec<ObjectName>,
+}
+
+impl Director for Vanishing {
+    fn decide(&self, call: &Call) -> Deed {
+        if let Some(name) =
+            self.merged.iter().find(|name| call.sort == Sort::Get && name.as_str() == call.name)
+        {
+            self.memory.remove(name);
+        }
+        Deed::Do
+    }
+}
+
+#[test]
+fn index_runs_may_go_as_fast_as_they_are_read() {
+    let sources = Sources::new();
+    let before = scenario::prune_many_runs(&sources).image;
+    let after = copy(&before);
+    prune(Arc::new(after.clone()), &dead_host()).unwrap();
+    let merged = before.names().into_iter().filter(|name| name.folder() == "index");
+    let merged: Vec<ObjectName> = merged.filter(|name| after.bytes(name).is_none()).collect();
+    assert!(merged.len() > 6, "{}", merged.len());
+    merged.iter().for_each(|name| drop(after.replace(name, before.bytes(name).unwrap())));
+    let world = World::new(after.clone());
+    let reader = open(world.handle(Arc::new(Vanishing { memory: after.clone(), merged }))).unwrap();
+    assert_eq!(sources.judge(&reader).unwrap().len(), 5);
 }
