@@ -84,7 +84,7 @@ pub struct PruneSummary {
     pub waits_for: Vec<LiveSession>,
     /// Packs that are condemned and wait for these sessions.
     pub condemned: u64,
-    /// Why the needed part of packs was not written again.
+    /// Why the needed part of packs was not written again, or index runs were not merged.
     pub repack_failure: Option<Error>,
 }
 
@@ -139,9 +139,9 @@ impl Prepared<'_> {
         &self.view
     }
 
-    /// What somebody should agree to before.
-    pub fn alarms(&self) -> Vec<Alarm> {
-        alarms(&self.view)
+    /// What somebody should agree to before, who forgot these snapshots himself.
+    pub fn alarms(&self, own: &[SessionId]) -> Vec<Alarm> {
+        alarms(&self.view, own)
     }
 
     /// Does it.
@@ -153,8 +153,9 @@ impl Prepared<'_> {
         let mut summary = PruneSummary { plan: self.plan, ..PruneSummary::default() };
         // The sweep needs no room, and makes some: on a disk that is full to the last byte, what follows can write.
         self.repository.sweep_sessions()?;
-        let pruner = self.repository.pruner(&options.host, &options.session, options.is_sole)?;
         let mut view = self.view;
+        summary.removed.add_all(self.repository.remove_returned(&mut view)?);
+        let pruner = self.repository.pruner(&options.host, &options.session, options.is_sole)?;
         if run.end_dead(&pruner, &mut summary)? {
             // What these wrote was planned as what is in use.
             view = run.view(Some(&view))?;
@@ -164,7 +165,13 @@ impl Prepared<'_> {
         if summary.waits_for.is_empty() {
             summary.records = pruner.remove_forgotten(&view)?;
         }
-        summary.index = self.repository.compact_index(&options.host, options.session.clone())?;
+        match self.repository.compact_index(&options.host, options.session.clone()) {
+            Ok(compacted) => summary.index = compacted,
+            Err(error) if error.kind() == ErrorKind::OutOfSpace => {
+                summary.repack_failure.get_or_insert(error.while_doing("cannot merge index runs"));
+            }
+            Err(error) => return Err(error),
+        }
         self.repository.sweep_sessions()?;
         self.repository.sweep_closed()?;
         Ok(summary)
@@ -228,7 +235,7 @@ impl<'p> Run<'p> {
                 Some(plan) => plan,
                 None => self.plan(&view, &copied)?,
             };
-            summary.removed.add_all(pruner.remove_returned(&mut view)?);
+            summary.removed.add_all(self.repository.remove_returned(&mut view)?);
             if now.remove.count > 0 {
                 if !pruner.condemn(&view, &now)? {
                     view = self.view(Some(&view))?;
@@ -241,7 +248,8 @@ impl<'p> Run<'p> {
                         summary.written_bytes += repacked.written_bytes;
                         copied = repacked.packs;
                     }
-                    Err(error) if error.kind() == ErrorKind::OutOfSpace => {
+                    // What else there is to do does not need it.
+                    Err(error) if matches!(error.kind(), ErrorKind::OutOfSpace | ErrorKind::Damaged) => {
                         summary.repack_failure = Some(error);
                         break;
                     }

@@ -21,6 +21,9 @@ use crate::repository::sessions::LiveSession;
 use crate::repository::view::{MarkAll, PackState, View};
 use crate::repository::{ObjectCount, Repository, SessionOptions};
 
+/// So many packs are condemned at a time, and so many snapshots are kept, that who reads the set does not refuse it.
+const NAMES_MAX: usize = 1 << 20;
+
 /// Who removes packs.
 #[derive(Debug)]
 pub struct Pruner<'r> {
@@ -103,8 +106,9 @@ impl<'r> Pruner<'r> {
             .ok_or_else(|| Error::damaged("the number of the last collection is the highest there is"))?;
         let mut kept: Vec<SessionId> = view.snapshots.iter().map(|entry| entry.id).collect();
         kept.sort_unstable();
-        let condemned =
-            Condemned { packs: plan.remove_names.clone(), kept, lost: Vec::new(), time: Timestamp::now() };
+        kept.truncate(NAMES_MAX);
+        let packs = plan.remove_names.iter().take(NAMES_MAX).copied().collect();
+        let condemned = Condemned { packs, kept, lost: Vec::new(), time: Timestamp::now() };
         let creation = self.put(ObjectKind::Condemned, &names::condemned(number), condemned.encode())?;
         Ok(creation == Creation::Ours)
     }
@@ -181,22 +185,7 @@ impl<'r> Pruner<'r> {
 
     /// Removes the packs of a verdict; gives what was removed.
     pub fn remove(&self, decided: &Decided) -> Result<ObjectCount> {
-        self.remove_packs(decided.packs.iter().copied())
-    }
-
-    /// Removes packs that earlier verdicts name and that are there again, or still.
-    pub fn remove_returned(&self, view: &mut View) -> Result<ObjectCount> {
-        self.remove_packs(view.returned.drain(..))
-    }
-
-    fn remove_packs(&self, packs: impl Iterator<Item = (ContentName, u64)>) -> Result<ObjectCount> {
-        let mut removed = ObjectCount::default();
-        for (pack, size_bytes) in packs {
-            if self.repository.delete_if_there(&names::pack(&pack))? {
-                removed.add(size_bytes);
-            }
-        }
-        Ok(removed)
+        self.repository.remove_packs(decided.packs.iter().copied())
     }
 
     /// Removes the records of snapshots that a view shows to be forgotten; the tombstones stay.
@@ -206,6 +195,11 @@ impl<'r> Pruner<'r> {
         }
         self.repository.storage.barrier().wrap(|| "cannot make the tombstones durable")?;
         let mut removed = 0;
+        if view.forgotten.is_empty() {
+            return Ok(removed);
+        }
+        // A tombstone that is lost with the power must not leave what a late request brings back to be visible.
+        self.repository.storage.barrier().wrap(|| "cannot make durable what was forgotten")?;
         for forgotten in &view.forgotten {
             removed += u64::from(self.repository.delete_if_there(&names::commit(&forgotten.id))?);
         }
@@ -214,6 +208,23 @@ impl<'r> Pruner<'r> {
 }
 
 impl Repository {
+    /// Removes packs that earlier verdicts name and that are there again, or still. It writes nothing, and needs no
+    /// `Pruner`: those verdicts are in force, whoever prunes.
+    pub fn remove_returned(&self, view: &mut View) -> Result<ObjectCount> {
+        self.check_may_write()?;
+        self.remove_packs(view.returned.drain(..))
+    }
+
+    fn remove_packs(&self, packs: impl Iterator<Item = (ContentName, u64)>) -> Result<ObjectCount> {
+        let mut removed = ObjectCount::default();
+        for (pack, size_bytes) in packs {
+            if self.delete_if_there(&names::pack(&pack))? {
+                removed.add(size_bytes);
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes an object; false if it was not there.
     pub(super) fn delete_if_there(&self, name: &str) -> Result<bool> {
         match self.storage.delete(&object_name(name)?) {
@@ -262,5 +273,23 @@ impl View {
             Ok(())
         })?;
         Ok(spared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::RECORD_BYTES_MAX;
+    use crate::format::padding::padded;
+
+    #[test]
+    fn the_largest_condemned_set_can_be_read() {
+        let condemned = Condemned {
+            packs: vec![ContentName([0; 32]); NAMES_MAX],
+            kept: vec![SessionId([0; 16]); NAMES_MAX],
+            lost: Vec::new(),
+            time: Timestamp::now(),
+        };
+        assert!(padded(condemned.encode().len() as u64) + 1024 <= RECORD_BYTES_MAX);
     }
 }

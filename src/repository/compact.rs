@@ -43,6 +43,17 @@ struct Input {
     run: IndexRun,
 }
 
+/// One compaction.
+struct Compaction<'r> {
+    repository: &'r Repository,
+    host: &'r Host,
+    options: SessionOptions,
+    collections: Collections,
+    /// Begun with the first run that is written.
+    session: Option<Session<'r>>,
+    compacted: Compacted,
+}
+
 impl Repository {
     /// Merges index runs where that pays.
     pub fn compact_index(&self, host: &Host, options: SessionOptions) -> Result<Compacted> {
@@ -51,48 +62,23 @@ impl Repository {
         let full_bytes = self.memory.run_bytes() as u64;
         let (small, large): (BTreeMap<ContentName, u64>, BTreeMap<ContentName, u64>) =
             listed.into_iter().partition(|(_, size_bytes)| *size_bytes < full_bytes / SMALL_PART);
-        let dead_part = self.dead_part(&collections)?;
-        if small.len() < SMALL_RUNS_MIN && dead_part.0 == 0 {
+        let (dead, rows) = self.dead_part(&collections)?;
+        if small.len() < SMALL_RUNS_MIN && dead == 0 {
             return Ok(Compacted::default());
         }
-        let mut session = None;
-        let mut compacted = Compacted::default();
-        let mut inputs = Vec::new();
-        for (name, size_bytes) in &small {
-            let run = self.read_run(name);
-            if is_gone(&run) {
-                // Another merges at this moment.
-                return Ok(Compacted::default());
-            }
-            inputs.push(Input { name: *name, size_bytes: *size_bytes, run: run? });
+        let compacted = Compacted::default();
+        let mut compaction =
+            Compaction { repository: self, host, options, collections, session: None, compacted };
+        // One run has more than its share of what is dead, if all together have: reading them pays.
+        if compaction.merge(&small)? && dead * DEAD_PART > rows {
+            compaction.rewrite(&large)?;
+            // If it did not, these were rows that runs left in the local table when they went.
+            self.forget_table();
         }
-        let dead = |input: &Input| dead_entries(&input.run, &collections);
-        let (entries, gone) = inputs
-            .iter()
-            .fold((0, 0), |(all, gone), input| (all + input.run.entries.len(), gone + dead(input)));
-        let has_dead_run =
-            inputs.iter().any(|input| !input.run.packs.is_empty() && dead(input) == input.run.entries.len());
-        if inputs.len() >= SMALL_RUNS_MIN || gone * DEAD_PART > entries || (has_dead_run && inputs.len() > 1)
-        {
-            self.replace(&mut session, host, &options, inputs, &collections, &mut compacted)?;
-        }
-        // What the local table has of packs that went tells whether reading large runs can pay.
-        if dead_part.0 * 2 * DEAD_PART > dead_part.1 {
-            for (name, size_bytes) in &large {
-                let run = self.read_run(name);
-                if is_gone(&run) {
-                    continue;
-                }
-                let input = Input { name: *name, size_bytes: *size_bytes, run: run? };
-                if dead(&input) * DEAD_PART > input.run.entries.len() {
-                    self.replace(&mut session, host, &options, vec![input], &collections, &mut compacted)?;
-                }
-            }
-        }
-        if let Some(session) = session {
+        if let Some(session) = compaction.session {
             session.close()?;
         }
-        Ok(compacted)
+        Ok(compaction.compacted)
     }
 
     /// Rows of the index in packs that went, and all rows.
@@ -104,39 +90,83 @@ impl Repository {
         let count = table.rows().filter(|(_, place)| dead.get(place.pack as usize) == Some(&true)).count();
         Ok((count, table.entry_count()))
     }
+}
+
+impl Compaction<'_> {
+    /// Merges small runs, no more of them at a time than should be decoded in memory. False if another merges at this
+    /// moment.
+    fn merge(&mut self, small: &BTreeMap<ContentName, u64>) -> Result<bool> {
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        let mut left = small.len();
+        for (name, size_bytes) in small {
+            let run = self.repository.read_run(name);
+            if is_gone(&run) {
+                return Ok(false);
+            }
+            batch.push(Input { name: *name, size_bytes: *size_bytes, run: run? });
+            batch_bytes += size_bytes;
+            left -= 1;
+            if batch_bytes >= self.repository.memory.merge_bytes() || left == 0 {
+                batch_bytes = 0;
+                self.merge_batch(std::mem::take(&mut batch))?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn merge_batch(&mut self, inputs: Vec<Input>) -> Result<()> {
+        let dead = |input: &Input| dead_entries(&input.run, &self.collections);
+        let (entries, gone) = inputs
+            .iter()
+            .fold((0, 0), |(all, gone), input| (all + input.run.entries.len(), gone + dead(input)));
+        let has_dead_run =
+            inputs.iter().any(|input| !input.run.packs.is_empty() && dead(input) == input.run.entries.len());
+        let pays = inputs.len() >= SMALL_RUNS_MIN || gone * DEAD_PART > entries;
+        if pays || (has_dead_run && inputs.len() > 1) { self.replace(inputs) } else { Ok(()) }
+    }
+
+    /// Writes large runs again that hold much that is dead.
+    fn rewrite(&mut self, large: &BTreeMap<ContentName, u64>) -> Result<()> {
+        for (name, size_bytes) in large {
+            let run = self.repository.read_run(name);
+            if is_gone(&run) {
+                continue;
+            }
+            let input = Input { name: *name, size_bytes: *size_bytes, run: run? };
+            if dead_entries(&input.run, &self.collections) * DEAD_PART > input.run.entries.len() {
+                self.replace(vec![input])?;
+            }
+        }
+        Ok(())
+    }
 
     /// Writes runs that hold what the inputs hold of packs that are still there, then removes the inputs.
-    fn replace<'r>(
-        &'r self,
-        session: &mut Option<Session<'r>>,
-        host: &Host,
-        options: &SessionOptions,
-        inputs: Vec<Input>,
-        collections: &Collections,
-        compacted: &mut Compacted,
-    ) -> Result<()> {
+    fn replace(&mut self, inputs: Vec<Input>) -> Result<()> {
+        let Self { repository, host, options, collections, session, compacted } = self;
+        let repository = *repository;
         let session = match session {
             Some(session) => session,
-            None => session.insert(self.start_session(host, options.clone())?),
+            None => session.insert(repository.start_session(host, options.clone())?),
         };
         let mut wanted = HashSet::new();
         let mut written = Vec::new();
-        for run in merged(&inputs, collections, self.memory.run_bytes()) {
+        for run in merged(&inputs, collections, repository.memory.run_bytes()) {
             if !run.superseded.is_empty() {
                 // Who meets a run that supersedes others may pass those over.
-                self.storage.barrier().wrap(|| "cannot make index runs durable")?;
+                repository.storage.barrier().wrap(|| "cannot make index runs durable")?;
             }
             wanted.extend(run.packs.iter().map(|pack| pack.name));
-            let object = self.seal_record(ObjectKind::IndexRun, session.id(), None, run.encode())?;
+            let object = repository.seal_record(ObjectKind::IndexRun, session.id(), None, run.encode())?;
             let name = content_name([object.as_ref()]);
             compacted.written.add(object.len() as u64);
-            create_unique(&*self.storage, &object_name(&names::index(&name))?, &[object])
+            create_unique(&*repository.storage, &object_name(&names::index(&name))?, &[object])
                 .wrap(|| "cannot publish an index run")?;
             written.push((name, run));
         }
-        self.storage.barrier().wrap(|| "cannot make index runs durable")?;
+        repository.storage.barrier().wrap(|| "cannot make index runs durable")?;
         for (name, run) in &written {
-            let stored = self.read_run(name);
+            let stored = repository.read_run(name);
             if is_gone(&stored) {
                 // Another has merged it already, and what it supersedes is left to that one.
                 return Ok(());
@@ -154,7 +184,7 @@ impl Repository {
         }
         for input in &inputs {
             if written.iter().all(|(name, _)| *name != input.name)
-                && self.delete_if_there(&names::index(&input.name))?
+                && repository.delete_if_there(&names::index(&input.name))?
             {
                 compacted.removed.add(input.size_bytes);
             }
@@ -179,14 +209,16 @@ fn merged(inputs: &[Input], collections: &Collections, run_bytes: usize) -> Vec<
         }
         for (number, pack) in (0_u32..).zip(&input.run.packs) {
             if !collections.dead.contains(&pack.name) {
-                packs
-                    .entry(pack.name)
-                    .or_insert_with(|| (pack.clone(), entries.remove(&number).unwrap_or_default()));
+                // A run need not name every chunk of a pack: another may name the rest.
+                let (_, of_pack) = packs.entry(pack.name).or_insert_with(|| (pack.clone(), Vec::new()));
+                of_pack.extend(entries.remove(&number).unwrap_or_default());
             }
         }
     }
     let mut runs = vec![IndexRun::default()];
-    for (pack, entries) in packs.into_values() {
+    for (pack, mut entries) in packs.into_values() {
+        entries.sort_by_key(|entry| entry.id);
+        entries.dedup_by_key(|entry| entry.id);
         let is_full = runs.last().is_none_or(|run| {
             !run.packs.is_empty() && (run.entries.len() + entries.len()) * size_of::<Entry>() > run_bytes
         });
@@ -214,5 +246,52 @@ fn superseded(inputs: &[Input]) -> Vec<ContentName> {
     match inherited.len() <= INHERITED_MAX {
         true => own.union(&inherited).copied().collect(),
         false => own.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::ChunkKind;
+    use crate::repository::MemoryLimit;
+    use crate::repository::index::table::tests::run;
+    use crate::repository::tests::new_repository;
+
+    #[test]
+    fn what_several_runs_say_of_one_pack_stays() {
+        let (_, whole) = run(0);
+        let part = |number: u8, keep: fn(usize) -> bool| {
+            let entries = whole.entries.iter().enumerate().filter(|(position, _)| keep(*position));
+            let entries = entries.map(|(_, entry)| *entry).collect();
+            let run = IndexRun { entries, ..whole.clone() };
+            Input { name: ContentName([number; 32]), size_bytes: 1, run }
+        };
+        let inputs = [part(1, |position| position % 2 == 0), part(2, |position| position % 3 != 0)];
+        let runs = merged(&inputs, &Collections::default(), usize::MAX);
+        let expected: Vec<Entry> = (whole.entries.iter().enumerate())
+            .filter(|(position, _)| position % 2 == 0 || position % 3 != 0)
+            .map(|(_, entry)| *entry)
+            .collect();
+        assert_eq!(runs.len(), 1);
+        assert_eq!((&runs[0].packs, &runs[0].entries), (&whole.packs, &expected));
+    }
+
+    #[test]
+    fn no_more_runs_are_decoded_at_a_time_than_there_is_memory_for() {
+        let (_, mut repository) = new_repository();
+        let start = |repository: &Repository, chunk: u8| {
+            let session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+            let id = session.store(ChunkKind::Data, &[chunk; 3000]).unwrap().id;
+            session.publish_all().unwrap();
+            id
+        };
+        let ids: Vec<_> = (0..20).map(|chunk| start(&repository, chunk)).collect();
+        let run_bytes = repository.listed_runs().unwrap().values().copied().max().unwrap();
+        repository.limit_memory(MemoryLimit::of(4 * 9 * run_bytes));
+        let compacted = repository.compact_index(&Host::current(), SessionOptions::default()).unwrap();
+        assert_eq!((compacted.removed.count, compacted.written.count), (18, 2));
+        assert_eq!(repository.listed_runs().unwrap().len(), 4);
+        let table = repository.load_index().unwrap();
+        assert!(ids.iter().all(|id| table.places(id).count() == 1));
     }
 }

@@ -136,6 +136,14 @@ impl Repository {
         IndexRun::decode(&body).map_err(|error| error.of_opened(&what))
     }
 
+    /// Forgets what is kept of the index: it is read anew when somebody asks for it next.
+    pub(super) fn forget_table(&self) {
+        if let Ok(Some(path)) = self.index_path() {
+            // What stays is as good as before.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// The file of the table; its folder is made, readable to its owner alone.
     pub(super) fn index_path(&self) -> Result<Option<PathBuf>> {
         use std::os::unix::fs::DirBuilderExt;

@@ -56,7 +56,7 @@ pub struct PrunePlan {
     pub needed_bytes: u64,
     /// Packs that go because nobody needs anything of them.
     pub remove: ObjectCount,
-    /// Of these, packs that no index run names.
+    /// Of these, packs that no index run names, or not with the size that they have.
     pub remove_unindexed: ObjectCount,
     /// Packs of which the needed part is written again, before they go.
     pub repack: ObjectCount,
@@ -168,12 +168,14 @@ impl Repository {
         options: PlanOptions,
     ) -> Result<PrunePlan> {
         let usage = Usage::of(view, copied)?;
+        // A session may have committed after the view looked at snapshots, and be over by now.
+        let is_live = |session: &SessionId| live.contains(session) || view.live_before.contains(session);
         let mut plan = PrunePlan::default();
         let mut stay: Vec<(u32, PackRow)> = Vec::new();
         for (number, pack) in view.packs().filter(|(number, _)| view.counts(*number)) {
             plan.packs.add(pack.size_bytes);
             plan.needed_bytes += usage.needed(number);
-            let is_live = live.contains(&pack.session);
+            let is_live = is_live(&pack.session);
             match usage.needed(number) {
                 0 if is_live => plan.in_use.add(pack.size_bytes),
                 0 => {
@@ -186,7 +188,7 @@ impl Repository {
         }
         for (name, size_bytes) in &view.unindexed {
             plan.packs.add(*size_bytes);
-            if self.writer_of(name)?.is_some_and(|session| live.contains(&session)) {
+            if self.writer_of(name)?.is_some_and(|session| is_live(&session)) {
                 plan.in_use.add(*size_bytes);
             } else {
                 plan.remove.add(*size_bytes);

@@ -157,10 +157,12 @@ impl Repository {
     /// Begins a session for nothing but its proof, and ends it: whether this way to the storage creates atomically.
     pub(super) fn proves_atomic_create(&self, host: &Host, options: &SessionOptions) -> Result<bool> {
         let id = SessionId(random::array()?);
-        let is_proven = self.put_start(id, host, options).wrap(|| "cannot begin a session")?;
-        let end = End { reason: EndReason::Closed, time: Timestamp::now(), host: host.name.clone() };
-        self.put_commit(id, &Commit::End(end)).wrap(|| "cannot end a session")?;
-        Ok(is_proven)
+        let proof = self.put_start(id, host, options).wrap(|| "cannot begin a session");
+        // A creation that fails may have happened (ordering rule 5).
+        let reason = if proof.is_ok() { EndReason::Closed } else { EndReason::Failed };
+        let end = End { reason, time: Timestamp::now(), host: host.name.clone() };
+        let ended = self.put_commit(id, &Commit::End(end)).wrap(|| "cannot end a session");
+        proof.and_then(|is_proven| ended.map(|_| is_proven))
     }
 
     /// Creates the commit key of a session.

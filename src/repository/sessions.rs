@@ -71,6 +71,14 @@ impl Repository {
         Ok(live)
     }
 
+    /// The names of sessions that are live, whether their starts can be read or not.
+    pub(super) fn live_session_names(&self) -> Result<BTreeSet<SessionId>> {
+        let sessions = self.session_records()?;
+        let over = self.sessions_over(&sessions)?;
+        let live = sessions.into_iter().filter(|(id, records)| records.has_start && !over.contains(id));
+        Ok(live.map(|(id, _)| id).collect())
+    }
+
     /// Ends a session that another began: it will never commit, unless it has. What it stored stays and is used again.
     /// `host_name` is the machine that ends it. The end is durable when this returns.
     pub fn end_session(&self, id: SessionId, host_name: &str) -> Result<EndedNow> {
@@ -108,12 +116,20 @@ impl Repository {
     /// snapshots of others: they never tried to create anything else under that name. To be called after
     /// `sweep_sessions`: the commit key is what says that a session is over while its start is there.
     pub fn sweep_closed(&self) -> Result<u64> {
+        self.check_may_write()?;
+        let mut closed = self.all_snapshots(false)?.ends;
+        closed.retain(|(_, end)| end.reason == EndReason::Closed);
+        // After the ends: a session that began and ended meanwhile would seem to have no start.
         let begun = self.session_records()?;
+        closed.retain(|(id, _)| !begun.contains_key(id));
+        if closed.is_empty() {
+            return Ok(0);
+        }
+        // A start that was removed and comes back when the power goes must not find its end gone.
+        self.storage.barrier().wrap(|| "cannot make durable what was removed of sessions")?;
         let mut swept = 0;
-        for (id, end) in self.all_snapshots(false)?.ends {
-            if end.reason == EndReason::Closed && !begun.contains_key(&id) {
-                swept += u64::from(self.delete_if_there(&names::commit(&id))?);
-            }
+        for (id, _) in closed {
+            swept += u64::from(self.delete_if_there(&names::commit(&id))?);
         }
         Ok(swept)
     }
@@ -121,6 +137,7 @@ impl Repository {
     /// Removes the records of sessions that are over. May be done at any time: whoever has a commit key or a tombstone is
     /// not live, whatever of its records comes back late.
     pub fn sweep_sessions(&self) -> Result<ObjectCount> {
+        self.check_may_write()?;
         let mut sessions = self.session_records()?;
         let over = self.sessions_over(&sessions)?;
         sessions.retain(|id, records| !records.has_start || over.contains(id));

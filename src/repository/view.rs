@@ -53,12 +53,15 @@ pub struct View {
     pub forgotten: Vec<Forgotten>,
     /// Snapshots that are forgotten by a tombstone that does not open, so that what they need stays, and why.
     pub unproven: Vec<(SessionId, Error)>,
+    /// Sessions that were live before all else was looked at: what they wrote may be needed by a snapshot that is not
+    /// among these.
+    pub(super) live_before: BTreeSet<SessionId>,
     pub(super) marks: Marks,
     /// The number of the last collection, if all that there were had verdicts: those that this view knows.
     pub(super) last_decided: Option<u64>,
     /// By row of the pack in the index.
     pub(super) states: Vec<PackState>,
-    /// Packs that are there and that no run names, and their sizes in bytes.
+    /// Packs that are there and that no run names, or that are not as long as it says, and their sizes in bytes.
     pub(super) unindexed: Vec<(ContentName, u64)>,
     /// Packs that a verdict names and that are there all the same, and their sizes in bytes.
     pub(super) returned: Vec<(ContentName, u64)>,
@@ -89,6 +92,7 @@ impl Repository {
     }
 
     fn try_view(&self, before: Option<&View>, mark_all: MarkAll<'_>) -> Result<View> {
+        let live_before = self.live_session_names().wrap(|| "cannot list the sessions")?;
         let Needed { snapshots, forgotten, unproven } = self.needed_snapshots()?;
         let reader = self.reader()?;
         let table = reader.newest_table()?;
@@ -103,7 +107,17 @@ impl Repository {
         let collections = self.collections().wrap(|| "cannot read the collections")?;
         let last_decided = collections.last_decided();
         let (states, unindexed, returned) = self.pack_states(&table, &collections.dead)?;
-        let view = View { snapshots, forgotten, unproven, marks, last_decided, states, unindexed, returned };
+        let view = View {
+            snapshots,
+            forgotten,
+            unproven,
+            live_before,
+            marks,
+            last_decided,
+            states,
+            unindexed,
+            returned,
+        };
         view.check_places()?;
         Ok(view)
     }
@@ -159,14 +173,12 @@ impl Repository {
             let Some(name) = names::parse_pack(listed.name.as_str()) else { return Ok(()) };
             if dead.contains(&name) {
                 returned.push((name, listed.size_bytes));
-            } else if let Some((number, size_bytes)) = rows.get(&name) {
-                if *size_bytes == listed.size_bytes
-                    && let Some(state) = states.get_mut(*number)
-                {
-                    *state = PackState::Counts;
-                }
             } else {
-                unindexed.push((name, listed.size_bytes));
+                let row = rows.get(&name).filter(|(_, size_bytes)| *size_bytes == listed.size_bytes);
+                match row.and_then(|(number, _)| states.get_mut(*number)) {
+                    Some(state) => *state = PackState::Counts,
+                    None => unindexed.push((name, listed.size_bytes)),
+                }
             }
             Ok(())
         })?;
@@ -218,5 +230,39 @@ impl View {
             ))),
             _ => Ok(()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use crate::base::SessionId;
+    use crate::base::host::Host;
+    use crate::crypto::ChunkKind;
+    use crate::format::snapshot::{Snapshot, tests::snapshot};
+    use crate::repository::tests::new_repository;
+    use crate::repository::{PlanOptions, SessionOptions};
+
+    #[test]
+    fn what_a_session_wrote_that_commits_after_snapshots_were_read_is_left_alone() {
+        let (_, repository) = new_repository();
+        let session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+        session.store(ChunkKind::Data, &[1; 3000]).unwrap();
+        let session = RefCell::new(Some(session));
+        let commit = || -> Option<SessionId> {
+            let snapshot = Snapshot { parent: None, ..snapshot() };
+            Some(session.borrow_mut().take()?.commit(|| snapshot).unwrap().0)
+        };
+        let view = repository
+            .view(None, &|_, _, _| {
+                commit();
+                Ok(())
+            })
+            .unwrap();
+        assert!(view.snapshots.is_empty());
+        assert!(repository.live_sessions().unwrap().is_empty());
+        let plan = repository.plan_prune(&view, &[].into(), &[].into(), PlanOptions::default()).unwrap();
+        assert_eq!((plan.remove.count, plan.in_use.count), (0, 1));
     }
 }

@@ -8,10 +8,11 @@ use packstone::base::{SessionId, Silent, Timestamp};
 use packstone::format::config::Parameters;
 use packstone::format::tombstone::{ForgetReason, Tombstone};
 use packstone::ops::prune::{PruneOptions, PruneSummary, prepare, prune};
+use packstone::ops::tag::{TagChange, TagOptions, Tagged, tag};
 use packstone::repository::{MaxUnused, Repository, SessionOptions};
 use packstone::storage::memory::Memory;
 
-use crate::engine::{back_up, give_back, init, open};
+use crate::engine::{back_up, give_back, init, open, snapshot};
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::scratch::Scratch;
@@ -86,11 +87,12 @@ fn what_is_forgotten_goes_in_the_same_run_and_what_is_needed_comes_back() {
 fn the_last_snapshot_leaves_nothing() {
     let scratch = Scratch::new();
     let (memory, repository, ids) = two_snapshots(&scratch);
-    ids.into_iter().for_each(|id| forget(&repository, id));
+    ids.iter().for_each(|id| forget(&repository, *id));
     let prepared = prepare(&repository, &options(), &Silent).unwrap();
     assert_eq!(prepared.plan().needed_bytes, 0);
     assert_eq!(prepared.plan().remove, prepared.plan().packs);
-    assert_eq!(prepared.alarms().len(), 2, "each was the newest of its paths");
+    assert_eq!(prepared.alarms(&[]).len(), 2, "each was the newest of its paths");
+    assert_eq!(prepared.alarms(&ids[..1]).len(), 1, "who asks forgot one of them");
     prepared.run(&options(), &Silent).unwrap();
     assert_eq!([count(&memory, "packs/"), count(&memory, "snapshots/")], [0, 0]);
     back_up(&repository, &scratch.join("a"));
@@ -167,4 +169,41 @@ fn rows_of_packs_that_went_stand_in_no_readers_way() {
     assert_same(&dump(&scratch.join("b")), &dump(&scratch.join("restored")));
     back_up(&reopened, &scratch.join("a"));
     run(&reopened, &strict);
+}
+
+#[test]
+fn a_pack_of_another_size_than_the_index_says_goes_when_nobody_needs_it() {
+    let scratch = Scratch::new();
+    let (memory, repository, ids) = two_snapshots(&scratch);
+    let pack = memory.names().into_iter().find(|name| name.as_str().starts_with("packs/")).unwrap();
+    let whole = memory.bytes(&pack).unwrap();
+    memory.replace(&pack, whole.slice(..whole.len() - 1));
+    ids.into_iter().for_each(|id| forget(&repository, id));
+    run(&repository, &options());
+    assert_eq!(count(&memory, "packs/"), 0);
+}
+
+#[test]
+fn other_tags_make_no_snapshot_newer_and_none_forgotten() {
+    let scratch = Scratch::new();
+    let (_, repository, [first, _]) = two_snapshots(&scratch);
+    let newer = back_up(&repository, &scratch.join("a")).id;
+    let alarms = || prepare(&repository, &options(), &Silent).unwrap().alarms(&[]);
+    let mut oldest = first;
+    for number in 0..3 {
+        let options = TagOptions {
+            change: TagChange { add: vec![number.to_string()], ..TagChange::default() },
+            host: Host::current(),
+            session: SessionOptions::default(),
+            user: None,
+        };
+        let entry = snapshot(&repository, oldest);
+        let tell = &mut |tagged: &Tagged| oldest = tagged.new;
+        assert_eq!(tag(&repository, &[&entry], &options, &Silent, tell).unwrap(), 1);
+        assert_eq!(alarms(), [], "each is replaced by one that is replaced, and the last one is there");
+    }
+    forget(&repository, newer);
+    let alarms = alarms();
+    assert_eq!(alarms.len(), 1);
+    assert_eq!((alarms[0].forgotten, alarms[0].left, alarms[0].has_lost_newest), (1, 1, true));
 }

@@ -122,7 +122,7 @@ fn and_prune(
     let pruned = match (arguments.prune, arguments.dry_run) {
         (false, _) => Done::Fully,
         (true, true) => prune::plan(opened, &arguments.how, forgotten, context)?,
-        (true, false) => prune::prune(opened, &arguments.how.clone().agreed(), context)?,
+        (true, false) => prune::prune(opened, &arguments.how, forgotten, context)?,
     };
     Ok(if done == Done::Fully { pruned } else { done })
 }

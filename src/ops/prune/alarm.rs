@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::SessionId;
+use crate::base::{SessionId, Timestamp};
 use crate::repository::{GroupKey, Grouping, View};
 
 /// A group that lost much since packs went last.
@@ -21,20 +21,31 @@ pub struct Alarm {
     pub has_lost_newest: bool,
 }
 
-/// The groups of which the newest snapshot, or more than half, was forgotten elsewhere since packs went last.
-pub fn alarms(view: &View) -> Vec<Alarm> {
+/// The groups of which the newest snapshot, or more than half, was forgotten elsewhere since packs went last. These are
+/// known to be forgotten by who asks, whatever this machine remembers.
+pub fn alarms(view: &View, own: &[SessionId]) -> Vec<Alarm> {
+    let own: BTreeSet<&SessionId> = own.iter().collect();
     let visible: BTreeSet<SessionId> = view.snapshots.iter().map(|entry| entry.id).collect();
-    // Of each group: how many were forgotten and are left, and the newest of each.
-    let mut groups: BTreeMap<GroupKey, [(usize, u64); 2]> = BTreeMap::new();
-    let forgotten = view.forgotten.iter().filter(|forgotten| {
-        !forgotten.is_own && forgotten.replaced_by.is_none_or(|by| !visible.contains(&by))
-    });
+    let replaced: BTreeMap<SessionId, SessionId> =
+        view.forgotten.iter().filter_map(|forgotten| Some((forgotten.id, forgotten.replaced_by?))).collect();
+    let is_replaced = |id: &SessionId| {
+        let next = |id: &SessionId| replaced.get(id).copied();
+        // No longer than there are links: tombstones can name each other in a circle.
+        std::iter::successors(next(id), next).take(replaced.len()).any(|by| visible.contains(&by))
+    };
+    // Of each group: how many were forgotten and are left, and the newest of each by its time. The sequence would not
+    // do: what takes the place of an old snapshot has a new one.
+    let mut groups: BTreeMap<GroupKey, [(usize, Option<Timestamp>); 2]> = BTreeMap::new();
+    let forgotten = view
+        .forgotten
+        .iter()
+        .filter(|forgotten| !forgotten.is_own && !own.contains(&forgotten.id) && !is_replaced(&forgotten.id));
     let forgotten = forgotten.filter_map(|forgotten| forgotten.entry.as_ref()).map(|entry| (0, entry));
     for (which, entry) in forgotten.chain(view.snapshots.iter().map(|entry| (1, entry))) {
         let counts = groups.entry(Grouping::HISTORY.key_of(&entry.snapshot)).or_default();
         if let Some((count, newest)) = counts.get_mut(which) {
             *count += 1;
-            *newest = entry.snapshot.sequence.max(*newest);
+            *newest = (*newest).max(Some(entry.snapshot.time));
         }
     }
     let alarms = groups.into_iter().map(|(group, [(forgotten, newest), (left, newest_left)])| Alarm {

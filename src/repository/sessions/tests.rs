@@ -6,7 +6,7 @@ use super::*;
 use crate::base::host::Host;
 use crate::crypto::ChunkKind;
 use crate::format::tombstone::tests::tombstone;
-use crate::repository::tests::{Memory, new_repository, put_beat};
+use crate::repository::tests::{Memory, new_repository, open_after_listing, put_beat};
 use crate::repository::{Session, SessionOptions};
 
 fn start(repository: &Repository) -> Session<'_> {
@@ -134,4 +134,33 @@ fn only_records_of_what_is_over_are_swept() {
     put_beat(&repository, committed, 2);
     assert_eq!(live_ids(&repository), [running.id()]);
     assert_eq!(repository.sweep_sessions().unwrap().count, 1);
+}
+
+#[test]
+fn a_session_that_begins_and_ends_while_ends_are_swept_is_not_taken_for_live() {
+    let begin_and_close = |memory: &Memory| {
+        let other = crate::repository::tests::open(memory, &crate::repository::tests::key(1)).unwrap();
+        start(&other).close().unwrap();
+    };
+    for folder in [names::SESSIONS, names::SNAPSHOTS, names::FORGOTTEN] {
+        let (memory, _) = new_repository();
+        let repository = open_after_listing(&memory, folder, begin_and_close);
+        repository.sweep_closed().unwrap();
+        assert_eq!(live_ids(&repository), [], "after {folder} was listed");
+        repository.sweep_sessions().unwrap();
+        repository.sweep_closed().unwrap();
+        let is_left = |name: &ObjectName| [names::SESSIONS, names::SNAPSHOTS].contains(&name.folder());
+        assert!(!memory.names().iter().any(is_left));
+    }
+}
+
+#[test]
+fn who_does_not_know_what_a_writer_must_know_sweeps_nothing() {
+    let (memory, mut repository) = new_repository();
+    start(&repository).close().unwrap();
+    let before = memory.names();
+    repository.config.features.for_writers = vec!["later".into()];
+    assert_eq!(repository.sweep_sessions().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(repository.sweep_closed().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(memory.names(), before);
 }

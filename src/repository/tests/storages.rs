@@ -1,7 +1,7 @@
 //! Storages that keep less than they promise.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{Memory, key};
 use crate::base::{Error, ErrorKind, Result};
@@ -97,5 +97,56 @@ impl Storage for SecondStartFails {
     }
     fn location(&self) -> String {
         self.0.location()
+    }
+}
+
+/// Lets somebody else do something right after a folder is listed for the first time.
+#[derive(Debug)]
+pub(crate) struct AfterListing {
+    memory: Memory,
+    folder: &'static str,
+    then: fn(&Memory),
+    is_done: AtomicBool,
+}
+
+/// Opens it on a way on which somebody does `then` after this folder is listed for the first time.
+pub(crate) fn open_after_listing(memory: &Memory, folder: &'static str, then: fn(&Memory)) -> Repository {
+    let storage = AfterListing { memory: memory.clone(), folder, then, is_done: AtomicBool::new(false) };
+    Repository::open(Arc::new(storage), &key(1), None).unwrap()
+}
+
+impl Storage for AfterListing {
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        self.memory.put_if_absent(name, body)
+    }
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.memory.get(name, size_bytes_max)
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.memory.get_range(name, offset, length)
+    }
+    fn list(
+        &self,
+        folder: &str,
+        start_after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        self.memory.list(folder, start_after, visit)?;
+        if folder == self.folder && !self.is_done.swap(true, Ordering::SeqCst) {
+            (self.then)(&self.memory);
+        }
+        Ok(())
+    }
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.memory.delete(name)
+    }
+    fn barrier(&self) -> Result<()> {
+        self.memory.barrier()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities()
+    }
+    fn location(&self) -> String {
+        self.memory.location()
     }
 }

@@ -100,11 +100,6 @@ impl PruneArguments {
             ..usual
         }
     }
-
-    /// As if `--yes` had been given.
-    pub const fn agreed(self) -> Self {
-        Self { yes: true, ..self }
-    }
 }
 
 /// Gives back the space of what no snapshot needs.
@@ -112,7 +107,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let opened = open::open(context)?;
     match arguments.dry_run {
         true => plan(&opened, &arguments.how, &[], context),
-        false => prune(&opened, &arguments.how, context),
+        false => prune(&opened, &arguments.how, &[], context),
     }
 }
 
@@ -125,7 +120,7 @@ pub fn plan(
 ) -> Outcome<Done> {
     let options = how.options();
     let prepared = prepared(opened, &options, forgotten, context)?;
-    prepared.alarms().iter().for_each(|alarm| report::warn(&told(alarm)));
+    prepared.alarms(forgotten).iter().for_each(|alarm| report::warn(&told(alarm)));
     conclude(&context.global, || plan_lines(prepared.plan()), || PrunePlanLine::of(prepared.plan()));
     Ok(Done::Fully)
 }
@@ -141,7 +136,7 @@ fn prepared<'r>(
     let prepared =
         context.interruption.gently(|| prepare_without(&opened.repository, options, forgotten, &*progress));
     drop(shown);
-    let prepared = prepared.hint(ErrorKind::Damaged, damage_hint)?;
+    let prepared = prepared.hint(ErrorKind::Damaged, || format!("nothing was removed; {}", damage_hint()))?;
     for (id, error) in &prepared.view().unproven {
         let why = error.chain().join(": ");
         report::warn(&format!(
@@ -152,11 +147,16 @@ fn prepared<'r>(
     Ok(prepared)
 }
 
-/// Prunes a repository that was opened.
-pub fn prune(opened: &Opened, how: &PruneArguments, context: &Context) -> Outcome<Done> {
+/// Prunes a repository that was opened, by who just forgot these snapshots.
+pub fn prune(
+    opened: &Opened,
+    how: &PruneArguments,
+    forgotten: &[SessionId],
+    context: &Context,
+) -> Outcome<Done> {
     let options = how.options();
     let prepared = prepared(opened, &options, &[], context)?;
-    let alarms = prepared.alarms();
+    let alarms = prepared.alarms(forgotten);
     if !how.yes && !alarms.is_empty() {
         alarms.iter().for_each(|alarm| report::warn(&told(alarm)));
         agree().hint(ErrorKind::Failed, || {
@@ -174,14 +174,14 @@ pub fn prune(opened: &Opened, how: &PruneArguments, context: &Context) -> Outcom
     match summary.repack_failure {
         None => Ok(Done::Fully),
         Some(error) => {
-            Err(error.while_doing("not all packs could be written again; what nobody needs is gone").into())
+            let error = error.while_doing("not all could be written again; what nobody needs is gone");
+            Err(error).hint(ErrorKind::Damaged, damage_hint)
         }
     }
 }
 
 fn damage_hint() -> String {
-    "nothing was removed; \"packstone repo check\" tells which snapshots are damaged, and forgetting these lets a \
-     prune go on"
+    "\"packstone repo check\" tells which snapshots are damaged, and forgetting these lets a prune go on"
         .to_owned()
 }
 
