@@ -13,8 +13,8 @@ use std::sync::Arc;
 use packstone::base::ErrorKind;
 use packstone::format::config::Parameters;
 use packstone::repository::{InitOptions, NewSlot, Repository};
-use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
+use packstone::storage::{ObjectName, Storage};
 
 use crate::engine::key;
 use crate::faults::plan::{Fault, Kind, Plan};
@@ -114,6 +114,26 @@ fn leftovers(world: &World, needed: &BTreeSet<String>) -> Vec<String> {
         _ => true,
     };
     names.iter().filter(is_left).cloned().collect()
+}
+
+#[test]
+fn what_is_left_over_and_what_is_gone_is_seen() {
+    let sources = Sources::new();
+    let scenario = scenario::prune(&sources);
+    let world = World::new(copy(&scenario.image));
+    let needed = look(&world, &sources, &scenario, Done::default()).unwrap();
+    let left = leftovers(&world, &needed);
+    for folder in ["sessions/", "packs/", "snapshots/"] {
+        assert!(left.iter().any(|name| name.starts_with(folder)), "{folder}: {left:?}");
+    }
+    let packs: Vec<&String> = needed.iter().filter(|name| name.starts_with("packs/")).collect();
+    assert!(packs.len() > 3, "{packs:?}");
+    for pack in packs {
+        let world = World::new(copy(&scenario.image));
+        world.memory().remove(&ObjectName::parse(pack).unwrap()).unwrap();
+        assert!(look(&world, &sources, &scenario, Done::default()).is_err(), "{pack}");
+        assert!(check(&world).is_err(), "{pack}");
+    }
 }
 
 /// All faults of a kind at all calls of an operation.

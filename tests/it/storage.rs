@@ -7,6 +7,8 @@
 //! that do break it are in `lying`.
 
 pub mod lying;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -94,13 +94,13 @@ fn a_seed_is_played_in_the_same_order_each_time() {
     for seed in 0..60 {
         let [once, again] = [&first, &second].map(|stage| outline(stage, seed));
         let beginning = once.iter().zip(&again).take_while(|(once, again)| once == again).count();
-        // Later on, of two packs that are as good as each other the name decides which one goes.
-        assert!(beginning >= 50, "seed {seed}: {beginning}");
+        // Later on, names decide in which order an actor reads what it listed, and of two packs which one goes.
+        assert!(beginning >= 10, "seed {seed}: {beginning}");
         same += u32::from(once == again);
         orders.insert(format!("{once:?}"));
     }
     println!("{same} of 60 are the same to the end");
-    assert!(same > 0 && orders.len() > 55, "{same}, {}", orders.len());
+    assert!(same > 5 && orders.len() > 55, "{same}, {}", orders.len());
 }
 
 /// Plays until something is lost.
