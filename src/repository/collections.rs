@@ -52,9 +52,10 @@ impl Repository {
                     collections.open.push(condemned.kept);
                 }
                 Phase::Verdict => {
-                    let verdict = self.listed_verdict(number, size_bytes)?;
+                    let read = || self.listed_verdict(number, size_bytes);
+                    let verdict = self.records.verdict(number, size_bytes, read)?;
                     collections.has_lost |= !verdict.lost.is_empty();
-                    collections.dead.extend(verdict.packs);
+                    collections.dead.extend(&verdict.packs);
                 }
             }
         }

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::limits::RECORD_BYTES_MAX;
 use crate::base::{ErrorKind, Result};
 use crate::format::cbor::{Reader, Writer};
+use crate::format::collection::Verdict;
 use crate::repository::Repository;
 use crate::repository::object::object_name;
 
@@ -22,6 +23,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct Records {
     path: Option<PathBuf>,
     kept: Mutex<Option<Kept>>,
+    /// Verdicts that this process has opened, by number, with the sizes of their objects: there are many after years.
+    verdicts: Mutex<BTreeMap<u64, (u64, Arc<Verdict>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,12 +36,34 @@ struct Kept {
 impl Records {
     /// Records kept in this folder; without one, while the process runs.
     pub(super) fn new(folder: Option<&Path>) -> Self {
-        Self { path: folder.map(|folder| folder.join("records")), kept: Mutex::default() }
+        Self { path: folder.map(|folder| folder.join("records")), ..Self::default() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
         let mut kept: MutexGuard<'_, _> = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         work(kept.get_or_insert_with(|| self.path.as_deref().and_then(read_file).unwrap_or_default()))
+    }
+
+    /// A verdict that was opened before, or that `read` opens now.
+    pub(super) fn verdict(
+        &self,
+        number: u64,
+        size_bytes: u64,
+        read: impl FnOnce() -> Result<Verdict>,
+    ) -> Result<Arc<Verdict>> {
+        let known = |verdicts: &BTreeMap<u64, (u64, Arc<Verdict>)>| {
+            verdicts
+                .get(&number)
+                .filter(|(size, _)| *size == size_bytes)
+                .map(|(_, verdict)| Arc::clone(verdict))
+        };
+        if let Some(verdict) = known(&self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(verdict);
+        }
+        let verdict = Arc::new(read()?);
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        verdicts.insert(number, (size_bytes, Arc::clone(&verdict)));
+        Ok(verdict)
     }
 
     fn find(&self, name: &str, size_bytes: u64) -> Option<Vec<u8>> {

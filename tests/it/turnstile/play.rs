@@ -62,10 +62,6 @@ pub struct Stage {
 const ACTORS: usize = 5;
 /// Of so many plays one goes on with a prune.
 const GOING_ON_OF: u64 = 2;
-
-/// To whom the storage lies, and how.
-pub type LiedTo = (fn(&Role) -> bool, Lie);
-
 /// What became of a play.
 #[derive(Debug)]
 pub struct Ended {
