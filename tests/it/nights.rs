@@ -1,4 +1,5 @@
-//! A thousand nights of backup, forget and prune: what is left behind, and what a night costs at the end.
+//! Many nights of backup, forget and prune, a thousand with larger sizes: what is left behind, and what a night costs at
+//! the end.
 //!
 //! What must hold: objects do not become more from month to month, but for one small collection a night in which packs
 //! went; a backup of an unchanged tree on the machine that did the last one lists what is new and reads nothing.
@@ -19,10 +20,12 @@ use packstone::storage::memory::Memory;
 use crate::engine::{back_up_with, give_back, init, open, options};
 use crate::storage::{Call, Deed, Director, Sort, World};
 use crate::support::dump::{assert_same, dump};
+use crate::support::need::is_full;
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
 
-const NIGHTS: u32 = 1000;
+const NIGHTS: u32 = 150;
+const NIGHTS_FULL: u32 = 1000;
 const FILES: u64 = 60;
 const DAY_SECONDS: i64 = 86_400;
 
@@ -87,16 +90,17 @@ fn forget_old(repository: &Repository) {
 }
 
 #[test]
-fn after_a_thousand_nights_a_night_costs_what_the_first_did() {
+fn after_many_nights_a_night_costs_what_the_first_did() {
+    let nights = if is_full() { NIGHTS_FULL } else { NIGHTS };
     let (scratch, cache) = (Scratch::new(), Scratch::new());
     let mut random = Random::new(4);
     let world = World::new(Memory::new());
     let memory = world.memory().clone();
     let repository = init(world.calm(), Parameters::tiny(), Some(cache.path()));
-    let first = Timestamp::now().earlier(u32::try_from(i64::from(NIGHTS) * DAY_SECONDS).unwrap());
+    let first = Timestamp::now().earlier(u32::try_from(i64::from(nights) * DAY_SECONDS).unwrap());
     let mut after_year = None;
     let mut last = None;
-    for night in 0..NIGHTS {
+    for night in 0..nights {
         change(&scratch, &mut random);
         let time = Timestamp { seconds: first.seconds + i64::from(night) * DAY_SECONDS, nanoseconds: 0 };
         let options = BackupOptions { time: Some(time), ..options() };
@@ -105,17 +109,20 @@ fn after_a_thousand_nights_a_night_costs_what_the_first_did() {
         let options = PruneOptions { workers: 1, ..PruneOptions::new(options.host) };
         let summary = prune(&repository, &options, &Silent).unwrap();
         assert!(summary.waits_for.is_empty(), "{summary:?}");
-        if night == 400 {
+        if night == nights * 2 / 5 {
             after_year = Some((counts(&memory), total(&memory)));
         }
     }
     let (year, year_bytes) = after_year.unwrap();
     let (end, end_bytes) = (counts(&memory), total(&memory));
-    println!("after 400 nights {year:?}, {year_bytes} bytes; after {NIGHTS} {end:?}, {end_bytes} bytes");
+    println!("early {year:?}, {year_bytes} bytes; after {nights} nights {end:?}, {end_bytes} bytes");
     assert!(!end.contains_key("sessions"), "{end:?}");
     assert!(end["snapshots"] <= 7 + 4 + 12 + 3, "{end:?}");
-    assert!(end["packs"] <= year["packs"] * 3 / 2 + 8 && end["index"] <= 16, "{year:?} {end:?}");
-    assert!(end["collections"] <= 4 * NIGHTS as usize);
+    assert!(end["index"] <= 16, "{end:?}");
+    if is_full() {
+        assert!(end["packs"] <= year["packs"] * 3 / 2 + 8, "{year:?} {end:?}");
+    }
+    assert!(end["collections"] <= 4 * nights as usize);
     // A new process on the same machine, and nothing has changed.
     let counter = Arc::new(Counter::default());
     let counted = open(world.handle(counter.clone()), Some(cache.path()));
@@ -123,7 +130,7 @@ fn after_a_thousand_nights_a_night_costs_what_the_first_did() {
     back_up_with(&counted, &scratch.join("data"), &options());
     let calls = counter.take();
     println!("opening: {opening:?}");
-    println!("a warm unchanged backup after {NIGHTS} nights: {calls:?}");
+    println!("a warm unchanged backup after {nights} nights: {calls:?}");
     let of =
         |sort: Sort| calls.iter().filter(|((of, _), _)| *of == sort).map(|(_, count)| count).sum::<u64>();
     assert_eq!((of(Sort::Get), of(Sort::Range)), (0, 0), "nothing is read: {calls:?}");
