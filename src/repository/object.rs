@@ -24,7 +24,7 @@ pub(super) fn object_name(name: &str) -> Result<ObjectName> {
 pub(super) enum Creation {
     /// The object is there with our bytes.
     Ours,
-    /// The object is there with other bytes.
+    /// The object is there with other bytes, or was there until a moment ago.
     Taken,
 }
 
@@ -36,8 +36,10 @@ pub(super) fn create(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -
             let length = crate::storage::body_bytes(body);
             let stored = match storage.get(name, length) {
                 Ok(stored) => stored,
-                // Longer than ours, hence not ours.
-                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(Creation::Taken),
+                // Longer than ours, hence not ours; or what ended a session, and went with it.
+                Err(error) if [ErrorKind::Damaged, ErrorKind::NotFound].contains(&error.kind()) => {
+                    return Ok(Creation::Taken);
+                }
                 Err(error) => return Err(error),
             };
             let ours = body.iter().flat_map(|slice| slice.iter()).eq(stored.iter());
@@ -51,7 +53,9 @@ pub(super) fn create(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -
 pub(super) fn create_unique(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<()> {
     match create(storage, name, body)? {
         Creation::Ours => Ok(()),
-        Creation::Taken => Err(Error::damaged(format!("object {name} is there already with other bytes"))),
+        Creation::Taken => {
+            Err(Error::damaged(format!("object {name} is, or was a moment ago, there with other bytes")))
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 
 use self::creation::Refuses;
 use self::errors::Failure;
-pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions};
+pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{Pacer, Pause, RealTimer, Timer, backoff};
 use self::transport::{CALL, Call, Counted, Purpose, Transport, Wire};
@@ -44,6 +44,11 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(60);
 /// Trouble is told when it has lasted so long, and again after each such time.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Opens what a location names; nothing is sent. `Usage` for what this program was built without.
+pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dyn Storage>> {
+    Remote::open(location, options).map(|remote| Arc::new(remote) as Arc<dyn Storage>)
+}
+
 /// Objects on a service.
 pub struct Remote {
     operator: Operator,
@@ -54,6 +59,7 @@ pub struct Remote {
     wire: Arc<Wire>,
     patience: Duration,
     on_trouble: fn(&str),
+    is_stopped: Stopped,
     has_answered: AtomicBool,
     told: Mutex<Duration>,
     connections: Arc<Semaphore>,
@@ -114,6 +120,7 @@ impl Remote {
             wire,
             patience: options.patience,
             on_trouble: options.on_trouble,
+            is_stopped: options.is_stopped.clone(),
             has_answered: AtomicBool::new(false),
             told: Mutex::default(),
             connections: Arc::new(Semaphore::new(connection_count)),
@@ -144,7 +151,7 @@ impl Remote {
                 }
                 Err(failure) => failure,
             };
-            if !failure.may_pass {
+            if !failure.may_pass || (self.is_stopped.0)() {
                 return Err(failure.error);
             }
             if failure.has_progressed {
