@@ -35,6 +35,7 @@ mod session;
 mod sessions;
 mod slots;
 mod snapshots;
+mod uploads;
 mod view;
 
 pub use crate::compress::Compression;

@@ -30,7 +30,12 @@ pub(super) enum Creation {
 
 /// Creates an object. If the name is taken, the stored bytes tell whether an earlier attempt of ours took it.
 pub(super) fn create(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<Creation> {
-    match storage.put_if_absent(name, body) {
+    judge(storage.put_if_absent(name, body), storage, name, body)
+}
+
+/// What became of an attempt to create an object.
+fn judge(attempt: Result<()>, storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<Creation> {
+    match attempt {
         Ok(()) => Ok(Creation::Ours),
         Err(error) if error.kind() == ErrorKind::Exists => {
             let length = crate::storage::body_bytes(body);
@@ -51,7 +56,16 @@ pub(super) fn create(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -
 
 /// Creates an object whose name is a hash of random bytes, so that nobody else can have taken it.
 pub(super) fn create_unique(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<()> {
-    match create(storage, name, body)? {
+    expect_ours(name, create(storage, name, body)?)
+}
+
+/// The same for an object that is read only to give data back.
+pub(super) fn create_unique_data(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<()> {
+    expect_ours(name, judge(storage.put_data_if_absent(name, body), storage, name, body)?)
+}
+
+fn expect_ours(name: &ObjectName, creation: Creation) -> Result<()> {
+    match creation {
         Creation::Ours => Ok(()),
         Creation::Taken => {
             Err(Error::damaged(format!("object {name} is, or was a moment ago, there with other bytes")))
