@@ -9,6 +9,7 @@
 //!    a loss of power.
 
 pub mod contract;
+mod forward;
 pub mod local;
 pub mod memory;
 mod name;
@@ -19,6 +20,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use crate::base::Result;
+pub use forward::forward_storage;
 pub use name::{NAME_PART_BYTES_MAX, NAME_PARTS_MAX, ObjectName};
 
 /// The bytes of a new object: shared slices that are written one after the other and never joined in memory.

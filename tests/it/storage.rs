@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use packstone::base::{Error, ErrorKind, Result};
 use packstone::storage::memory::Memory;
-use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
+use packstone::storage::{Body, Listed, ObjectName, Storage};
 
 /// What is asked of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -374,6 +374,8 @@ fn fault(what: &str) -> Error {
 }
 
 impl Storage for Handle {
+    packstone::storage::forward_storage!(self => self.world.0.storage; capabilities, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         let deed = self.decide(Sort::Put, name.as_str())?;
         let bytes = Bytes::from(body.concat());
@@ -445,13 +447,5 @@ impl Storage for Handle {
                 Err(fault("it is not durable"))
             }
         }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.world.0.storage.capabilities()
-    }
-
-    fn location(&self) -> String {
-        self.world.0.storage.location()
     }
 }
