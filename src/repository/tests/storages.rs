@@ -86,3 +86,28 @@ impl Storage for AfterListing {
         Ok(())
     }
 }
+
+/// Lists the objects of a folder, and finds none of them.
+#[derive(Debug)]
+struct Hiding {
+    memory: Memory,
+    folder: &'static str,
+}
+
+/// Opens it on a way on which no object of this folder is found, though all are listed.
+pub(crate) fn open_hiding(memory: &Memory, folder: &'static str) -> Repository {
+    Repository::open(Arc::new(Hiding { memory: memory.clone(), folder }), &key(1), None).unwrap()
+}
+
+impl Storage for Hiding {
+    crate::storage::forward_storage!(
+        self => self.memory; put_if_absent, get_range, list, delete, barrier, capabilities, location
+    );
+
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        match name.folder() == self.folder {
+            true => Err(Error::new(ErrorKind::NotFound, format!("object {name} not found"))),
+            false => self.memory.get(name, size_bytes_max),
+        }
+    }
+}
