@@ -11,17 +11,22 @@
 pub mod contract;
 mod forward;
 pub mod local;
+pub mod location;
 pub mod memory;
 mod name;
 mod refusal;
+#[cfg(feature = "remote")]
+pub mod remote;
+mod traffic;
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 
-use crate::base::Result;
+use crate::base::{ErrorKind, Result};
 pub use forward::forward_storage;
 pub use name::{NAME_PART_BYTES_MAX, NAME_PARTS_MAX, ObjectName};
+pub use traffic::{Requests, Traffic};
 
 /// The bytes of a new object: shared slices that are written one after the other and never joined in memory.
 pub type Body = [Bytes];
@@ -61,10 +66,30 @@ pub struct Capabilities {
 /// A place for named objects.
 ///
 /// Errors have the kinds `NotFound` (no such object), `Exists` (name taken), `Denied`, `OutOfSpace`, `Damaged` (the
-/// storage holds something impossible) and `Failed`; each message names the object.
+/// storage holds something impossible), `Frozen` (to be thawed before it can be read), `Unreachable` (no answer, or none
+/// that helps, however often it was asked) and `Failed`; each message names the object.
 pub trait Storage: Send + Sync + Debug {
     /// Creates the object; `Exists` if the name is taken. Nothing is left under the name if it fails.
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()>;
+
+    /// As `put_if_absent`, of an object that is read only to give data back: it may go where reading costs more, or must be
+    /// asked for in advance.
+    fn put_data_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        self.put_if_absent(name, body)
+    }
+
+    /// Finds out whether creation is atomic: creates the object with the first body, then with the second, which must be
+    /// refused. If it is not, the third body, which tells the truth, lies there in the end. True if it was refused;
+    /// `Exists` if the name was taken before, or meanwhile.
+    fn prove_create(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
+        let [first, second, truth] = bodies;
+        self.put_if_absent(name, first)?;
+        match self.put_if_absent(name, second) {
+            Ok(()) => self.put_if_absent(name, truth).map(|()| false),
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
 
     /// All bytes of an object; an object larger than `size_bytes_max` is refused as `Damaged` before memory is taken.
     fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>>;
@@ -98,6 +123,16 @@ pub trait Storage: Send + Sync + Debug {
 
     /// What this storage can promise.
     fn capabilities(&self) -> Capabilities;
+
+    /// How many calls at a time keep it busy: 1 where a call takes the processor rather than time.
+    fn parallel_calls(&self) -> usize {
+        1
+    }
+
+    /// What was asked of it and moved so far; nothing where a call costs nothing that anybody counts.
+    fn traffic(&self) -> Option<Traffic> {
+        None
+    }
 
     /// Where it is, for messages; without secrets.
     fn location(&self) -> String;

@@ -36,6 +36,10 @@ pub enum ErrorKind {
     OutOfSpace,
     /// The process or the machine has as many open files as it may.
     OutOfDescriptors,
+    /// The storage did not answer, or not in a way that helps; later it may.
+    Unreachable,
+    /// The object lies where it must be thawed before it can be read.
+    Frozen,
     /// The user or the system asked to stop.
     Interrupted,
 }
@@ -58,7 +62,9 @@ impl ErrorKind {
             | Self::Exists
             | Self::Denied
             | Self::OutOfSpace
-            | Self::OutOfDescriptors => 1,
+            | Self::OutOfDescriptors
+            | Self::Unreachable
+            | Self::Frozen => 1,
         }
     }
 }

@@ -191,18 +191,15 @@ impl Repository {
         if !self.storage.capabilities().atomic_create {
             return self.storage.put_if_absent(&object_name, &[record(false)?]).map(|()| false);
         }
-        self.storage.put_if_absent(&object_name, &[record(true)?])?;
-        match self.storage.put_if_absent(&object_name, &[record(true)?]) {
-            Ok(()) => match self.storage.put_if_absent(&object_name, &[record(false)?]) {
-                // The first was removed before the second, as is done with what is over.
-                Err(error) if error.kind() == ErrorKind::Exists => {
-                    Err(Error::new(ErrorKind::Fenced, format!("session {id} was ended by another process")))
-                }
-                other => other.map(|()| false),
-            },
-            Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
-            Err(error) => Err(error),
-        }
+        let bodies = [[record(true)?], [record(true)?], [record(false)?]];
+        let [first, second, truth] = &bodies;
+        self.storage.prove_create(&object_name, [first, second, truth]).map_err(|error| match error.kind() {
+            // The first was removed before the second, as is done with what is over.
+            ErrorKind::Exists => error
+                .while_doing(format!("session {id} was ended by another process"))
+                .of_kind(ErrorKind::Fenced),
+            _ => error,
+        })
     }
 }
 

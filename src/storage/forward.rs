@@ -36,6 +36,24 @@ macro_rules! forward_storage {
             $inner.put_if_absent(name, body)
         }
     };
+    (@ put_data_if_absent $self:ident $inner:expr) => {
+        fn put_data_if_absent(
+            &$self,
+            name: &$crate::storage::ObjectName,
+            body: &$crate::storage::Body,
+        ) -> $crate::base::Result<()> {
+            $inner.put_data_if_absent(name, body)
+        }
+    };
+    (@ prove_create $self:ident $inner:expr) => {
+        fn prove_create(
+            &$self,
+            name: &$crate::storage::ObjectName,
+            bodies: [&$crate::storage::Body; 3],
+        ) -> $crate::base::Result<bool> {
+            $inner.prove_create(name, bodies)
+        }
+    };
     (@ get $self:ident $inner:expr) => {
         fn get(&$self, name: &$crate::storage::ObjectName, size_bytes_max: u64) -> $crate::base::Result<Vec<u8>> {
             $inner.get(name, size_bytes_max)
@@ -83,6 +101,16 @@ macro_rules! forward_storage {
     (@ capabilities $self:ident $inner:expr) => {
         fn capabilities(&$self) -> $crate::storage::Capabilities {
             $inner.capabilities()
+        }
+    };
+    (@ parallel_calls $self:ident $inner:expr) => {
+        fn parallel_calls(&$self) -> usize {
+            $inner.parallel_calls()
+        }
+    };
+    (@ traffic $self:ident $inner:expr) => {
+        fn traffic(&$self) -> Option<$crate::storage::Traffic> {
+            $inner.traffic()
         }
     };
     (@ location $self:ident $inner:expr) => {

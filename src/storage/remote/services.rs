@@ -1,0 +1,320 @@
+//! From a location to a connection: what each service needs, and where its credentials come from.
+//!
+//! What must hold: what opens a service is shown by nothing; a service that this program was built without is refused by
+//! name. Credentials that were not given are looked for where the service's own tools look (`~/.aws`, the instance's
+//! role, Google's application credentials).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use opendal::Operator;
+use zeroize::Zeroizing;
+
+use super::errors::Failure;
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::storage::location::{RemoteLocation, Service};
+
+/// What a user may set in the environment, or in a file that `PACKSTONE_<name>_FILE` names; and what it is for.
+pub const CREDENTIAL_NAMES: [&str; 14] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "WEBDAV_USER",
+    "WEBDAV_PASSWORD",
+    "WEBDAV_TOKEN",
+    "AZURE_ACCOUNT_NAME",
+    "AZURE_ACCOUNT_KEY",
+    "AZURE_ACCOUNT_SAS",
+    "B2_ACCOUNT_ID",
+    "B2_ACCOUNT_KEY",
+    "B2_BUCKET_ID",
+];
+
+/// Values of `CREDENTIAL_NAMES`, wiped after use.
+#[derive(Clone, Default)]
+pub struct Credentials(BTreeMap<&'static str, Zeroizing<String>>);
+
+impl Credentials {
+    /// Asks for each name in turn.
+    pub fn gather(mut find: impl FnMut(&'static str) -> Result<Option<Zeroizing<String>>>) -> Result<Self> {
+        let mut found = BTreeMap::new();
+        for name in CREDENTIAL_NAMES {
+            if let Some(value) = find(name)? {
+                found.insert(name, value);
+            }
+        }
+        Ok(Self(found))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.as_str())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// How a storage behind a network is used.
+#[derive(Clone, Debug)]
+pub struct RemoteOptions {
+    /// Calls at the same time.
+    pub connections: usize,
+    /// Most bytes a second that are sent, over all connections.
+    pub upload_bytes_per_second: Option<u64>,
+    /// Most bytes a second that are received, over all connections.
+    pub download_bytes_per_second: Option<u64>,
+    /// So long something is tried again before it is given up.
+    pub patience: Duration,
+    /// Certificates of authorities to trust as well, as PEM.
+    pub authorities: Option<Vec<u8>>,
+    /// Certificate and private key to show, as PEM.
+    pub identity: Option<Zeroizing<Vec<u8>>>,
+    /// Storage class of packs of data.
+    pub storage_class: Option<String>,
+    /// What opens the service.
+    pub credentials: Credentials,
+    /// Told when something is tried again and again, and why.
+    pub on_trouble: fn(&str),
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        Self {
+            connections: 5,
+            upload_bytes_per_second: None,
+            download_bytes_per_second: None,
+            patience: Duration::from_secs(900),
+            authorities: None,
+            identity: None,
+            storage_class: None,
+            credentials: Credentials::default(),
+            on_trouble: |_| {},
+        }
+    }
+}
+
+/// How an object comes under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Publishing {
+    /// By one request that fails if the name is taken.
+    Conditional,
+    /// By one request, after a look whether the name is taken.
+    Checked,
+    /// Under another name first, because an interrupted upload may leave a part of it; then by a move.
+    Moved,
+}
+
+/// How names are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// All below a prefix in the order of their bytes, from any name on.
+    Flat,
+    /// Folder by folder, in any order.
+    Folders,
+}
+
+/// A connection to a service.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) operator: Operator,
+    /// The same with the storage class of data; none: no other.
+    pub(super) for_data: Option<Operator>,
+    pub(super) publishing: Publishing,
+    pub(super) listing: Listing,
+}
+
+/// Prepares the connection; nothing is sent.
+pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Result<Connected> {
+    let class = options.storage_class.as_deref();
+    let conditional = match location.settings.conditional {
+        Some(false) => Publishing::Checked,
+        _ => Publishing::Conditional,
+    };
+    let flat = |operator: Operator, for_data: Option<Operator>, publishing| Connected {
+        operator,
+        for_data,
+        publishing,
+        listing: Listing::Flat,
+    };
+    match &location.service {
+        #[cfg(feature = "s3")]
+        Service::S3 { endpoint, bucket } => {
+            let build = |class| s3(location, endpoint.as_deref(), bucket, options, class);
+            let for_data = class.map(|class| build(Some(class))).transpose()?;
+            Ok(flat(build(None)?, for_data, conditional))
+        }
+        #[cfg(feature = "gcs")]
+        Service::Gcs { bucket } => {
+            let build = |class| gcs(location, bucket, class);
+            let for_data = class.map(|class| build(Some(class))).transpose()?;
+            Ok(flat(build(None)?, for_data, conditional))
+        }
+        #[cfg(feature = "azure")]
+        Service::Azure { container } => {
+            no_class(class)?;
+            Ok(flat(azure(location, container, options)?, None, conditional))
+        }
+        #[cfg(feature = "b2")]
+        Service::B2 { bucket } => {
+            no_class(class)?;
+            Ok(flat(b2(location, bucket, options)?, None, Publishing::Checked))
+        }
+        #[cfg(feature = "webdav")]
+        Service::Webdav { endpoint } => {
+            no_class(class)?;
+            let operator = webdav(endpoint, location, options)?;
+            Ok(Connected {
+                operator,
+                for_data: None,
+                publishing: Publishing::Moved,
+                listing: Listing::Folders,
+            })
+        }
+        #[expect(clippy::allow_attributes, reason = "with all features every service is matched above")]
+        #[allow(unreachable_patterns, reason = "with all features every service is matched above")]
+        other => {
+            Err(Error::new(ErrorKind::Usage, format!("this program was built without {}", feature(other))))
+        }
+    }
+}
+
+/// Name of the service, and the feature that brings it.
+pub(super) const fn feature(service: &Service) -> &'static str {
+    match service {
+        Service::S3 { .. } => "S3 (feature s3)",
+        Service::Webdav { .. } => "WebDAV (feature webdav)",
+        Service::Sftp { .. } => "SFTP (feature sftp)",
+        Service::Gcs { .. } => "Google Cloud Storage (feature gcs)",
+        Service::Azure { .. } => "Azure's object storage (feature azure)",
+        Service::B2 { .. } => "Backblaze B2's own protocol (feature b2)",
+        Service::Rclone { .. } => "rclone (feature webdav)",
+    }
+}
+
+/// Only some services have classes.
+pub(super) fn no_class(class: Option<&str>) -> Result<()> {
+    match class {
+        None => Ok(()),
+        Some(_) => Err(Error::new(ErrorKind::Usage, "this service has no storage classes")),
+    }
+}
+
+fn built(built: opendal::Result<Operator>) -> Result<Operator> {
+    built
+        .map_err(|cause| Failure::of_service(&cause).error.of_kind(ErrorKind::Usage))
+        .wrap(|| "cannot use the location")
+}
+
+#[cfg(feature = "s3")]
+fn s3(
+    location: &RemoteLocation,
+    endpoint: Option<&str>,
+    bucket: &str,
+    options: &RemoteOptions,
+    class: Option<&str>,
+) -> Result<Operator> {
+    use opendal::services::S3;
+    let (credentials, settings) = (&options.credentials, &location.settings);
+    let region = settings.region.as_deref();
+    let region =
+        region.or_else(|| credentials.get("AWS_REGION")).or_else(|| credentials.get("AWS_DEFAULT_REGION"));
+    let mut builder = S3::default().bucket(bucket).root(&location.path).region(region.unwrap_or("us-east-1"));
+    if let Some(endpoint) = endpoint {
+        builder = builder.endpoint(endpoint);
+    }
+    // The instance's role is for Amazon alone; elsewhere the question would only take time.
+    if endpoint.is_some_and(|endpoint| !endpoint.contains(".amazonaws.com")) {
+        builder = builder.disable_ec2_metadata();
+    }
+    if let (Some(id), Some(key)) =
+        (credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY"))
+    {
+        builder = builder.access_key_id(id).secret_access_key(key);
+        if let Some(token) = credentials.get("AWS_SESSION_TOKEN") {
+            builder = builder.session_token(token);
+        }
+    }
+    if let Some(profile) = &settings.profile {
+        builder = builder.profile(profile);
+    }
+    if settings.virtual_host == Some(true) {
+        builder = builder.enable_virtual_host_style();
+    }
+    if settings.checksums != Some(false) {
+        builder = builder.checksum_algorithm("crc32c");
+    }
+    if let Some(class) = class {
+        builder = builder.default_storage_class(class);
+    }
+    built(Operator::new(builder))
+}
+
+#[cfg(feature = "webdav")]
+fn webdav(endpoint: &str, location: &RemoteLocation, options: &RemoteOptions) -> Result<Operator> {
+    let credentials = &options.credentials;
+    let mut builder = opendal::services::Webdav::default().endpoint(endpoint).root(&location.path);
+    if let Some(user) = credentials.get("WEBDAV_USER") {
+        builder = builder.username(user);
+    }
+    if let Some(password) = credentials.get("WEBDAV_PASSWORD") {
+        builder = builder.password(password);
+    }
+    if let Some(token) = credentials.get("WEBDAV_TOKEN") {
+        builder = builder.token(token);
+    }
+    built(Operator::new(builder))
+}
+
+#[cfg(feature = "gcs")]
+fn gcs(location: &RemoteLocation, bucket: &str, class: Option<&str>) -> Result<Operator> {
+    let mut builder = opendal::services::Gcs::default().bucket(bucket).root(&location.path);
+    if let Some(endpoint) = &location.settings.endpoint {
+        builder = builder.endpoint(endpoint);
+    }
+    if let Some(class) = class {
+        builder = builder.default_storage_class(class);
+    }
+    built(Operator::new(builder))
+}
+
+#[cfg(feature = "azure")]
+fn azure(location: &RemoteLocation, container: &str, options: &RemoteOptions) -> Result<Operator> {
+    let credentials = &options.credentials;
+    let account = credentials.get("AZURE_ACCOUNT_NAME").unwrap_or_default();
+    let usual = format!("https://{account}.blob.core.windows.net");
+    let endpoint = location.settings.endpoint.as_deref().unwrap_or(&usual);
+    let mut builder =
+        opendal::services::Azblob::default().container(container).root(&location.path).endpoint(endpoint);
+    if !account.is_empty() {
+        builder = builder.account_name(account);
+    }
+    if let Some(key) = credentials.get("AZURE_ACCOUNT_KEY") {
+        builder = builder.account_key(key);
+    }
+    if let Some(signature) = credentials.get("AZURE_ACCOUNT_SAS") {
+        builder = builder.sas_token(signature);
+    }
+    built(Operator::new(builder))
+}
+
+#[cfg(feature = "b2")]
+fn b2(location: &RemoteLocation, bucket: &str, options: &RemoteOptions) -> Result<Operator> {
+    let credentials = &options.credentials;
+    let mut builder = opendal::services::B2::default().bucket(bucket).root(&location.path);
+    if let Some(id) = credentials.get("B2_BUCKET_ID") {
+        builder = builder.bucket_id(id);
+    }
+    if let Some(id) = credentials.get("B2_ACCOUNT_ID") {
+        builder = builder.application_key_id(id);
+    }
+    if let Some(key) = credentials.get("B2_ACCOUNT_KEY") {
+        builder = builder.application_key(key);
+    }
+    built(Operator::new(builder))
+}
