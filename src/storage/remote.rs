@@ -53,6 +53,7 @@ pub struct Remote {
     refuses: Refuses,
     wire: Arc<Wire>,
     patience: Duration,
+    first_wait: Duration,
     on_trouble: fn(&str),
     has_answered: AtomicBool,
     told: Mutex<Duration>,
@@ -113,6 +114,7 @@ impl Remote {
             refuses: Refuses::default(),
             wire,
             patience: options.patience,
+            first_wait: options.first_wait,
             on_trouble: options.on_trouble,
             has_answered: AtomicBool::new(false),
             told: Mutex::default(),
@@ -150,7 +152,7 @@ impl Remote {
             if failure.has_progressed {
                 (since, repetition) = (timer.now(), 0);
             }
-            let wait = backoff(repetition, getrandom::u32().unwrap_or_default());
+            let wait = backoff(self.first_wait, repetition, getrandom::u32().unwrap_or_default());
             let has_answered = self.has_answered.load(Ordering::Relaxed) || transport::last_status() != 0;
             let patience = if has_answered { self.patience } else { self.patience.min(FIRST_PATIENCE) };
             if (timer.now() + wait).saturating_sub(since) > patience {
