@@ -22,7 +22,7 @@ use crate::support::need::Server;
 fn contract(server: Server) {
     let Some(place) = Place::new(server, "the contract of a storage") else { return };
     let storage = place.open();
-    let checked = check_contract(&*storage, "contract", &mut |_| {}).unwrap();
+    let checked = check_contract(&*storage, "contract", &mut |promise| println!("{promise}")).unwrap();
     // That creation is atomic is checked where it is promised.
     assert_eq!(checked, 19 + usize::from(storage.capabilities().atomic_create));
     let name = ObjectName::parse("proof/1").unwrap();

@@ -167,7 +167,7 @@ impl HttpTransport for Transport {
             // What is there is never replaced.
             parts.headers.insert("overwrite", HeaderValue::from_static("F"));
         }
-        let asked = Asked { purpose, is_part: parts.headers.contains_key(header::RANGE) };
+        let asked = Asked { purpose, part: parts.headers.get(header::RANGE).and_then(Part::asked) };
         let url = reqwest::Url::parse(&parts.uri.to_string())
             .map_err(|cause| failed("a request to an address that is none").set_source(cause))?;
         let patience = wire.patience(body.len());
@@ -191,11 +191,11 @@ impl HttpTransport for Transport {
 
 impl Transport {
     async fn receive(&self, asked: Asked, answer: reqwest::Response) -> opendal::Result<Response<HttpBody>> {
-        let (status, is_whole) = (answer.status(), answer.status() == StatusCode::OK);
-        if asked.purpose == Purpose::Get && asked.is_part && is_whole {
-            return Err(
-                failed("the storage answers with a whole object where a part was asked for").set_temporary()
-            );
+        let status = answer.status();
+        if let Some(part) = asked.part.filter(|_| asked.purpose == Purpose::Get && status.is_success())
+            && !part.is_answered_by(answer.headers())
+        {
+            return Err(failed("the storage answers with another part than was asked for").set_temporary());
         }
         let mut builder = Response::builder().status(status).version(answer.version());
         if let Some(headers) = builder.headers_mut() {
@@ -223,7 +223,41 @@ impl Transport {
 /// What was asked for.
 struct Asked {
     purpose: Purpose,
-    is_part: bool,
+    part: Option<Part>,
+}
+
+/// A part of an object: from its first byte to its last, or to the end of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    first: u64,
+    last: Option<u64>,
+}
+
+impl Part {
+    /// What a request asks for by `bytes=1-2`.
+    fn asked(header: &HeaderValue) -> Option<Self> {
+        let (first, last) = header.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+        Some(Self { first: first.parse().ok()?, last: last.parse().ok() })
+    }
+
+    /// Whether an answer with these headers is of this part. Its status does not say: some send a part and call it whole.
+    fn is_answered_by(self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        match text(header::CONTENT_RANGE) {
+            Some(range) => {
+                let told = range.strip_prefix("bytes ").and_then(|range| range.split_once('-'));
+                told.is_some_and(|(first, _)| first.trim().parse() == Ok(self.first))
+            }
+            // The whole object, which may be what was asked for.
+            None => {
+                let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+                self.first == 0
+                    && self
+                        .last
+                        .is_none_or(|last| length.is_some_and(|length| length <= last.saturating_add(1)))
+            }
+        }
+    }
 }
 
 fn purpose(call: Option<&Call>, method: &Method) -> Purpose {
@@ -354,6 +388,29 @@ mod tests {
                 assert!(check_form(purpose, good.as_bytes()).is_ok());
             }
         }
+    }
+
+    #[test]
+    fn an_answer_of_another_part_is_found_out() {
+        let is_answered = |asked: &'static str, range: Option<&'static str>, length: Option<&'static str>| {
+            let part = Part::asked(&HeaderValue::from_static(asked)).expect(asked);
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(header::CONTENT_RANGE, range), (header::CONTENT_LENGTH, length)] {
+                headers.extend(value.map(|value| (name, HeaderValue::from_static(value))));
+            }
+            part.is_answered_by(&headers)
+        };
+        assert!(is_answered("bytes=3-9", Some("bytes 3-9/20"), Some("7")));
+        assert!(is_answered("bytes=3-9", Some("bytes 3-5/*"), None));
+        assert!(is_answered("bytes=3-", Some("bytes 3-9/10"), None));
+        assert!(!is_answered("bytes=3-9", Some("bytes 0-9/10"), Some("10")));
+        assert!(!is_answered("bytes=3-9", Some("a word"), None));
+        assert!(!is_answered("bytes=3-9", None, Some("7")));
+        assert!(is_answered("bytes=0-9", None, Some("10")));
+        assert!(is_answered("bytes=0-9", None, Some("5")));
+        assert!(!is_answered("bytes=0-9", None, Some("11")));
+        assert!(!is_answered("bytes=0-9", None, None));
+        assert!(is_answered("bytes=0-", None, None));
     }
 
     #[test]

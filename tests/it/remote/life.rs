@@ -10,7 +10,7 @@ use packstone::repository::{MaxUnused, PlanOptions};
 use packstone::storage::{Storage, Traffic};
 
 use super::place::Place;
-use crate::engine::{back_up, give_back, init, open};
+use crate::engine::{Findings, back_up, give_back, init, open};
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::mutate::mutate;
@@ -30,7 +30,9 @@ fn life(server: Server) {
     let second = back_up(&open(place.open(), None), &source).id;
     let sound = || {
         let options = CheckOptions { read: Some(Portion::All) };
-        let found = check(&open(place.open(), None), &options, &Silent).unwrap();
+        let findings = Findings::default();
+        let found = check(&open(place.open(), None), &options, &findings).unwrap();
+        findings.assert_none();
         assert_eq!((found.damaged, found.unreadable), (0, 0), "{found:?}");
     };
     sound();

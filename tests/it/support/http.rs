@@ -96,8 +96,8 @@ pub fn exchange(address: &str, request: &Head, body: &[u8]) -> Result<Answer> {
     stream.write_all(&message)?;
     let mut reader = BufReader::new(stream);
     let head = read_head(&mut reader)?;
-    let is_empty = request.line.starts_with("HEAD ")
-        || [" 204", " 304"].iter().any(|status| head.line.contains(status));
+    let is_empty =
+        request.line.starts_with("HEAD ") || [" 204", " 304"].iter().any(|status| head.line.contains(status));
     let mut body = Vec::new();
     if is_empty {
     } else if head.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {

@@ -246,7 +246,9 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
             answer
         }
         Deed::SuccessWithError => said(200, ERROR),
-        Deed::SuccessWithPage => said(200, "<html><body>Please accept the terms of this network.</body></html>"),
+        Deed::SuccessWithPage => {
+            said(200, "<html><body>Please accept the terms of this network.</body></html>")
+        }
         Deed::Whole => exchange(&shared.server, &asked.head.clone().without("range"), body)?,
     };
     let is_of_head = asked.method() == "HEAD" && answer.head.length().is_some() && answer.body.is_empty();
