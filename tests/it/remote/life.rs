@@ -1,6 +1,7 @@
 //! A repository's whole life behind a network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use packstone::base::Silent;
 use packstone::format::config::Parameters;
@@ -15,6 +16,7 @@ use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::mutate::mutate;
 use crate::support::need::Server;
+use crate::support::proxy::{Deed, Proxy};
 use crate::support::scratch::Scratch;
 use crate::{process, prune as pruning};
 
@@ -77,10 +79,15 @@ fn an_unchanged_backup_asks_little() {
     generate(13, &source, Size::Small);
     init(place.open(), Parameters::tiny(), Some(&cache));
     let mut asked = Traffic::default();
+    let proxy = Proxy::start(&place.address);
     for _ in 0..3 {
-        let storage = place.open();
+        proxy.obey(|_| Deed::Pass);
+        let storage = place.open_by(&proxy.address(), Duration::from_secs(5));
         back_up(&open(Arc::clone(&storage) as Arc<dyn Storage>, Some(&cache)), &source);
         asked = storage.traffic().unwrap();
+    }
+    for (asked, _) in proxy.seen() {
+        println!("{} {}", asked.method(), asked.target());
     }
     println!("{} requests of an unchanged backup: {asked:?}", asked.requests.total());
     assert!(asked.requests.total() <= 12, "{asked:?}");

@@ -10,9 +10,6 @@ use zeroize::Zeroizing;
 use crate::support::http::ask;
 use crate::support::need::{Server, server};
 
-/// Every server of the tests.
-pub const SERVERS: [Server; 3] = [Server::S3, Server::S3WithoutConditions, Server::Webdav];
-
 /// Who may use the servers of the tests; `scripts/test` tells them so.
 const USER: &str = "packstone";
 const PASSWORD: &str = "packstone-secret";
