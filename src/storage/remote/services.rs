@@ -251,7 +251,8 @@ fn s3(
         builder = builder.enable_virtual_host_style();
     }
     if settings.checksums != Some(false) {
-        builder = builder.checksum_algorithm("crc32c");
+        // The one that every service knows, and without which a bucket with retention takes nothing.
+        builder = builder.checksum_algorithm("md5");
     }
     if let Some(class) = class {
         builder = builder.default_storage_class(class);

@@ -197,6 +197,9 @@ impl Transport {
         {
             return Err(failed("the storage answers with another part than was asked for").set_temporary());
         }
+        if status == StatusCode::OK && is_page(answer.headers()) {
+            return Err(failed(PAGE).set_temporary());
+        }
         let mut builder = Response::builder().status(status).version(answer.version());
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(answer.headers());
@@ -210,7 +213,7 @@ impl Transport {
         } else {
             let content = stream.collect(ANSWER_BYTES_MAX).await?;
             if status.is_success() {
-                check_form(asked.purpose, &content)?;
+                check_form(asked.purpose, status, &content)?;
             }
             let length = content.len() as u64;
             let parts = if content.is_empty() { Vec::new() } else { vec![Ok(Buffer::from(content))] };
@@ -280,9 +283,22 @@ fn asked_pause(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+const PAGE: &str = "something else than the storage answers, with a page for people";
+
+/// Networks that want somebody to log in answer everything with a page for people, and call it a success.
+fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/html")
+}
+
 /// A success whose body says otherwise is a failure; a listing must be one from its first byte to its last.
-fn check_form(purpose: Purpose, content: &[u8]) -> opendal::Result<()> {
+fn check_form(purpose: Purpose, status: StatusCode, content: &[u8]) -> opendal::Result<()> {
     let form = Form::of(content);
+    // Servers of WebDAV say by such a page that they created something, with the status for it.
+    let is_page = matches!(form, Form::Xml { root, .. } if ["html", "!doctype"].contains(&root.to_ascii_lowercase().as_str()));
+    if status == StatusCode::OK && is_page {
+        return Err(failed(PAGE).set_temporary());
+    }
     let is_right = match purpose {
         Purpose::List => {
             matches!(form, Form::Xml { root, is_closed: true } if LISTINGS.contains(&root))
@@ -354,17 +370,20 @@ mod tests {
     fn a_listing_is_one_from_its_first_byte_to_its_last() {
         let whole =
             "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"x\"><Key>a</Key></ListBucketResult>\n";
-        assert!(check_form(Purpose::List, whole.as_bytes()).is_ok());
+        assert!(check_form(Purpose::List, StatusCode::OK, whole.as_bytes()).is_ok());
         for good in [
             "<D:multistatus xmlns:D=\"DAV:\"><D:response/></D:multistatus>",
             "<!-- x --><ListBucketResult/>",
             "\u{feff}<EnumerationResults a='b'></EnumerationResults>",
             "{\"kind\": \"storage#objects\"}",
         ] {
-            assert!(check_form(Purpose::List, good.as_bytes()).is_ok(), "{good}");
+            assert!(check_form(Purpose::List, StatusCode::OK, good.as_bytes()).is_ok(), "{good}");
         }
         for length in 0..whole.trim_end().len() {
-            assert!(check_form(Purpose::List, &whole.as_bytes()[..length]).is_err(), "{length}");
+            assert!(
+                check_form(Purpose::List, StatusCode::OK, &whole.as_bytes()[..length]).is_err(),
+                "{length}"
+            );
         }
         for bad in [
             "<html><body>Welcome to the wireless network</body></html>",
@@ -375,7 +394,7 @@ mod tests {
             "",
             "\u{0}\u{1}",
         ] {
-            assert!(check_form(Purpose::List, bad.as_bytes()).expect_err(bad).is_temporary());
+            assert!(check_form(Purpose::List, StatusCode::OK, bad.as_bytes()).expect_err(bad).is_temporary());
         }
     }
 
@@ -383,11 +402,26 @@ mod tests {
     fn a_success_that_is_none_is_found_out() {
         let error = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>InternalError</Code></Error>";
         for purpose in [Purpose::Put, Purpose::Delete, Purpose::Other] {
-            assert!(check_form(purpose, error.as_bytes()).is_err());
+            assert!(check_form(purpose, StatusCode::OK, error.as_bytes()).is_err());
             for good in ["", "ok", "<CopyObjectResult/>"] {
-                assert!(check_form(purpose, good.as_bytes()).is_ok());
+                assert!(check_form(purpose, StatusCode::OK, good.as_bytes()).is_ok());
             }
         }
+    }
+
+    #[test]
+    fn a_page_for_people_is_no_success_unless_it_says_created() {
+        for page in ["<!DOCTYPE html><html></html>", "<html><body>x</body></html>", "<HTML>"] {
+            for purpose in [Purpose::Put, Purpose::Delete, Purpose::Other] {
+                assert!(check_form(purpose, StatusCode::OK, page.as_bytes()).is_err(), "{page}");
+                assert!(check_form(purpose, StatusCode::CREATED, page.as_bytes()).is_ok(), "{page}");
+            }
+        }
+        let of = |kind: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
+        };
+        assert!(is_page(&of("text/html; charset=utf-8")) && is_page(&of("Text/HTML")));
+        assert!(!is_page(&of("application/octet-stream")) && !is_page(&HeaderMap::new()));
     }
 
     #[test]

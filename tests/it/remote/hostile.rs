@@ -53,9 +53,9 @@ const SORTS: [Sort; 6] = [Sort::Put, Sort::Get, Sort::Range, Sort::List, Sort::D
 
 /// Something comes back that only who authenticates it can know to be wrong.
 fn is_left_to_others(sort: Sort, deed: Deed) -> bool {
-    use Deed::{EmptyAnswer, ShortAnswer, SuccessWithError, SuccessWithPage, WrongByte};
+    use Deed::{EmptyAnswer, ShortAnswer, SuccessWithError, WrongByte};
     match sort {
-        Sort::Get => [EmptyAnswer, ShortAnswer, SuccessWithError, SuccessWithPage, WrongByte].contains(&deed),
+        Sort::Get => [EmptyAnswer, ShortAnswer, SuccessWithError, WrongByte].contains(&deed),
         Sort::Range | Sort::List => deed == WrongByte,
         _ => false,
     }
@@ -208,11 +208,10 @@ impl Bench {
 /// An error that says which object, why, and nothing that is not so.
 fn is_clear(error: &Error, sort: Sort, deed: Deed) -> std::result::Result<(), String> {
     let chain = error.chain().join(": ");
-    let is_told_to_be_there = [Deed::SuccessWithError, Deed::SuccessWithPage].contains(&deed);
     let is_right_kind = match error.kind() {
         ErrorKind::Unreachable | ErrorKind::Failed | ErrorKind::Damaged => true,
         // The look before it was told so.
-        ErrorKind::Exists => is_told_to_be_there && [Sort::Put, Sort::Prove].contains(&sort),
+        ErrorKind::Exists => deed == Deed::SuccessWithError && [Sort::Put, Sort::Prove].contains(&sort),
         _ => false,
     };
     let named = if sort == Sort::List { "listed" } else { "cases/" };
@@ -229,8 +228,11 @@ fn matrix(server: Server) {
     let (mut succeeded, mut failed) = (0, 0);
     let patient = bench.handle(Duration::from_secs(10), "patient");
     let impatient = bench.handle(Duration::from_millis(20), "impatient");
+    // A server that compares signatures refuses what was asked for in another way.
+    let is_possible = |deed| deed != Deed::Whole || server != Server::S3WithoutConditions;
     for sort in SORTS {
-        for deed in DEEDS.into_iter().filter(|deed| !is_left_to_others(sort, *deed)) {
+        let deeds = DEEDS.into_iter().filter(|deed| is_possible(*deed) && !is_left_to_others(sort, *deed));
+        for deed in deeds {
             // Once at the first request and the next ones, then at all of them.
             for at in [Some(0), Some(1), Some(2), Some(3), None] {
                 // What it knows of the storage must not depend on the case before.
