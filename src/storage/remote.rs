@@ -19,10 +19,12 @@ mod transport;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -139,12 +141,14 @@ impl Remote {
         let timer = &self.wire.timer;
         let (mut since, mut repetition, mut attempts) = (timer.now(), 0, 1_u32);
         loop {
-            let failure = match attempt().await {
-                Ok(value) => {
+            // Names that were not asked for make the crate below panic.
+            let failure = match AssertUnwindSafe(attempt()).catch_unwind().await {
+                Ok(Ok(value)) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     return Ok(value);
                 }
-                Err(failure) => failure,
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::lasting(Error::damaged("the storage gives an answer that makes no sense")),
             };
             if !failure.may_pass {
                 return Err(failure.error);

@@ -167,7 +167,13 @@ impl HttpTransport for Transport {
             // What is there is never replaced.
             parts.headers.insert("overwrite", HeaderValue::from_static("F"));
         }
-        let asked = Asked { purpose, part: parts.headers.get(header::RANGE).and_then(Part::asked) };
+        let is_listing = purpose == Purpose::List || parts.method.as_str() == "PROPFIND";
+        let asked = Asked {
+            purpose,
+            is_of_object: !is_listing && [Method::GET, Method::HEAD].contains(&parts.method),
+            is_listing,
+            part: parts.headers.get(header::RANGE).and_then(Part::asked),
+        };
         let url = reqwest::Url::parse(&parts.uri.to_string())
             .map_err(|cause| failed("a request to an address that is none").set_source(cause))?;
         let patience = wire.patience(body.len());
@@ -197,7 +203,7 @@ impl Transport {
         {
             return Err(failed("the storage answers with another part than was asked for").set_temporary());
         }
-        if status == StatusCode::OK && is_page(answer.headers()) {
+        if status == StatusCode::OK && asked.is_of_object && is_page(answer.headers()) {
             return Err(failed(PAGE).set_temporary());
         }
         let mut builder = Response::builder().status(status).version(answer.version());
@@ -213,7 +219,7 @@ impl Transport {
         } else {
             let content = stream.collect(ANSWER_BYTES_MAX).await?;
             if status.is_success() {
-                check_form(asked.purpose, status, &content)?;
+                check_form(asked.is_listing, status, &content)?;
             }
             let length = content.len() as u64;
             let parts = if content.is_empty() { Vec::new() } else { vec![Ok(Buffer::from(content))] };
@@ -226,6 +232,10 @@ impl Transport {
 /// What was asked for.
 struct Asked {
     purpose: Purpose,
+    /// What comes is an object, or what is known of one.
+    is_of_object: bool,
+    /// What comes has the form of a listing, even if it is of one object.
+    is_listing: bool,
     part: Option<Part>,
 }
 
@@ -246,14 +256,21 @@ impl Part {
     /// Whether an answer with these headers is of this part. Its status does not say: some send a part and call it whole.
     fn is_answered_by(self, headers: &HeaderMap) -> bool {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         match text(header::CONTENT_RANGE) {
             Some(range) => {
-                let told = range.strip_prefix("bytes ").and_then(|range| range.split_once('-'));
-                told.is_some_and(|(first, _)| first.trim().parse() == Ok(self.first))
+                let told =
+                    range.strip_prefix("bytes ").and_then(|range| range.split_once('/')?.0.split_once('-'));
+                let Some((Ok(first), Ok(last))) =
+                    told.map(|(first, last)| (first.parse(), last.parse::<u64>()))
+                else {
+                    return false;
+                };
+                let told_bytes = last.saturating_sub(first).saturating_add(1);
+                first == self.first && length.is_none_or(|length| length == told_bytes)
             }
             // The whole object, which may be what was asked for.
             None => {
-                let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
                 self.first == 0
                     && self
                         .last
@@ -292,19 +309,18 @@ fn is_page(headers: &HeaderMap) -> bool {
 }
 
 /// A success whose body says otherwise is a failure; a listing must be one from its first byte to its last.
-fn check_form(purpose: Purpose, status: StatusCode, content: &[u8]) -> opendal::Result<()> {
+fn check_form(is_listing: bool, status: StatusCode, content: &[u8]) -> opendal::Result<()> {
     let form = Form::of(content);
     // Servers of WebDAV say by such a page that they created something, with the status for it.
-    let is_page = matches!(form, Form::Xml { root, .. } if ["html", "!doctype"].contains(&root.to_ascii_lowercase().as_str()));
+    let is_page = matches!(form, Form::Xml { root, .. }
+        if root.eq_ignore_ascii_case("html") || root.eq_ignore_ascii_case("!doctype"));
     if status == StatusCode::OK && is_page {
         return Err(failed(PAGE).set_temporary());
     }
-    let is_right = match purpose {
-        Purpose::List => {
-            matches!(form, Form::Xml { root, is_closed: true } if LISTINGS.contains(&root))
-                || form == Form::Json
-        }
-        _ => !matches!(form, Form::Xml { root: "Error", .. }),
+    let is_right = if is_listing {
+        matches!(form, Form::Xml { root, is_closed: true } if LISTINGS.contains(&root)) || form == Form::Json
+    } else {
+        !matches!(form, Form::Xml { root: "Error", .. })
     };
     if is_right {
         return Ok(());
@@ -370,20 +386,17 @@ mod tests {
     fn a_listing_is_one_from_its_first_byte_to_its_last() {
         let whole =
             "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"x\"><Key>a</Key></ListBucketResult>\n";
-        assert!(check_form(Purpose::List, StatusCode::OK, whole.as_bytes()).is_ok());
+        assert!(check_form(true, StatusCode::OK, whole.as_bytes()).is_ok());
         for good in [
             "<D:multistatus xmlns:D=\"DAV:\"><D:response/></D:multistatus>",
             "<!-- x --><ListBucketResult/>",
             "\u{feff}<EnumerationResults a='b'></EnumerationResults>",
             "{\"kind\": \"storage#objects\"}",
         ] {
-            assert!(check_form(Purpose::List, StatusCode::OK, good.as_bytes()).is_ok(), "{good}");
+            assert!(check_form(true, StatusCode::OK, good.as_bytes()).is_ok(), "{good}");
         }
         for length in 0..whole.trim_end().len() {
-            assert!(
-                check_form(Purpose::List, StatusCode::OK, &whole.as_bytes()[..length]).is_err(),
-                "{length}"
-            );
+            assert!(check_form(true, StatusCode::OK, &whole.as_bytes()[..length]).is_err(), "{length}");
         }
         for bad in [
             "<html><body>Welcome to the wireless network</body></html>",
@@ -394,28 +407,24 @@ mod tests {
             "",
             "\u{0}\u{1}",
         ] {
-            assert!(check_form(Purpose::List, StatusCode::OK, bad.as_bytes()).expect_err(bad).is_temporary());
+            assert!(check_form(true, StatusCode::OK, bad.as_bytes()).expect_err(bad).is_temporary());
         }
     }
 
     #[test]
     fn a_success_that_is_none_is_found_out() {
         let error = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>InternalError</Code></Error>";
-        for purpose in [Purpose::Put, Purpose::Delete, Purpose::Other] {
-            assert!(check_form(purpose, StatusCode::OK, error.as_bytes()).is_err());
-            for good in ["", "ok", "<CopyObjectResult/>"] {
-                assert!(check_form(purpose, StatusCode::OK, good.as_bytes()).is_ok());
-            }
+        assert!(check_form(false, StatusCode::OK, error.as_bytes()).is_err());
+        for good in ["", "ok", "<CopyObjectResult/>"] {
+            assert!(check_form(false, StatusCode::OK, good.as_bytes()).is_ok());
         }
     }
 
     #[test]
     fn a_page_for_people_is_no_success_unless_it_says_created() {
         for page in ["<!DOCTYPE html><html></html>", "<html><body>x</body></html>", "<HTML>"] {
-            for purpose in [Purpose::Put, Purpose::Delete, Purpose::Other] {
-                assert!(check_form(purpose, StatusCode::OK, page.as_bytes()).is_err(), "{page}");
-                assert!(check_form(purpose, StatusCode::CREATED, page.as_bytes()).is_ok(), "{page}");
-            }
+            assert!(check_form(false, StatusCode::OK, page.as_bytes()).is_err(), "{page}");
+            assert!(check_form(false, StatusCode::CREATED, page.as_bytes()).is_ok(), "{page}");
         }
         let of = |kind: &'static str| {
             HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
@@ -436,6 +445,8 @@ mod tests {
         };
         assert!(is_answered("bytes=3-9", Some("bytes 3-9/20"), Some("7")));
         assert!(is_answered("bytes=3-9", Some("bytes 3-5/*"), None));
+        assert!(is_answered("bytes=3-9", Some("bytes 3-5/6"), Some("3")));
+        assert!(!is_answered("bytes=3-9", Some("bytes 3-9/20"), Some("3")));
         assert!(is_answered("bytes=3-", Some("bytes 3-9/10"), None));
         assert!(!is_answered("bytes=3-9", Some("bytes 0-9/10"), Some("10")));
         assert!(!is_answered("bytes=3-9", Some("a word"), None));

@@ -90,5 +90,6 @@ fn an_unchanged_backup_asks_little() {
         println!("{} {}", asked.method(), asked.target());
     }
     println!("{} requests of an unchanged backup: {asked:?}", asked.requests.total());
-    assert!(asked.requests.total() <= 12, "{asked:?}");
+    // After a request of which nobody knows what became of it, one looks; that is the server's fault.
+    assert!(asked.requests.total() <= 12 + 2 * asked.repeated, "{asked:?}");
 }

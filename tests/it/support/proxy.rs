@@ -174,11 +174,11 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Result<()> {
             bytes.extend_from_slice(&answer.body[..sent_bytes]);
         }
         stream.write_all(&bytes)?;
-        if is_cut {
-            if deed != Deed::ResetAnswer {
-                stream.shutdown(Shutdown::Both)?;
-            }
+        if deed == Deed::ResetAnswer {
             return Ok(());
+        }
+        if is_cut {
+            return stream.shutdown(Shutdown::Both);
         }
     }
     Ok(())
@@ -208,7 +208,10 @@ fn take(stream: &mut TcpStream, length: usize) -> Result<Vec<u8>> {
 
 /// The answer, and how much of its body is sent; none if the connection is to be reset.
 fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Option<(Answer, usize)>> {
-    let pass = || exchange(&shared.server, &asked.head.clone().without("expect"), body);
+    let pass = || {
+        exchange(&shared.server, &asked.head.clone().without("expect"), body)
+            .inspect_err(|error| println!("the server does not answer {}: {error}", asked.head.line))
+    };
     let mut sent_share = 1;
     let mut answer = match deed {
         Deed::Pass | Deed::CutRequest(_) => pass()?,
@@ -247,7 +250,8 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
         }
         Deed::SuccessWithError => said(200, ERROR),
         Deed::SuccessWithPage => {
-            said(200, "<html><body>Please accept the terms of this network.</body></html>")
+            let answer = said(200, "<html><body>Please accept the terms of this network.</body></html>");
+            Answer { head: answer.head.with("content-type", "text/html; charset=utf-8"), ..answer }
         }
         Deed::Whole => exchange(&shared.server, &asked.head.clone().without("range"), body)?,
     };
