@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 
 use self::creation::Refuses;
 use self::errors::Failure;
-pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions};
+pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{Pacer, Pause, RealTimer, Timer, backoff};
 use self::transport::{CALL, Call, Counted, Purpose, Transport, Wire};
@@ -46,6 +46,11 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(60);
 /// Trouble is told when it has lasted so long, and again after each such time.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Opens what a location names; nothing is sent. `Usage` for what this program was built without.
+pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dyn Storage>> {
+    Remote::open(location, options).map(|remote| Arc::new(remote) as Arc<dyn Storage>)
+}
+
 /// Objects on a service.
 pub struct Remote {
     operator: Operator,
@@ -57,6 +62,7 @@ pub struct Remote {
     patience: Duration,
     first_wait: Duration,
     on_trouble: fn(&str),
+    is_stopped: Stopped,
     has_answered: AtomicBool,
     told: Mutex<Duration>,
     connections: Arc<Semaphore>,
@@ -118,6 +124,7 @@ impl Remote {
             patience: options.patience,
             first_wait: options.first_wait,
             on_trouble: options.on_trouble,
+            is_stopped: options.is_stopped.clone(),
             has_answered: AtomicBool::new(false),
             told: Mutex::default(),
             connections: Arc::new(Semaphore::new(connection_count)),
@@ -150,7 +157,7 @@ impl Remote {
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::lasting(Error::damaged("the storage gives an answer that makes no sense")),
             };
-            if !failure.may_pass {
+            if !failure.may_pass || (self.is_stopped.0)() {
                 return Err(failure.error);
             }
             if failure.has_progressed {
