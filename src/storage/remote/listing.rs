@@ -63,7 +63,7 @@ impl Remote {
                     if last.as_deref() == Some(entry.path.as_str()) {
                         continue;
                     }
-                    let message = format!("{} lists its objects out of order", self.shown);
+                    let message = format!("{} lists its objects out of order", self.caller.shown);
                     return Err(Error::damaged(message));
                 }
                 if let Some(name) = ObjectName::parse(&entry.path) {

@@ -198,7 +198,7 @@ pub(super) const fn feature(service: &Service) -> &'static str {
 }
 
 /// Only some services have classes.
-pub(super) fn no_class(class: Option<&str>) -> Result<()> {
+pub(in crate::storage) fn no_class(class: Option<&str>) -> Result<()> {
     match class {
         None => Ok(()),
         Some(_) => Err(Error::new(ErrorKind::Usage, "this service has no storage classes")),
