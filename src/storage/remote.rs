@@ -13,7 +13,7 @@ mod body;
 pub(super) mod caller;
 mod creation;
 pub(super) mod errors;
-mod listing;
+pub(super) mod listing;
 pub(super) mod services;
 pub(super) mod timing;
 pub(super) mod transport;

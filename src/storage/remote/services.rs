@@ -5,6 +5,7 @@
 //! role, Google's application credentials).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub struct RemoteOptions {
     pub identity: Option<Zeroizing<Vec<u8>>>,
     /// Storage class of packs of data.
     pub storage_class: Option<String>,
+    /// The program by which SFTP is reached, and its first arguments; empty: `ssh`.
+    pub ssh_command: Vec<OsString>,
     /// What opens the service.
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
@@ -93,6 +96,7 @@ impl Default for RemoteOptions {
             authorities: None,
             identity: None,
             storage_class: None,
+            ssh_command: Vec::new(),
             credentials: Credentials::default(),
             on_trouble: |_| {},
         }
