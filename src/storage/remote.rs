@@ -32,12 +32,23 @@ pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{RealTimer, Timer};
 use self::transport::{Purpose, Transport};
-use super::location::RemoteLocation;
+use super::location::{RemoteLocation, Service};
+#[cfg(feature = "sftp")]
+use super::sftp::Sftp;
 use super::{Body, Capabilities, Listed, ObjectName, Storage, Traffic, refusal};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// A connection is not made within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Opens what a location names; nothing is sent. `Usage` for what this program was built without.
+pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dyn Storage>> {
+    match location.service {
+        #[cfg(feature = "sftp")]
+        Service::Sftp { .. } => Ok(Arc::new(Sftp::open(location, options)?)),
+        _ => Ok(Arc::new(Remote::open(location, options)?)),
+    }
+}
+
 /// Objects on a service.
 pub struct Remote {
     operator: Operator,
