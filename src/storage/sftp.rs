@@ -272,6 +272,14 @@ fn not_regular(name: &ObjectName) -> Error {
     Error::damaged(format!("object {name} is not a regular file"))
 }
 
+impl Drop for Sftp {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.get_mut().take().and_then(Arc::into_inner) {
+            self.caller.run(Purpose::Other, connection.close());
+        }
+    }
+}
+
 impl Storage for Sftp {
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         self.create(name, body)

@@ -44,6 +44,8 @@ mod restore;
 mod retention;
 #[cfg(test)]
 mod round_trip;
+#[cfg(all(test, feature = "sftp"))]
+mod sftp;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]

@@ -40,8 +40,7 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     /// What the server can do.
     pub(super) extensions: Extensions,
-    /// Ends with it.
-    _child: Child,
+    child: Child,
 }
 
 #[derive(Debug, Default)]
@@ -135,7 +134,13 @@ impl Connection {
         let (queue, queued) = mpsc::channel(QUEUED_PACKETS);
         tokio::spawn(send(input, queued, Arc::clone(&shared)));
         tokio::spawn(receive(output, Arc::clone(&shared)));
-        Ok(Self { queue, shared, extensions, _child: child })
+        Ok(Self { queue, shared, extensions, child })
+    }
+
+    /// Ends the program; nothing is under way any more.
+    pub(super) async fn close(mut self) {
+        // Dropped without, it would be killed as well, but stay in the list of processes.
+        let _ = timeout(LAST_WORDS_MAX, self.child.kill()).await;
     }
 
     /// Whether it can still be used.
