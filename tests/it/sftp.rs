@@ -283,6 +283,11 @@ fn the_program_lives_as_long_as_the_storage() {
     assert!(!Path::new("/proc").join(second).exists());
 }
 
+/// A program that passes on so many bytes, each at once, and ends.
+fn pass(count: usize) -> String {
+    format!("dd bs=4096 iflag=count_bytes count={count} status=none")
+}
+
 /// Creations whose connection breaks at any byte of what is asked or answered: each is done once, whole.
 #[test]
 fn a_connection_that_breaks_at_any_byte_makes_no_difference() {
@@ -297,9 +302,9 @@ fn a_connection_that_breaks_at_any_byte_makes_no_difference() {
                 scope.spawn(move || {
                     std::fs::create_dir(&directory).unwrap();
                     let broken = if is_asked {
-                        format!("head -c {count} | {server}")
+                        format!("{} | {server}", pass(count))
                     } else {
-                        format!("{server} | {{ head -c {count}; kill -9 $$; }}")
+                        format!("{server} | {{ {}; kill -9 $$; }}", pass(count))
                     };
                     // Only the first connection breaks.
                     let flag = directory.join("was-here");
@@ -358,7 +363,7 @@ fn a_repository_lives_on_connections_that_break() {
     let Some(server) = sftp_server("a life by SFTP on connections that break") else { return };
     let server = server.display();
     for broken in
-        [format!("head -c 400000 | {server}"), format!("{server} | {{ head -c 60000; kill -9 $$; }}")]
+        [format!("{} | {server}", pass(400_000)), format!("{server} | {{ {}; kill -9 $$; }}", pass(60_000))]
     {
         let scratch = Scratch::new();
         let storage = || open_by(&scratch.join("r"), &broken);
@@ -384,8 +389,10 @@ fn a_backup_that_never_gets_through_leaves_no_snapshot() {
         cache_folder: None,
     };
     Repository::init(whole(), options).unwrap();
-    let narrow =
-        RemoteOptions { patience: Duration::from_millis(600), ..script(&format!("head -c 9000 | {server}")) };
+    let narrow = RemoteOptions {
+        patience: Duration::from_millis(600),
+        ..script(&format!("{} | {server}", pass(9000)))
+    };
     let repository = crate::engine::open(open(&location_of(&scratch.join("r")), &narrow), None);
     let failed = packstone::ops::backup::backup_paths(
         &repository,

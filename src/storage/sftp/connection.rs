@@ -92,8 +92,9 @@ impl Shared {
         waiting.replies.clear();
     }
 
-    fn said(&self) -> String {
-        errors::line(&self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What the program said last.
+    fn said(&self) -> Vec<u8> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -125,7 +126,10 @@ impl Connection {
                 Err(None) => return Err(errors::no_hello(host, b"")),
             },
             Ok(Packet::Foreign(bytes)) => return Err(errors::no_hello(host, &bytes)),
-            Ok(Packet::End) => return Err(last_words(child, listener, &shared, host).await),
+            Ok(Packet::End) => {
+                drop(input);
+                return Err(last_words(child, listener, &shared, host).await);
+            }
             Err(_) => {
                 let message = format!("{host} did not greet within {} seconds", HELLO_MAX.as_secs());
                 return Err(Failure::passing(Error::new(ErrorKind::Unreachable, message)));
@@ -174,7 +178,7 @@ impl Connection {
 
     fn lost(&self) -> Failure {
         let why = self.shared.waiting().ended.clone().unwrap_or_else(|| "it ended".to_owned());
-        let said = self.shared.said();
+        let said = errors::line(&self.shared.said());
         let said = if said.is_empty() { said } else { format!(": {said}") };
         let message = format!("the connection was lost: {why}{said}");
         Failure::passing(Error::new(ErrorKind::Unreachable, message))

@@ -15,7 +15,7 @@ pub(super) struct Ended {
     /// Its exit code; nothing if it was killed.
     pub(super) code: Option<i32>,
     /// What it said last.
-    pub(super) said: String,
+    pub(super) said: Vec<u8>,
 }
 
 /// The program cannot be started.
@@ -32,8 +32,13 @@ pub(super) fn not_started(program: &OsStr, cause: std::io::Error) -> Failure {
 
 /// The program ended before the server greeted.
 pub(super) fn not_let_in(ended: &Ended, host: &str) -> Failure {
-    let said = if ended.said.is_empty() { "it says nothing" } else { &ended.said };
-    let has = |text: &str| ended.said.contains(text);
+    // What matters may stand far above the end.
+    let whole = String::from_utf8_lossy(&ended.said);
+    let has = |text: &str| whole.contains(text);
+    let said = match line(&ended.said) {
+        said if said.is_empty() => "it says nothing".to_owned(),
+        said => said,
+    };
     let lasting = |kind, what: String| Failure::lasting(Error::new(kind, format!("{what}: {said}")));
     if has("IDENTIFICATION HAS CHANGED") {
         return lasting(
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     fn told(code: Option<i32>, said: &str) -> (ErrorKind, bool, String) {
-        let failure = not_let_in(&Ended { code, said: said.to_owned() }, "h");
+        let failure = not_let_in(&Ended { code, said: said.into() }, "h");
         (failure.error.kind(), failure.may_pass, failure.error.to_string())
     }
 
