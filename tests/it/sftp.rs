@@ -285,7 +285,7 @@ fn the_program_lives_as_long_as_the_storage() {
 
 /// A program that passes on so many bytes, each at once, and ends.
 fn pass(count: usize) -> String {
-    format!("dd bs=4096 iflag=count_bytes count={count} status=none")
+    format!("dd bs=1 count={count} status=none")
 }
 
 /// Creations whose connection breaks at any byte of what is asked or answered: each is done once, whole.

@@ -64,8 +64,8 @@ pub(super) fn not_let_in(ended: &Ended, host: &str) -> Failure {
         return lasting(ErrorKind::Unsupported, format!("{host} offers no SFTP"));
     }
     match ended.code {
-        // What ssh gives for all that concerns the connection; or it was killed.
-        None | Some(255) => {
+        // What ssh gives for all that concerns the connection; what a server gives that ends early; or it was killed.
+        None | Some(0 | 255) => {
             let message = format!("no connection to {host}: {said}");
             Failure::passing(Error::new(ErrorKind::Unreachable, message))
         }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again() {
-        for code in [None, Some(255)] {
+        for code in [None, Some(0), Some(255)] {
             let (kind, may_pass, message) = told(code, "connect: Connection refused");
             assert_eq!((kind, may_pass), (ErrorKind::Unreachable, true));
             assert_eq!(message, "no connection to h: connect: Connection refused");
