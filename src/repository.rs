@@ -35,6 +35,7 @@ mod session;
 mod sessions;
 mod slots;
 mod snapshots;
+mod uploads;
 mod view;
 
 pub use crate::compress::Compression;
@@ -49,6 +50,7 @@ pub use info::{ObjectCount, RepositoryInfo};
 pub use init::InitOptions;
 pub use marks::{Marked, Marks};
 pub use memory::{MEMORY_BYTES, MemoryLimit};
+pub use open::FoundRepository;
 pub use plan::{MaxUnused, PlanOptions, PrunePlan};
 pub use reader::{ChunkSize, Placement, Reader, Segment, SegmentKey};
 pub use repack::Repacked;

@@ -1,4 +1,4 @@
-//! Making a repository in a local directory.
+//! Making a repository.
 //!
 //! What must hold: a directory that holds anything else is never made a repository; a creation that was interrupted
 //! can be repeated.
@@ -14,21 +14,26 @@ use packstone::format::slot::PasswordCost;
 use packstone::repository::{InitOptions, NewSlot, Repository};
 use packstone::storage::Storage;
 use packstone::storage::local::Local;
+use packstone::storage::location::Location;
 
+use crate::context::Context;
 use crate::credentials::Obtained;
-use crate::environment;
 use crate::open::is_repository;
+use crate::{environment, storages};
 
-/// Makes a repository in a directory that is unused, with one key slot.
-pub fn create(directory: &Path, obtained: &Obtained) -> Result<Repository> {
-    let storage = prepare(directory)?;
+/// Makes a repository at a location that is unused, with one key slot.
+pub fn create(context: &Context, location: &Location, obtained: &Obtained) -> Result<Repository> {
+    let storage = match location {
+        Location::Local(directory) => Arc::new(prepare(directory)?),
+        Location::Remote(_) => storages::open(context, location)?,
+    };
     let options = InitOptions {
         parameters: Parameters::default(),
         slots: vec![NewSlot { credential: obtained.credential.clone(), label: slot_label() }],
         password_cost: PasswordCost::RECOMMENDED,
         cache_folder: None,
     };
-    Repository::init(Arc::new(storage), options)
+    Repository::init(storage, options)
 }
 
 /// What a key slot made here is called.

@@ -14,6 +14,7 @@ mod sessions;
 mod snapshot;
 mod stats;
 mod summary;
+mod traffic;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
 pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
@@ -26,6 +27,7 @@ pub use sessions::{SessionEnded, sessions};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use stats::StatsDocument;
 pub use summary::{BackupLine, DryRunLine, Initialized, PagesWritten, RestoreLine};
+pub use traffic::TrafficLine;
 
 use std::io::Write;
 

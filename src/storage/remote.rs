@@ -28,7 +28,7 @@ use opendal::{HttpTransporter, OperationContext, Operator};
 use self::caller::Caller;
 use self::creation::Refuses;
 use self::errors::{Attempt, Failure};
-pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions};
+pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{RealTimer, Timer};
 use self::transport::{Purpose, Transport};
@@ -40,6 +40,7 @@ use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// A connection is not made within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Opens what a location names; nothing is sent. `Usage` for what this program was built without.
 pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dyn Storage>> {
     match location.service {

@@ -5,6 +5,7 @@ mod server;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -295,6 +296,7 @@ fn a_connection_that_breaks_at_any_byte_makes_no_difference() {
     let server = &server.display();
     let scratch = Scratch::new();
     let content = &b"some bytes".repeat(10);
+    let repeated = &AtomicU64::new(0);
     std::thread::scope(|scope| {
         for count in (0..400).step_by(13) {
             for is_asked in [true, false] {
@@ -316,10 +318,13 @@ fn a_connection_that_breaks_at_any_byte_makes_no_difference() {
                     assert_eq!(again.unwrap_err().kind(), ErrorKind::Exists, "{count} {is_asked}");
                     assert_eq!(&storage.get(&name("a/b"), 1000).unwrap(), content, "{count} {is_asked}");
                     storage.delete(&name("a/b")).unwrap();
+                    repeated.fetch_add(storage.traffic().unwrap().repeated, Ordering::Relaxed);
                 });
             }
         }
     });
+    // Of the last few, more is let through than goes.
+    assert!(repeated.load(Ordering::Relaxed) >= 50, "{repeated:?}");
 }
 
 fn assert_whole(repository: &Repository, scratch: &Scratch, source: &Path, target: &str) {
@@ -363,7 +368,7 @@ fn a_repository_lives_on_connections_that_break() {
     let Some(server) = sftp_server("a life by SFTP on connections that break") else { return };
     let server = server.display();
     for broken in
-        [format!("{} | {server}", pass(400_000)), format!("{server} | {{ {}; kill -9 $$; }}", pass(60_000))]
+        [format!("{} | {server}", pass(150_000)), format!("{server} | {{ {}; kill -9 $$; }}", pass(30_000))]
     {
         let scratch = Scratch::new();
         let storage = || open_by(&scratch.join("r"), &broken);

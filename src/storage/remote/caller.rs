@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use super::RemoteOptions;
 use super::errors::{Attempt, Failure};
+use super::services::{RemoteOptions, Stopped};
 use super::timing::{Pacer, Pause, Timer, backoff};
 use super::transport::{CALL, Call, Counted, Purpose, Wire, last_status};
 use crate::base::{Error, ErrorKind, Result};
@@ -30,6 +30,7 @@ pub(in crate::storage) struct Caller {
     pub(in crate::storage) shown: String,
     patience: Duration,
     on_trouble: fn(&str),
+    is_stopped: Stopped,
     has_answered: AtomicBool,
     told: Mutex<Duration>,
     connections: Arc<Semaphore>,
@@ -63,6 +64,7 @@ impl Caller {
             shown,
             patience: options.patience,
             on_trouble: options.on_trouble,
+            is_stopped: options.is_stopped.clone(),
             has_answered: AtomicBool::new(false),
             told: Mutex::default(),
             connections: Arc::new(Semaphore::new(connections)),
@@ -94,7 +96,7 @@ impl Caller {
                 }
                 Err(failure) => failure,
             };
-            if !failure.may_pass {
+            if !failure.may_pass || (self.is_stopped.0)() {
                 return Err(failure.error);
             }
             if failure.has_progressed {

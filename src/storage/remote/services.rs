@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opendal::Operator;
@@ -84,6 +85,18 @@ pub struct RemoteOptions {
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
     pub on_trouble: fn(&str),
+    /// Whether nothing is to be tried again, because somebody asked to stop.
+    pub is_stopped: Stopped,
+}
+
+/// Says whether somebody asked to stop.
+#[derive(Clone)]
+pub struct Stopped(pub Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Stopped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Stopped")
+    }
 }
 
 impl Default for RemoteOptions {
@@ -99,6 +112,7 @@ impl Default for RemoteOptions {
             ssh_command: Vec::new(),
             credentials: Credentials::default(),
             on_trouble: |_| {},
+            is_stopped: Stopped(Arc::new(|| false)),
         }
     }
 }

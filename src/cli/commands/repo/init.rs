@@ -16,6 +16,7 @@ the terminal. Whoever loses it loses the backups.
 
 Examples:
   packstone -r /srv/backup repo init
+  packstone -r s3:https://s3.example.com/bucket/host1 repo init
   (umask 077; head -c 32 /dev/urandom > ~/backup.key)
   packstone -r /srv/backup --key-file ~/backup.key repo init";
 
@@ -26,17 +27,24 @@ pub struct Arguments {}
 
 /// Makes a repository.
 pub fn run(_arguments: &Arguments, context: &Context) -> Outcome<Done> {
-    let Place::Named(directory) = open::place(context)? else {
+    let Place::Named(location) = open::place(context)? else {
         let message = "no place for the repository was named: use --repository or PACKSTONE_REPOSITORY";
         return Err(Error::new(ErrorKind::Usage, message).into());
     };
-    if directory.exists() {
-        // Before anybody types a password for nothing. It writes nothing where there is a directory.
-        create::prepare(&directory)?;
+    // Before anybody types a password for nothing.
+    match location.directory() {
+        // It writes nothing where there is a directory.
+        Some(directory) if directory.exists() => drop(create::prepare(directory)?),
+        Some(_) => {}
+        None if open::find(context, &location).is_ok() => {
+            let message = format!("there is a repository at {location} already");
+            return Err(Error::new(ErrorKind::Exists, message).into());
+        }
+        None => {}
     }
     let obtained =
         credentials::obtain(context, Purpose::Create).hint(ErrorKind::NotFound, || missing_file(context))?;
-    let repository = create::create(&directory, &obtained)?;
+    let repository = create::create(context, &location, &obtained)?;
     let lines = || {
         vec![
             format!("repository {} made at {}", repository.id(), repository.location()),
