@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use tokio::process::Command;
 
 use self::connection::Connection;
 use self::creation::Links;
@@ -52,6 +53,7 @@ pub struct Sftp {
     caller: Caller,
     program: OsString,
     arguments: Vec<OsString>,
+    withheld: &'static [&'static str],
     host: String,
     /// What stands before an object's name in its path: empty, or it ends with a slash.
     prefix: String,
@@ -99,6 +101,7 @@ impl Sftp {
             caller: Caller::start(location.to_string(), options, Box::new(RealTimer::start()))?,
             program,
             arguments,
+            withheld: options.withheld,
             host: host.clone(),
             prefix,
             connection: tokio::sync::Mutex::default(),
@@ -134,7 +137,12 @@ impl Sftp {
         }
         *held = None;
         self.caller.wire.counted.request(Purpose::Other);
-        let connection = Arc::new(Connection::open(&self.program, &self.arguments, &self.host).await?);
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        for name in self.withheld {
+            command.env_remove(name);
+        }
+        let connection = Arc::new(Connection::open(command, &self.host).await?);
         *held = Some(Arc::clone(&connection));
         Ok(connection)
     }

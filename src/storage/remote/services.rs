@@ -81,6 +81,8 @@ pub struct RemoteOptions {
     pub storage_class: Option<String>,
     /// The program by which SFTP is reached, and its first arguments; empty: `ssh`.
     pub ssh_command: Vec<OsString>,
+    /// Variables of the environment that such a program is not given.
+    pub withheld: &'static [&'static str],
     /// What opens the service.
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
@@ -110,6 +112,7 @@ impl Default for RemoteOptions {
             identity: None,
             storage_class: None,
             ssh_command: Vec::new(),
+            withheld: &[],
             credentials: Credentials::default(),
             on_trouble: |_| {},
             is_stopped: Stopped(Arc::new(|| false)),

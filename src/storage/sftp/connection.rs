@@ -5,7 +5,6 @@
 //! kept, to be shown when it ends.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,15 +99,15 @@ impl Shared {
 
 impl Connection {
     /// Starts the program and greets the server.
-    pub(super) async fn open(program: &OsString, arguments: &[OsString], host: &str) -> Attempt<Self> {
-        let spawned = Command::new(program)
-            .args(arguments)
+    pub(super) async fn open(mut command: Command, host: &str) -> Attempt<Self> {
+        let spawned = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
-        let mut child = spawned.map_err(|cause| errors::not_started(program, cause))?;
+        let mut child =
+            spawned.map_err(|cause| errors::not_started(command.as_std().get_program(), cause))?;
         let shared = Arc::new(Shared::default());
         let (Some(mut input), Some(mut output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
