@@ -4,6 +4,7 @@ mod server;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -360,6 +361,51 @@ fn a_repository_lives_behind_sshd() {
     let Some(sshd) = Sshd::start("a life by SFTP") else { return };
     let storage = || open("sftp:server:backups", &sshd.options("user", Some("host")));
     live(&storage(), storage());
+}
+
+/// The program itself, by the command that its user sets.
+#[test]
+fn the_program_reaches_a_repository_behind_sshd() {
+    let Some(sshd) = Sshd::start("the program with a repository behind sshd") else { return };
+    let scratch = Scratch::new();
+    let source = scratch.join("source");
+    generate(1, &source, Size::Small);
+    std::fs::write(scratch.join("password"), "one\n").unwrap();
+    let command: Vec<String> = sshd
+        .options("user", Some("host"))
+        .ssh_command
+        .iter()
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let run = |command: &str, arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_packstone"))
+            .env("PACKSTONE_SSH_COMMAND", command)
+            .args(["--repository", "sftp:server:backups", "--no-cache", "--password-file"])
+            .arg(scratch.join("password"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let target = scratch.join("target");
+    let (source_path, target_path) = (source.to_str().unwrap(), target.to_str().unwrap());
+    let latest = format!("latest:{source_path}");
+    for arguments in [
+        vec!["repo", "init"],
+        vec!["backup", source_path],
+        vec!["backup", source_path],
+        vec!["forget", "--keep-last", "1", "--prune"],
+        vec!["repo", "check", "--read-data"],
+        vec!["restore", &latest, "-t", target_path],
+    ] {
+        let (code, said) = run(&command.join(" "), &arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+    assert_same(&dump(&source), &dump(&target));
+    let (code, said) = run("packstone-no-such-program", &["snapshots"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ended with code 127") && said.contains("packstone-no-such-program"), "{said}");
 }
 
 /// Each connection breaks after so many bytes that are asked or answered: the work goes on by the next one.

@@ -5,6 +5,7 @@
 //! kept, to be shown when it ends.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -153,13 +154,17 @@ impl Connection {
 
     /// Asks, and waits for the answer.
     pub(super) async fn ask(&self, request: Request) -> Attempt<Reply> {
-        let (sender, mut answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         let id = self.shared.register(sender).ok_or_else(|| self.lost())?;
-        self.queue.send(request.encode(id)).await.map_err(|_| self.lost())?;
+        let mut exchange = pin!(async {
+            self.queue.send(request.encode(id)).await.map_err(|_| self.lost())?;
+            answer.await.map_err(|_| self.lost())
+        });
         loop {
             let heard = self.shared.heard.load(Ordering::Relaxed);
-            match timeout(SILENCE_MAX, &mut answer).await {
-                Ok(reply) => return reply.map_err(|_| self.lost()),
+            match timeout(SILENCE_MAX, &mut exchange).await {
+                Ok(reply) => return reply,
+                // It is the others' turn.
                 Err(_) if self.shared.heard.load(Ordering::Relaxed) != heard => {}
                 Err(_) => {
                     self.shared.end(&format!("nothing came for {} seconds", SILENCE_MAX.as_secs()));
