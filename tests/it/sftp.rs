@@ -408,13 +408,14 @@ fn the_program_reaches_a_repository_behind_sshd() {
     assert!(said.contains("ended with code 127") && said.contains("packstone-no-such-program"), "{said}");
 }
 
-/// Each connection breaks after so many bytes that are asked or answered: the work goes on by the next one.
+/// Each connection breaks after so many bytes that are asked or answered, more than a piece of a file has: the work goes
+/// on by the next one.
 #[test]
 fn a_repository_lives_on_connections_that_break() {
     let Some(server) = sftp_server("a life by SFTP on connections that break") else { return };
     let server = server.display();
     for broken in
-        [format!("{} | {server}", pass(150_000)), format!("{server} | {{ {}; kill -9 $$; }}", pass(30_000))]
+        [format!("{} | {server}", pass(150_000)), format!("{server} | {{ {}; kill -9 $$; }}", pass(100_000))]
     {
         let scratch = Scratch::new();
         let storage = || open_by(&scratch.join("r"), &broken);
