@@ -8,6 +8,7 @@
 //! 4. After `barrier` returns, everything that was put before it, by anybody whose objects were listed or read, survives
 //!    a loss of power.
 
+pub mod conformance;
 pub mod contract;
 pub mod local;
 pub mod location;

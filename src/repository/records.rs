@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::limits::RECORD_BYTES_MAX;
@@ -64,6 +65,10 @@ impl Records {
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         verdicts.insert(number, (size_bytes, Arc::clone(&verdict)));
         Ok(verdict)
+    }
+
+    fn has(&self, name: &str, size_bytes: u64) -> bool {
+        self.with(|kept| kept.objects.get(name).is_some_and(|object| object.len() as u64 == size_bytes))
     }
 
     fn find(&self, name: &str, size_bytes: u64) -> Option<Vec<u8>> {
@@ -128,6 +133,31 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 impl Repository {
+    /// Fetches records that will be asked for, many at a time where that is faster. Whatever fails here fails again, and is
+    /// told, when the record is read.
+    pub(super) fn prefetch(&self, listed: impl Iterator<Item = (String, u64)>) {
+        let calls = self.storage.parallel_calls();
+        if calls < 2 {
+            return;
+        }
+        let missing: Vec<String> = listed
+            .filter(|(name, size_bytes)| !self.records.has(name, *size_bytes))
+            .map(|(name, _)| name)
+            .collect();
+        let next = AtomicUsize::new(0);
+        let fetch = || {
+            while let Some(name) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let object = object_name(name).and_then(|object| self.storage.get(&object, RECORD_BYTES_MAX));
+                if let Ok(object) = object {
+                    self.records.keep(name, object);
+                }
+            }
+        };
+        if missing.len() > 1 {
+            std::thread::scope(|scope| (0..calls.min(missing.len())).for_each(|_| drop(scope.spawn(fetch))));
+        }
+    }
+
     /// What `read` makes of an object that a listing showed with this size: of the kept record, else of what the storage
     /// has, which is then kept.
     pub(super) fn record<T>(

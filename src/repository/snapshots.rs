@@ -87,6 +87,9 @@ impl Repository {
         })?;
         let tombstones = self.forgotten()?;
         let mut all = AllSnapshots::default();
+        let is_read = |session| with_forgotten || !tombstones.contains(session);
+        let wanted = committed.iter().filter(|(session, _)| is_read(session));
+        self.prefetch(wanted.map(|(session, size_bytes)| (names::commit(session), *size_bytes)));
         for (session, size_bytes) in &committed {
             let is_forgotten = tombstones.contains(session);
             if is_forgotten && !with_forgotten {

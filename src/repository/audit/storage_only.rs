@@ -22,7 +22,7 @@ use crate::format::names::{self, Phase, SessionRecord};
 use crate::format::pack::trailer_offset;
 use crate::format::padding::padded;
 use crate::format::sealing::{HEAD_BYTES, HEADER_BYTES, ObjectKind, TAG_BYTES};
-use crate::repository::{MemoryLimit, ObjectCount};
+use crate::repository::{MemoryLimit, ObjectCount, reader_count};
 use crate::storage::{Listed, Storage};
 
 /// Objects that are looked at together.
@@ -138,9 +138,8 @@ pub fn check_storage(
     if read_data {
         expect_all(storage, &findings)?;
     }
-    let wanted = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = ThreadPoolBuilder::new()
-        .num_threads(memory.workers(wanted))
+        .num_threads(reader_count(storage, memory))
         .build()
         .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
     let check = Check {
