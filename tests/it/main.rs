@@ -44,7 +44,8 @@ mod restore;
 mod retention;
 #[cfg(test)]
 mod round_trip;
-#[cfg(all(test, feature = "sftp"))]
+#[cfg(test)]
+#[cfg(feature = "sftp")]
 mod sftp;
 #[cfg(test)]
 mod spec;

@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn pieces_are_full_but_the_last_and_the_same_bytes() {
-        let content: Vec<u8> = (0..5 * PIECE_BYTES + 77).map(|position| (position % 251) as u8).collect();
+        let content: Vec<u8> = (0..=250).cycle().take(5 * PIECE_BYTES + 77).collect();
         for cuts in [vec![], vec![1], vec![PIECE_BYTES], vec![10, 20, PIECE_BYTES + 5, 3 * PIECE_BYTES + 9]] {
             let bounds: Vec<usize> = [0].into_iter().chain(cuts).chain([content.len()]).collect();
             let body: Vec<Bytes> =

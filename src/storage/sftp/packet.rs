@@ -240,7 +240,8 @@ impl Fields {
         }
         if flags & 0x8000_0000 != 0 {
             for _ in 0..self.number()? {
-                (self.text()?, self.text()?);
+                self.text()?;
+                self.text()?;
             }
         }
         Some(attributes)
