@@ -453,7 +453,7 @@ fn a_backup_that_never_gets_through_leaves_no_snapshot() {
         &crate::engine::options(),
         &Silent,
     );
-    let error = failed.err().expect("no pack is so small");
+    let Err(error) = failed else { panic!("no pack is so small") };
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
     let repository = crate::engine::open(whole(), None);
     assert_eq!(repository.snapshots().unwrap().visible.len(), 0);
