@@ -20,6 +20,7 @@ Environment (a flag goes before its variable):
   PACKSTONE_PASSWORD_COMMAND  as --password-command
   PACKSTONE_KEY_FILE          as --key-file
   PACKSTONE_CACHE_DIR         as --cache-dir
+  PACKSTONE_SSH_COMMAND       what reaches sftp: in the place of ssh, as the shell reads it
 
 Exit codes:
     0  done

@@ -20,6 +20,8 @@ pub const PASSWORD_COMMAND: &str = "PACKSTONE_PASSWORD_COMMAND";
 pub const KEY_FILE: &str = "PACKSTONE_KEY_FILE";
 /// The folder for what speeds up later commands.
 pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
+/// The command by which SFTP is reached, for the shell.
+pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";
 
 /// What no child process is given.
 pub const SECRETS: [&str; 1] = [PASSWORD];

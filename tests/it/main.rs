@@ -47,6 +47,9 @@ mod retention;
 #[cfg(test)]
 mod round_trip;
 #[cfg(test)]
+#[cfg(feature = "sftp")]
+mod sftp;
+#[cfg(test)]
 mod spec;
 #[cfg(test)]
 mod storage;

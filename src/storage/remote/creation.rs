@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 use opendal::{Buffer, Operator};
 
-use super::errors::Failure;
+use super::Remote;
+use super::errors::{Attempt, Failure};
 use super::services::Publishing;
 use super::transport::{Purpose, last_status};
-use super::{Attempt, Remote};
 use crate::base::{Error, ErrorKind, Result, Wrap};
-use crate::storage::name::UNFINISHED_FOLDER;
+use crate::storage::name::{UNFINISHED_FOLDER, unfinished_name};
 use crate::storage::{Body, ObjectName, refusal};
 
 /// Whether the service was seen to refuse to create what is there.
@@ -136,7 +136,8 @@ impl Remote {
             } else if self.size_of(name.as_str()).await?.is_some() {
                 return Err(Failure::lasting(refusal::taken(name)));
             }
-            let unfinished = unfinished_name()?;
+            let unfinished = unfinished_name().map_err(Failure::lasting)?;
+            let unfinished = format!("{UNFINISHED_FOLDER}/{unfinished}");
             let moved = self.write_and_move(operator, &unfinished, name, content).await;
             if let Err(failure) = &moved {
                 is_uncertain |= failure.may_pass;
@@ -160,11 +161,7 @@ impl Remote {
         if stored_bytes != Some(content.len() as u64) {
             let message =
                 format!("of {} bytes that were sent, the storage has {stored_bytes:?}", content.len());
-            return Err(Failure {
-                error: Error::new(ErrorKind::Unreachable, message),
-                may_pass: true,
-                has_progressed: false,
-            });
+            return Err(Failure::passing(Error::new(ErrorKind::Unreachable, message)));
         }
         match operator.rename(unfinished, name.as_str()).await.map_err(|cause| Failure::of_service(&cause)) {
             Err(failure) if failure.is_taken() || last_status() == 412 => {
@@ -232,12 +229,4 @@ impl Remote {
         })
         .await
     }
-}
-
-fn unfinished_name() -> Attempt<String> {
-    let mut token = [0; 16];
-    getrandom::fill(&mut token)
-        .map_err(|cause| Failure::lasting(Error::caused(ErrorKind::Failed, "no random numbers", cause)))?;
-    let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{UNFINISHED_FOLDER}/{token}"))
 }

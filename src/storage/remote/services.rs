@@ -5,6 +5,7 @@
 //! role, Google's application credentials).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,10 @@ pub struct RemoteOptions {
     pub identity: Option<Zeroizing<Vec<u8>>>,
     /// Storage class of packs of data.
     pub storage_class: Option<String>,
+    /// The program by which SFTP is reached, and its first arguments; empty: `ssh`.
+    pub ssh_command: Vec<OsString>,
+    /// Variables of the environment that such a program is not given.
+    pub withheld: &'static [&'static str],
     /// What opens the service.
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
@@ -110,6 +115,8 @@ impl Default for RemoteOptions {
             authorities: None,
             identity: None,
             storage_class: None,
+            ssh_command: Vec::new(),
+            withheld: &[],
             credentials: Credentials::default(),
             on_trouble: |_| {},
             is_stopped: Stopped(Arc::new(|| false)),
@@ -216,7 +223,7 @@ pub(super) const fn feature(service: &Service) -> &'static str {
 }
 
 /// Only some services have classes.
-pub(super) fn no_class(class: Option<&str>) -> Result<()> {
+pub(in crate::storage) fn no_class(class: Option<&str>) -> Result<()> {
     match class {
         None => Ok(()),
         Some(_) => Err(Error::new(ErrorKind::Usage, "this service has no storage classes")),
