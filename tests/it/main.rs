@@ -38,7 +38,8 @@ mod properties;
 mod prune;
 #[cfg(test)]
 mod real_tree;
-#[cfg(all(test, feature = "s3", feature = "webdav"))]
+#[cfg(test)]
+#[cfg(all(feature = "s3", feature = "webdav"))]
 mod remote;
 #[cfg(test)]
 mod restore;
