@@ -22,13 +22,22 @@ use crate::open::is_repository;
 /// Makes a repository in a directory that is unused, with one key slot.
 pub fn create(directory: &Path, obtained: &Obtained) -> Result<Repository> {
     let storage = prepare(directory)?;
-    let options = InitOptions {
+    Repository::init(Arc::new(storage), options(obtained))
+}
+
+/// Makes a sibling of another repository in a directory that is unused, with one key slot.
+pub fn create_sibling(directory: &Path, obtained: &Obtained, other: &Repository) -> Result<Repository> {
+    let storage = prepare(directory)?;
+    Repository::init_sibling(Arc::new(storage), other, options(obtained))
+}
+
+fn options(obtained: &Obtained) -> InitOptions {
+    InitOptions {
         parameters: Parameters::default(),
         slots: vec![NewSlot { credential: obtained.credential.clone(), label: slot_label() }],
         password_cost: PasswordCost::RECOMMENDED,
         cache_folder: None,
-    };
-    Repository::init(Arc::new(storage), options)
+    }
 }
 
 /// What a key slot made here is called.

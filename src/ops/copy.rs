@@ -264,7 +264,7 @@ impl<'c> Copying<'c> {
             self.relied_on.clear();
         }
         self.see(&session.snapshots().visible);
-        self.monitor.note(&format!("copying snapshot {}", entry.id.short()));
+        self.monitor.begin(format!("snapshot {}", entry.id.short()).as_bytes());
         let tree = match self.store(&session, entry) {
             Ok(tree) => tree,
             Err(failure) => {
