@@ -64,9 +64,7 @@ impl Other {
 
     fn credential(&self, context: &Context) -> Outcome<Option<Source>> {
         let flags = [
-            self.from_password_file
-                .clone()
-                .map(|file| ("--from-password-file", Source::PasswordFile(file))),
+            self.from_password_file.clone().map(|file| ("--from-password-file", Source::PasswordFile(file))),
             self.from_password_command
                 .clone()
                 .map(|command| ("--from-password-command", Source::PasswordCommand(command))),

@@ -70,7 +70,8 @@ impl Keys {
 
     /// Whether equal content has the same names and is cut at the same places under both.
     pub fn is_sibling_of(&self, other: &Self) -> bool {
-        let shared = |keys: &Self| [&keys.data_id, &keys.tree_id, &keys.names, &keys.chunker].map(Clone::clone);
+        let shared =
+            |keys: &Self| [&keys.data_id, &keys.tree_id, &keys.names, &keys.chunker].map(Clone::clone);
         shared(self) == shared(other)
     }
 

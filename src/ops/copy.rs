@@ -15,12 +15,13 @@ use std::collections::BTreeMap;
 use rayon::ThreadPool;
 
 use crate::base::host::Host;
-use crate::base::{Error, ErrorKind, Monitor, RepositoryId, Result, SessionId, Wrap};
+use crate::base::{ChunkId, Error, ErrorKind, Monitor, RepositoryId, Result, SessionId, Wrap};
 use crate::format::snapshot::{Origin, Snapshot, Statistic};
 use crate::ops::copy::convert::{Converter, Memo};
 use crate::ops::copy::siblings::Siblings;
 use crate::ops::pool::{pool, worker_count};
 use crate::repository::{Repository, Session, SessionOptions, SnapshotEntry};
+use crate::tree::Tree;
 
 /// A snapshot that cannot be read is tried again with a fresh look at the source: a prune may have moved what it needs.
 const ATTEMPTS_MAX: usize = 2;
@@ -129,19 +130,23 @@ pub fn copy(
     let mut copying = Copying::new(source, target, options, monitor)?;
     let mut summary = CopySummary::default();
     for entry in wanted {
-        if let Some((present, _)) = copying.present.get(&identity(source.id(), entry)) {
+        if let Some(present) = copying.present.get(&identity(source.id(), entry)) {
             summary.present += 1;
-            tell(&CopyEvent::Present(entry, *present));
+            tell(&CopyEvent::Present(entry, present.id));
             continue;
         }
         match copying.copy_readable(entry, &mut summary) {
-            Ok(Some((id, snapshot))) => {
+            Ok(Became::Copy(id, snapshot)) => {
                 summary.copied += 1;
                 tell(&CopyEvent::Copied(entry, id, &snapshot));
             }
-            Ok(None) => {
+            Ok(Became::Nothing) => {
                 summary.copied += 1;
                 tell(&CopyEvent::WouldCopy(entry));
+            }
+            Ok(Became::Present(id)) => {
+                summary.present += 1;
+                tell(&CopyEvent::Present(entry, id));
             }
             Err(Failure::Unreadable(error)) => {
                 let error = error.while_doing(format!("cannot copy snapshot {}", entry.id.short()));
@@ -154,6 +159,34 @@ pub fn copy(
         }
     }
     Ok(summary)
+}
+
+/// What a snapshot became in the target.
+enum Became {
+    Copy(SessionId, Box<Snapshot>),
+    /// Another process copied it meanwhile.
+    Present(SessionId),
+    /// Nothing was written.
+    Nothing,
+}
+
+/// A snapshot of the source whose copy is in the target: of what both snapshots of the source have in common, the copy is
+/// named again.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    /// The root of its tree.
+    of_source: ChunkId,
+    /// The copy, and the root of its tree.
+    copy: SessionId,
+    of_target: ChunkId,
+}
+
+/// A snapshot of the target.
+#[derive(Clone, Copy, Debug)]
+struct Present {
+    id: SessionId,
+    generation: u64,
+    tree: ChunkId,
 }
 
 /// How snapshots go over, and what is known from those that went.
@@ -169,10 +202,10 @@ struct Copying<'c> {
     monitor: &'c dyn Monitor,
     pool: ThreadPool,
     way: Way<'c>,
-    /// The snapshots of the target, and their generations.
-    present: BTreeMap<Identity, (SessionId, u64)>,
-    /// The snapshots of the source.
-    of_source: BTreeMap<SessionId, Identity>,
+    /// The snapshots of the target.
+    present: BTreeMap<Identity, Present>,
+    /// The snapshots of the source, oldest first.
+    of_source: Vec<SnapshotEntry>,
     /// The snapshots of the target on whose chunks `way` relies.
     relied_on: Vec<SessionId>,
 }
@@ -185,7 +218,6 @@ impl<'c> Copying<'c> {
         monitor: &'c dyn Monitor,
     ) -> Result<Self> {
         let of_source = source.snapshots()?.visible;
-        let of_source = of_source.iter().map(|entry| (entry.id, identity(source.id(), entry))).collect();
         let mut copying = Self {
             source,
             target,
@@ -210,8 +242,9 @@ impl<'c> Copying<'c> {
 
     fn see(&mut self, visible: &[SnapshotEntry]) {
         for entry in visible {
-            let known = (entry.id, entry.snapshot.generation);
-            self.present.insert(identity(self.target.id(), entry), known);
+            let Snapshot { generation, tree, .. } = entry.snapshot;
+            self.present
+                .insert(identity(self.target.id(), entry), Present { id: entry.id, generation, tree });
         }
     }
 
@@ -219,13 +252,13 @@ impl<'c> Copying<'c> {
         &mut self,
         entry: &SnapshotEntry,
         summary: &mut CopySummary,
-    ) -> std::result::Result<Option<(SessionId, Snapshot)>, Failure> {
+    ) -> std::result::Result<Became, Failure> {
         let mut attempts = ATTEMPTS_MAX;
         loop {
             attempts -= 1;
             let outcome = match self.options.is_dry {
-                true => self.look(entry, summary).map(|()| None),
-                false => self.copy_one(entry, summary).map(Some),
+                true => self.look(entry, summary).map(|()| Became::Nothing),
+                false => self.copy_one(entry, summary),
             };
             if outcome.is_err() {
                 // It relies on chunks of a snapshot that was not committed.
@@ -241,9 +274,10 @@ impl<'c> Copying<'c> {
 
     /// What copying it would take.
     fn look(&mut self, entry: &SnapshotEntry, summary: &mut CopySummary) -> std::result::Result<(), Failure> {
+        let base = self.base(entry, None);
         if let Way::Siblings(siblings) = &mut self.way {
             let lack = self.pool.install(|| {
-                siblings.mark(entry, self.monitor)?;
+                siblings.mark(entry, base, self.monitor)?;
                 Ok::<_, Failure>(self.target.would_lack(self.source, siblings.marks())?)
             })?;
             siblings.settle();
@@ -257,13 +291,18 @@ impl<'c> Copying<'c> {
         &mut self,
         entry: &SnapshotEntry,
         summary: &mut CopySummary,
-    ) -> std::result::Result<(SessionId, Snapshot), Failure> {
+    ) -> std::result::Result<Became, Failure> {
         let session = self.target.start_session(&self.options.host, self.options.session.clone())?;
         if !self.relied_on.iter().all(|id| session.may_take_over(id)) {
             self.way = Self::way(self.source, self.target)?;
             self.relied_on.clear();
         }
         self.see(&session.snapshots().visible);
+        if let Some(present) = self.present.get(&identity(self.source.id(), entry)) {
+            let id = present.id;
+            session.close()?;
+            return Ok(Became::Present(id));
+        }
         self.monitor.begin(format!("snapshot {}", entry.id.short()).as_bytes());
         let tree = match self.store(&session, entry) {
             Ok(tree) => tree,
@@ -285,8 +324,9 @@ impl<'c> Copying<'c> {
             siblings.settle();
         }
         self.relied_on.push(id);
-        self.present.insert(identity(self.source.id(), entry), (id, snapshot.generation));
-        Ok((id, snapshot))
+        let Snapshot { generation, tree, .. } = snapshot;
+        self.present.insert(identity(self.source.id(), entry), Present { id, generation, tree });
+        Ok(Became::Copy(id, Box::new(snapshot)))
     }
 
     /// Stores all that a snapshot needs, and gives its tree.
@@ -294,30 +334,60 @@ impl<'c> Copying<'c> {
         &mut self,
         session: &Session<'_>,
         entry: &SnapshotEntry,
-    ) -> std::result::Result<crate::base::ChunkId, Failure> {
+    ) -> std::result::Result<ChunkId, Failure> {
+        let base = self.base(entry, Some(session));
+        self.relied_on.extend(base.map(|base| base.copy));
         match &mut self.way {
             Way::Siblings(siblings) => {
-                self.pool.install(|| siblings.store(session, entry, self.monitor))?;
+                self.pool.install(|| siblings.store(session, entry, base, self.monitor))?;
                 Ok(entry.snapshot.tree)
             }
             Way::Strangers(memo) => {
-                Converter::new(session, entry, &self.pool, self.monitor, memo)?.convert(entry.snapshot.tree)
+                let reader = session.reader();
+                let converter = Converter::new(session, entry, &self.pool, self.monitor, memo)?;
+                converter.convert(entry.snapshot.tree, base, Tree::new(&reader))
             }
         }
     }
 
+    /// The snapshot that is most like another one, of those whose copies may be taken over; without a session, of all whose
+    /// copies are there. None if what is known comprises it.
+    fn base(&self, entry: &SnapshotEntry, session: Option<&Session<'_>>) -> Option<Base> {
+        let bases = self.of_source.iter().rev().filter_map(|candidate| {
+            let present = self.present.get(&identity(self.source.id(), candidate))?;
+            let may_be = session.is_none_or(|session| session.may_take_over(&present.id));
+            // Between siblings a copy has the same tree, unless it was made with another one's help.
+            let is_whole = !matches!(self.way, Way::Siblings(_)) || present.tree == candidate.snapshot.tree;
+            (may_be && is_whole).then_some((candidate, present))
+        });
+        let likeness = |candidate: &SnapshotEntry| {
+            let (one, other) = (&entry.snapshot, &candidate.snapshot);
+            let is_of_host = one.host == other.host;
+            let is_parent = one.parent == Some(candidate.id);
+            (
+                is_parent,
+                is_of_host && one.paths == other.paths,
+                is_of_host,
+                other.time <= one.time,
+                other.time,
+            )
+        };
+        let (candidate, present) = bases.max_by_key(|(candidate, _)| likeness(candidate))?;
+        let base = Base { of_source: candidate.snapshot.tree, copy: present.id, of_target: present.tree };
+        (!self.relied_on.contains(&base.copy)).then_some(base)
+    }
+
     /// What the target says of a snapshot.
-    fn snapshot(&self, entry: &SnapshotEntry, tree: crate::base::ChunkId) -> Snapshot {
+    fn snapshot(&self, entry: &SnapshotEntry, tree: ChunkId) -> Snapshot {
         let parent = entry.snapshot.parent.map(|parent| {
-            let first = self.of_source.get(&parent).copied();
-            first.unwrap_or((self.source.id(), parent))
+            let found = self.of_source.iter().find(|entry| entry.id == parent);
+            found.map_or((self.source.id(), parent), |entry| identity(self.source.id(), entry))
         });
         let parent = parent.and_then(|identity| self.present.get(&identity));
-        let first =
-            Origin { repository: self.source.id(), snapshot: entry.id, time: entry.snapshot.time };
+        let first = Origin { repository: self.source.id(), snapshot: entry.id, time: entry.snapshot.time };
         Snapshot {
-            parent: parent.map(|(id, _)| *id),
-            generation: parent.map_or(1, |(_, generation)| generation.saturating_add(1)),
+            parent: parent.map(|parent| parent.id),
+            generation: parent.map_or(1, |parent| parent.generation.saturating_add(1)),
             origin: Some(entry.snapshot.origin.clone().unwrap_or(first)),
             tree,
             previous: None,
@@ -325,3 +395,6 @@ impl<'c> Copying<'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

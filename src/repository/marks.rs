@@ -125,3 +125,21 @@ impl Marks {
         &self.table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_bits_are_found_in_order() {
+        let bits = Bits::new(200);
+        for row in [199, 0, 63, 64, 127, 128] {
+            assert!(bits.set(row) && !bits.set(row));
+        }
+        assert_eq!(bits.rows().collect::<Vec<_>>(), [0, 63, 64, 127, 128, 199]);
+        let copy = bits.clone();
+        bits.set(5);
+        assert!(bits.is_set(5) && !copy.is_set(5));
+        assert_eq!(Bits::new(0).rows().count(), 0);
+    }
+}

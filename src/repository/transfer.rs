@@ -106,7 +106,8 @@ impl Repository {
         let blocked = self.collections().wrap(|| "cannot read the collections")?.blocked;
         let table = self.reader()?.newest_table()?;
         Lack::of(marks, &source.collections()?.dead, &|id| {
-            let counts = |place: Place| table.pack(place.pack).is_some_and(|pack| !blocked.contains(&pack.name));
+            let counts =
+                |place: Place| table.pack(place.pack).is_some_and(|pack| !blocked.contains(&pack.name));
             Ok(table.places(id).any(counts))
         })
     }
@@ -140,9 +141,7 @@ impl Session<'_> {
                 false => taking.task(task, monitor),
             });
             taken?;
-            if let Some(unreadable) =
-                taking.found.lock().unwrap_or_else(PoisonError::into_inner).take()
-            {
+            if let Some(unreadable) = taking.found.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Ok(Some(unreadable));
             }
             monitor.advance(packs.len() as u64, 0);
@@ -151,10 +150,13 @@ impl Session<'_> {
     }
 }
 
+/// The number of a segment, what the index says of it, and what is wanted of it.
+type OfSegment<'c> = (u32, SegmentRow, &'c [(Place, ChunkId)]);
+
 /// Chunks of neighbouring segments of one pack, which one request fetches.
 struct Task<'c> {
     pack: PackRow,
-    segments: Vec<(u32, SegmentRow, &'c [(Place, ChunkId)])>,
+    segments: Vec<OfSegment<'c>>,
     stored_bytes: u64,
 }
 
@@ -274,3 +276,6 @@ impl Taking<'_, '_, '_> {
 fn is_of_source(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound | ErrorKind::Unsupported)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! files the share `piece_bytes` together, of a large one a batch, of each directory in work a page, and the memo.
 
 use std::collections::HashMap;
+use std::iter::Peekable;
 
 use rayon::ThreadPool;
 use rayon::prelude::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
@@ -14,7 +15,7 @@ use crate::base::monitor::show_path;
 use crate::base::{ChunkId, Error, ErrorKind, Monitor, Result};
 use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, Content, LinkGroup, Node, NodeKind, Regular, XattrValue};
-use crate::ops::copy::Failure;
+use crate::ops::copy::{Base, Failure};
 use crate::repository::{ChunkKind, Reader, Repository, Session, SnapshotEntry};
 use crate::tree::{
     Budget, DirectoryBuilder, DirectoryEntries, Entry, ListBuilder, Member, Tree, check_length,
@@ -44,6 +45,34 @@ impl<'c> Memo<'c> {
     }
 }
 
+/// The same directory of a base: in the source, and its copy in the target. Entries are passed by in order of names.
+struct Beside<'c> {
+    of_source: Peekable<DirectoryEntries<'c>>,
+    of_target: Peekable<DirectoryEntries<'c>>,
+}
+
+impl<'c> Beside<'c> {
+    fn new(source: Tree<'c>, target: Tree<'c>, (of_source, of_target): (ChunkId, ChunkId)) -> Self {
+        let of_target = target.directory(of_target).peekable();
+        Self { of_source: source.directory(of_source).peekable(), of_target }
+    }
+
+    /// The trees of the subdirectory of this name, if both have one. What cannot be read has none.
+    fn trees(&mut self, name: &[u8]) -> Option<(ChunkId, ChunkId)> {
+        Some((tree_at(&mut self.of_source, name)?, tree_at(&mut self.of_target, name)?))
+    }
+}
+
+fn tree_at(entries: &mut Peekable<DirectoryEntries<'_>>, name: &[u8]) -> Option<ChunkId> {
+    let is_before =
+        |entry: &Result<Entry>| entry.as_ref().is_ok_and(|entry| entry.node.name.as_slice() < name);
+    while entries.next_if(is_before).is_some() {}
+    match &entries.peek()?.as_ref().ok()?.node {
+        Node { name: found, kind: NodeKind::Directory(tree), .. } if found == name => Some(*tree),
+        _ => None,
+    }
+}
+
 /// A directory in work.
 struct Frame<'c> {
     id: ChunkId,
@@ -51,6 +80,7 @@ struct Frame<'c> {
     node: Option<Node>,
     entries: DirectoryEntries<'c>,
     builder: DirectoryBuilder<'c>,
+    beside: Option<Beside<'c>>,
     group: Vec<Entry>,
     group_bytes: u64,
 }
@@ -90,8 +120,20 @@ impl<'c> Converter<'c> {
     }
 
     /// Converts a directory with everything below it; depth first without recursion, for trees may be deep.
-    pub(super) fn convert(mut self, root: ChunkId) -> Converted<ChunkId> {
-        let mut open = vec![self.frame(root, None)];
+    /// What is as in the base is named again.
+    pub(super) fn convert(
+        mut self,
+        root: ChunkId,
+        base: Option<Base>,
+        target: Tree<'c>,
+    ) -> Converted<ChunkId> {
+        let base = base.map(|base| (base.of_source, base.of_target));
+        if let Some((_, of_target)) = base.filter(|(of_source, _)| *of_source == root) {
+            return Ok(of_target);
+        }
+        let source = self.files.tree;
+        let beside = |trees: Option<_>| trees.map(|trees| Beside::new(source, target, trees));
+        let mut open = vec![self.frame(root, None, beside(base))];
         // Of the directory in work.
         let mut path = Vec::new();
         loop {
@@ -108,15 +150,18 @@ impl<'c> Converter<'c> {
                     if let NodeKind::Directory(tree) = entry.node.kind {
                         self.flush(frame, &path)?;
                         let node = self.files.with_xattrs(entry.node, &path)?;
-                        match self.trees.get(&tree) {
-                            Some(known) => push(frame, Node { kind: NodeKind::Directory(*known), ..node })?,
+                        let of_base = frame.beside.as_mut().and_then(|beside| beside.trees(&node.name));
+                        let same = of_base.filter(|(of_source, _)| *of_source == tree);
+                        match self.trees.get(&tree).copied().or(same.map(|(_, of_target)| of_target)) {
+                            Some(known) => push(frame, Node { kind: NodeKind::Directory(known), ..node })?,
                             None if is_deepest => {
-                                let message = format!("a directory deeper than {DEPTH_MAX} (format rule TREE-1)");
+                                let message =
+                                    format!("a directory deeper than {DEPTH_MAX} (format rule TREE-1)");
                                 return Err(unreadable(&path, Error::damaged(message)));
                             }
                             None => {
                                 path = below(&path, &node.name);
-                                open.push(self.frame(tree, Some(node)));
+                                open.push(self.frame(tree, Some(node), beside(of_base)));
                             }
                         }
                     } else {
@@ -143,10 +188,10 @@ impl<'c> Converter<'c> {
         }
     }
 
-    fn frame(&self, id: ChunkId, node: Option<Node>) -> Frame<'c> {
+    fn frame(&self, id: ChunkId, node: Option<Node>, beside: Option<Beside<'c>>) -> Frame<'c> {
         let entries = self.files.tree.directory(id);
         let builder = DirectoryBuilder::new(self.files.session);
-        Frame { id, node, entries, builder, group: Vec::new(), group_bytes: 0 }
+        Frame { id, node, entries, builder, beside, group: Vec::new(), group_bytes: 0 }
     }
 
     /// Takes an entry that is no directory: with others, or by itself if it is large.

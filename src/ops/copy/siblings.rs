@@ -6,10 +6,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::{ChunkId, Error, Monitor, Result};
-use crate::ops::copy::Failure;
 use crate::ops::copy::needing::path_needing;
+use crate::ops::copy::{Base, Failure};
 use crate::repository::{Marks, Reader, Repository, Session, SnapshotEntry, Unreadable};
-use crate::tree::mark_reachable;
+use crate::tree::{mark_common, mark_reachable};
 
 /// What is known of the source.
 pub(super) struct Siblings<'c> {
@@ -34,12 +34,18 @@ impl<'c> Siblings<'c> {
         self.marks.settle();
     }
 
-    /// Marks all that a snapshot needs, in tasks of the calling pool.
+    /// Marks all that a snapshot needs, but for what is below pages that it has in common with the base, in tasks of the
+    /// calling pool.
     pub(super) fn mark(
         &self,
         entry: &SnapshotEntry,
+        base: Option<Base>,
         monitor: &dyn Monitor,
     ) -> std::result::Result<(), Failure> {
+        if let Some(base) = base {
+            // What cannot be read here is met again, or not needed.
+            let _ = mark_common(&self.reader, &base.of_source, &entry.snapshot.tree, &self.marks);
+        }
         let found: Mutex<Option<(ChunkId, Error)>> = Mutex::default();
         let marked =
             mark_reachable(&self.reader, &[entry.snapshot.tree], &self.marks, monitor, &|id, error| {
@@ -60,9 +66,10 @@ impl<'c> Siblings<'c> {
         &self,
         session: &Session<'_>,
         entry: &SnapshotEntry,
+        base: Option<Base>,
         monitor: &dyn Monitor,
     ) -> std::result::Result<(), Failure> {
-        self.mark(entry, monitor)?;
+        self.mark(entry, base, monitor)?;
         let lack = session.lack_of(self.reader.repository(), &self.marks)?;
         monitor.expect(lack.pack_count(), 0);
         match session.take(&self.reader, &lack, monitor)? {
@@ -86,4 +93,3 @@ impl<'c> Siblings<'c> {
         }
     }
 }
-

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use packstone::base::{Result, SessionId, Silent};
-use packstone::ops::backup::Comparison;
 use packstone::ops;
+use packstone::ops::backup::Comparison;
 use packstone::ops::check::CheckSummary;
 use packstone::ops::copy::CopyEvent;
 use packstone::repository::SnapshotEntry;

@@ -119,7 +119,10 @@ fn lines(summary: &CopySummary, is_dry: bool) -> Vec<String> {
         lines.push(format!("Added to the repository: {added} ({stored} stored)"));
     } else if summary.chunks > 0 {
         let added = size::show(summary.added_bytes);
-        lines.push(format!("Would be added to the repository: {}, {added}", show::count(summary.chunks, "chunk")));
+        lines.push(format!(
+            "Would be added to the repository: {}, {added}",
+            show::count(summary.chunks, "chunk")
+        ));
     }
     lines.push(parts.join(", "));
     lines
