@@ -5,7 +5,7 @@ use crate::base::host::Host;
 use crate::base::{SessionId, Silent};
 use crate::format::snapshot::Snapshot;
 use crate::repository::tests::{Memory, new_repository, options, pack_names, remove_packs};
-use crate::repository::{InitOptions, SessionOptions};
+use crate::repository::{InitOptions, Marked, SessionOptions};
 
 fn start(repository: &Repository) -> Session<'_> {
     repository.start_session(&Host::current(), SessionOptions::default()).unwrap()
@@ -39,7 +39,7 @@ fn sibling(repository: &Repository) -> (Memory, Repository) {
 fn take(source: &Repository, target: &Repository, ids: &[ChunkId]) -> (u64, Option<ChunkId>) {
     let reader = source.reader().unwrap();
     let marks = reader.marks().unwrap();
-    ids.iter().for_each(|id| drop(marks.need(id)));
+    assert!(ids.iter().all(|id| marks.need(id) == Marked::First));
     assert_eq!(target.would_lack(source, &marks).unwrap().chunks, {
         let session = start(target);
         let lack = session.lack_of(source, &marks).unwrap();
@@ -66,9 +66,7 @@ fn segments(repository: &Repository) -> Vec<(u32, u8, usize)> {
     let rows: Vec<Place> = table.rows().map(|(_, place)| place).collect();
     let mut found = Vec::new();
     for number in 0..u32::try_from(table.pack_count()).unwrap() {
-        let pack = table.pack(number).unwrap();
-        for segment in 0..pack.segments {
-            let row = table.segment(&pack, segment).unwrap();
+        for (segment, row) in (0..).zip(table.indexed_pack(number).unwrap().segments) {
             let is_of = |place: &&Place| (place.pack, place.segment) == (number, segment);
             found.push((row.raw_bytes, row.codec.number(), rows.iter().filter(is_of).count()));
         }
