@@ -65,7 +65,7 @@ pub struct Arguments {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where the repository is: a directory
+    /// Where the repository is: a directory, s3:https://HOST/BUCKET/PATH, sftp:USER@HOST:PATH, …
     #[arg(short, long, alias = "repo", global = true, value_name = "LOCATION")]
     pub repository: Option<OsString>,
     /// Take the password from the first line of a file
@@ -101,6 +101,36 @@ pub struct Global {
     /// Take about so much memory at most, from 32M on; with more, more threads work [default: 128M]
     #[arg(long, global = true, value_name = "SIZE", value_parser = parse_memory)]
     pub memory_limit: Option<u64>,
+    /// What concerns storages behind a network.
+    #[command(flatten)]
+    pub network: Network,
+}
+
+/// What concerns storages behind a network.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Network options")]
+pub struct Network {
+    /// Send at most so much a second, as 500k or 2M; without a unit it counts KiB
+    #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
+    pub limit_upload: Option<u64>,
+    /// Receive at most so much a second
+    #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
+    pub limit_download: Option<u64>,
+    /// Make so many requests at the same time [default: 5]
+    #[arg(long, global = true, value_name = "NUMBER", value_parser = parse_connections)]
+    pub connections: Option<usize>,
+    /// Try again for so long what fails for no lasting reason [default: 15m]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    pub retry_for: Option<Duration>,
+    /// Put packs of contents into this storage class of the service
+    #[arg(long, global = true, value_name = "CLASS")]
+    pub storage_class: Option<String>,
+    /// Trust the authorities in this file as well (PEM)
+    #[arg(long, alias = "cacert", global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Show this certificate to the storage (PEM, with its private key)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_client_cert: Option<PathBuf>,
 }
 
 /// The commands.
@@ -163,6 +193,22 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         bytes @ MEMORY_BYTES_MIN.. => Ok(bytes),
         _ => Err("32M is the least that a thread can work with".to_owned()),
+    }
+}
+
+/// Reads a rate: bytes with a unit, KiB without.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let bytes = match text.parse::<u64>() {
+        Ok(number) => number.checked_mul(1024).ok_or_else(|| format!("{text} is too much"))?,
+        Err(_) => parse_size(text)?,
+    };
+    if bytes == 0 { Err("nothing would ever be sent".to_owned()) } else { Ok(bytes) }
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=256) => Ok(number),
+        _ => Err("a number from 1 to 256".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::args::Global;
 use crate::environment::Environment;
 use crate::interruption::Interruption;
+use crate::storages::Storages;
 
 /// What every command is given.
 #[derive(Clone)]
@@ -13,6 +14,8 @@ pub struct Context {
     pub environment: Environment,
     /// Whether the user or the system asked to stop.
     pub interruption: Interruption,
+    /// Storages that are in use.
+    pub storages: Storages,
 }
 
 impl Context {

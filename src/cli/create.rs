@@ -1,4 +1,4 @@
-//! Making a repository in a local directory.
+//! Making a repository.
 //!
 //! What must hold: a directory that holds anything else is never made a repository; a creation that was interrupted
 //! can be repeated.
@@ -14,21 +14,33 @@ use packstone::format::slot::PasswordCost;
 use packstone::repository::{InitOptions, NewSlot, Repository};
 use packstone::storage::Storage;
 use packstone::storage::local::Local;
+use packstone::storage::location::Location;
 
+use crate::context::Context;
 use crate::credentials::Obtained;
-use crate::environment;
 use crate::open::is_repository;
+use crate::{environment, storages};
 
-/// Makes a repository in a directory that is unused, with one key slot.
-pub fn create(directory: &Path, obtained: &Obtained) -> Result<Repository> {
-    let storage = prepare(directory)?;
-    Repository::init(Arc::new(storage), options(obtained))
+/// Makes a repository at a location that is unused, with one key slot.
+pub fn create(context: &Context, location: &Location, obtained: &Obtained) -> Result<Repository> {
+    Repository::init(unused(context, location)?, options(obtained))
 }
 
-/// Makes a sibling of another repository in a directory that is unused, with one key slot.
-pub fn create_sibling(directory: &Path, obtained: &Obtained, other: &Repository) -> Result<Repository> {
-    let storage = prepare(directory)?;
-    Repository::init_sibling(Arc::new(storage), other, options(obtained))
+/// Makes a sibling of another repository at a location that is unused, with one key slot.
+pub fn create_sibling(
+    context: &Context,
+    location: &Location,
+    obtained: &Obtained,
+    other: &Repository,
+) -> Result<Repository> {
+    Repository::init_sibling(unused(context, location)?, other, options(obtained))
+}
+
+fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
+    match location {
+        Location::Local(directory) => Ok(Arc::new(prepare(directory)?)),
+        Location::Remote(_) => storages::open(context, location),
+    }
 }
 
 fn options(obtained: &Obtained) -> InitOptions {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind, Result};
+use packstone::storage::location::Location;
 
 use crate::context::Context;
 use crate::credentials::{self, Obtained, Purpose};
@@ -26,6 +27,13 @@ pub struct DefaultPlaces {
     pub key_file: PathBuf,
 }
 
+impl DefaultPlaces {
+    /// The repository's location.
+    pub fn location(&self) -> Location {
+        Location::Local(self.repository.clone())
+    }
+}
+
 /// Says where they are. `Usage` if the environment names no home.
 pub fn places(environment: &Environment) -> Result<DefaultPlaces> {
     let folders = Folder::Data.of_program(environment).zip(Folder::Config.of_program(environment));
@@ -39,9 +47,10 @@ pub fn places(environment: &Environment) -> Result<DefaultPlaces> {
 
 /// Opens the default repository. `NoRepository` if there is none.
 pub fn open(context: &Context, places: &DefaultPlaces) -> Result<Opened> {
-    let storage = open::find(&places.repository)?;
+    let location = places.location();
+    let found = open::find(context, &location)?;
     let obtained = obtain(context, places, Purpose::Open)?;
-    open::open_with(context, storage, places.repository.clone(), obtained)
+    open::open_with(context, found, location, obtained)
 }
 
 /// Opens the default repository, which is made if there is none.
@@ -51,10 +60,11 @@ pub fn open_or_create(context: &Context, places: &DefaultPlaces) -> Result<Opene
         other => return other,
     }
     let obtained = obtain(context, places, Purpose::Create)?;
-    match create::create(&places.repository, &obtained) {
+    match create::create(context, &places.location(), &obtained) {
         Ok(_) => announce(places, &obtained),
         // Another first backup was faster.
-        Err(error) if error.kind() == ErrorKind::Exists && open::find(&places.repository).is_ok() => {}
+        Err(error)
+            if error.kind() == ErrorKind::Exists && open::find(context, &places.location()).is_ok() => {}
         Err(error) => return Err(error),
     }
     open(context, places)

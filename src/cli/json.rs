@@ -8,6 +8,7 @@ mod copy;
 mod forget;
 mod listing;
 mod message;
+mod probe;
 mod progress;
 mod prune;
 mod repository;
@@ -15,12 +16,14 @@ mod sessions;
 mod snapshot;
 mod stats;
 mod summary;
+mod traffic;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
 pub use copy::{CopiedLine, CopyLine, SkippedLine};
 pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
+pub use probe::{ProbeLine, StorageKind};
 pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, VerboseStatus};
 pub use prune::{PruneLine, PrunePlanLine};
 pub use repository::{InfoDocument, SlotChange, slots};
@@ -28,6 +31,7 @@ pub use sessions::{SessionEnded, sessions};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use stats::StatsDocument;
 pub use summary::{BackupLine, DryRunLine, Initialized, PagesWritten, RestoreLine};
+pub use traffic::TrafficLine;
 
 use std::io::Write;
 

@@ -4,12 +4,12 @@
 //! use, though not what the crate that draws the QR code works with.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
-use packstone::base::monitor::{show_file, show_path};
+use packstone::base::monitor::show_path;
 use packstone::base::{Error, ErrorKind, RepositoryId, Result, SlotName, Timestamp};
 use packstone::crypto::Secret;
+use packstone::storage::location::Location;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use zeroize::Zeroizing;
@@ -39,8 +39,8 @@ const WORDS_IN_LINE: usize = 6;
 pub struct KeySheet<'a> {
     /// What it opens.
     pub repository: RepositoryId,
-    /// Where that is.
-    pub directory: PathBuf,
+    /// Where it is.
+    pub location: Location,
     /// The key slot of the key.
     pub slot: SlotName,
     /// What people call the slot.
@@ -89,14 +89,14 @@ impl KeySheet<'_> {
     fn write_head(&self, sheet: &mut String) -> std::fmt::Result {
         sheet.push_str(HEAD);
         writeln!(sheet, "repository  {}", self.repository)?;
-        writeln!(sheet, "location    {}", show_file(&self.directory))?;
+        writeln!(sheet, "location    {}", self.location)?;
         writeln!(sheet, "key slot    {}", self.slot)?;
         writeln!(sheet, "label       {}", show_path(self.label.as_bytes()))?;
         writeln!(sheet, "made        {}\n", show::time(self.created, &TimeZone::system()))
     }
 
     fn write_foot(&self, sheet: &mut String) -> std::fmt::Result {
-        let location = show::argument(&self.directory, "LOCATION");
+        let location = show::location(&self.location);
         sheet.push_str(FOOT);
         writeln!(sheet, "    (umask 077; cat > paper.key)")?;
         writeln!(sheet, "    packstone -r {location} --key-file paper.key snapshots\n")?;
@@ -126,7 +126,7 @@ mod tests {
         let key = Secret::new([0xa7; 32]);
         let sheet = KeySheet {
             repository: RepositoryId([1; 16]),
-            directory: "/srv/my backup".into(),
+            location: Location::Local("/srv/my backup".into()),
             slot: SlotName([2; 8]),
             label: "paper\u{1b}",
             created: Timestamp::default(),

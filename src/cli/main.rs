@@ -28,6 +28,7 @@ mod report;
 mod selection;
 mod show;
 mod snapshot_path;
+mod storages;
 mod table;
 
 use std::process::ExitCode;
@@ -57,10 +58,24 @@ fn main() -> ExitCode {
         global: arguments.global,
         environment: Environment::of_process(),
         interruption: Interruption::listen(),
+        storages: storages::Storages::default(),
     };
-    match commands::run(arguments.command, &context) {
+    let outcome = commands::run(arguments.command, &context);
+    tell_traffic(&context);
+    match outcome {
         Ok(done) => done.exit_code(),
         Err(failure) => report::fail(failure, &context.interruption),
+    }
+}
+
+/// What storages were asked for costs money.
+fn tell_traffic(context: &Context) {
+    if let Some(traffic) = context.storages.traffic() {
+        if report::is_json() {
+            report::tell(&json::TrafficLine::of(&traffic));
+        } else if context.global.verbose {
+            report::say(&storages::told(&traffic));
+        }
     }
 }
 

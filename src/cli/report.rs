@@ -161,6 +161,11 @@ pub fn say(text: &str) {
     }
 }
 
+/// Prints a document that nobody waits for on the standard error.
+pub fn tell(document: &impl Serialize) {
+    print_error(&json::line(document));
+}
+
 fn print_error(line: &str) {
     // There is nobody to tell.
     drop(writeln!(std::io::stderr().lock(), "{line}"));

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use packstone::base::Timestamp;
 use packstone::base::monitor::show_path;
 use packstone::format::node::{Node, NodeKind};
+use packstone::storage::location::Location;
 
 /// A point in time in a time zone, to the second, as `2026-01-31 23:59:59`.
 pub fn time(time: Timestamp, zone: &TimeZone) -> String {
@@ -33,6 +34,14 @@ pub fn argument(path: &Path, words: &str) -> String {
         Some(text) if text.chars().all(is_plain) => text.to_owned(),
         Some(text) if show_path(text.as_bytes()) == text => format!("'{}'", text.replace('\'', "'\\''")),
         _ => words.to_owned(),
+    }
+}
+
+/// A location as the shell takes it.
+pub fn location(location: &Location) -> String {
+    match location {
+        Location::Local(directory) => argument(directory, "LOCATION"),
+        Location::Remote(remote) => argument(Path::new(&remote.to_string()), "LOCATION"),
     }
 }
 

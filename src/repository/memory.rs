@@ -74,6 +74,11 @@ impl MemoryLimit {
         }
     }
 
+    /// Bytes of packs on their way to a storage that takes time.
+    pub(super) fn upload_bytes(&self) -> usize {
+        self.bytes / 4
+    }
+
     /// Bytes of entries at which an index run is published.
     pub(super) fn run_bytes(&self) -> usize {
         (self.bytes / 64).clamp(RUN_BYTES_MIN, RUN_BYTES_MAX)
@@ -96,10 +101,11 @@ mod tests {
 
     /// What a backup holds, by the head of this file; the buffers of compressor and check take about two segments.
     fn backup_bytes(memory: MemoryLimit, workers: usize) -> usize {
+        // Of those that are full and on their way, none is being filled.
         let pack = |kind| memory.pack_bytes(kind, 16 << 20) / 2;
         let packs = (1 + workers) * pack(ChunkKind::Data) + pack(ChunkKind::Tree);
         let segments = 3 * (1 << 20) + 2 * (2 << 20);
-        workers * (segments + memory.piece_bytes()) + packs + memory.run_bytes()
+        workers * (segments + memory.piece_bytes()) + packs + memory.run_bytes() + memory.upload_bytes()
     }
 
     #[test]

@@ -24,20 +24,27 @@ pub(super) fn object_name(name: &str) -> Result<ObjectName> {
 pub(super) enum Creation {
     /// The object is there with our bytes.
     Ours,
-    /// The object is there with other bytes.
+    /// The object is there with other bytes, or was there until a moment ago.
     Taken,
 }
 
 /// Creates an object. If the name is taken, the stored bytes tell whether an earlier attempt of ours took it.
 pub(super) fn create(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<Creation> {
-    match storage.put_if_absent(name, body) {
+    judge(storage.put_if_absent(name, body), storage, name, body)
+}
+
+/// What became of an attempt to create an object.
+fn judge(attempt: Result<()>, storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<Creation> {
+    match attempt {
         Ok(()) => Ok(Creation::Ours),
         Err(error) if error.kind() == ErrorKind::Exists => {
             let length = crate::storage::body_bytes(body);
             let stored = match storage.get(name, length) {
                 Ok(stored) => stored,
-                // Longer than ours, hence not ours.
-                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(Creation::Taken),
+                // Longer than ours, hence not ours; or what ended a session, and went with it.
+                Err(error) if [ErrorKind::Damaged, ErrorKind::NotFound].contains(&error.kind()) => {
+                    return Ok(Creation::Taken);
+                }
                 Err(error) => return Err(error),
             };
             let ours = body.iter().flat_map(|slice| slice.iter()).eq(stored.iter());
@@ -49,9 +56,20 @@ pub(super) fn create(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -
 
 /// Creates an object whose name is a hash of random bytes, so that nobody else can have taken it.
 pub(super) fn create_unique(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<()> {
-    match create(storage, name, body)? {
+    expect_ours(name, create(storage, name, body)?)
+}
+
+/// The same for an object that is read only to give data back.
+pub(super) fn create_unique_data(storage: &dyn Storage, name: &ObjectName, body: &[Bytes]) -> Result<()> {
+    expect_ours(name, judge(storage.put_data_if_absent(name, body), storage, name, body)?)
+}
+
+fn expect_ours(name: &ObjectName, creation: Creation) -> Result<()> {
+    match creation {
         Creation::Ours => Ok(()),
-        Creation::Taken => Err(Error::damaged(format!("object {name} is there already with other bytes"))),
+        Creation::Taken => {
+            Err(Error::damaged(format!("object {name} is, or was a moment ago, there with other bytes")))
+        }
     }
 }
 

@@ -47,19 +47,30 @@ fn has_slots(storage: &dyn Storage) -> bool {
     listed.is_ok() && found
 }
 
-impl Repository {
-    /// Opens the repository in a storage.
+/// A repository that is there, before anybody asks for what opens it.
+#[derive(Debug)]
+pub struct FoundRepository {
+    storage: Arc<dyn Storage>,
+    config: u32,
+}
+
+impl FoundRepository {
+    /// Looks for the repository in a storage. `NoRepository` if there is none.
+    pub fn find(storage: Arc<dyn Storage>) -> Result<Self> {
+        match newest_config(&*storage)? {
+            Some(config) => Ok(Self { storage, config }),
+            None => {
+                let message = format!("there is no repository at {}", storage.location());
+                Err(Error::new(ErrorKind::NoRepository, message))
+            }
+        }
+    }
+
+    /// Opens it.
     ///
-    /// Errors: `NoRepository`; `WrongKey` if no slot opens; `Damaged`; `Unsupported` if it is too new.
-    pub fn open(
-        storage: Arc<dyn Storage>,
-        credential: &Credential,
-        cache_folder: Option<PathBuf>,
-    ) -> Result<Self> {
-        let Some(number) = newest_config(&*storage)? else {
-            let message = format!("there is no repository at {}", storage.location());
-            return Err(Error::new(ErrorKind::NoRepository, message));
-        };
+    /// Errors: `WrongKey` if no slot opens; `Damaged`; `Unsupported` if it is too new.
+    pub fn open(self, credential: &Credential, cache_folder: Option<PathBuf>) -> Result<Repository> {
+        let Self { storage, config: number } = self;
         let name = names::config(number);
         let object = storage.get(&object_name(&name)?, CONFIG_BYTES_MAX)?;
         let damaged = |error: crate::format::DecodeError| error.of_object(&format!("object {name}"));
@@ -78,7 +89,23 @@ impl Repository {
         }
         let records = Records::new(cache_folder.as_deref());
         let memory = MemoryLimit::default();
-        Ok(Self { storage, config, keys: Arc::new(keys), own_slot, cache_folder, records, memory })
+        Ok(Repository { storage, config, keys: Arc::new(keys), own_slot, cache_folder, records, memory })
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> String {
+        self.storage.location()
+    }
+}
+
+impl Repository {
+    /// Finds and opens the repository in a storage. Errors: those of `FoundRepository`.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        credential: &Credential,
+        cache_folder: Option<PathBuf>,
+    ) -> Result<Self> {
+        FoundRepository::find(storage)?.open(credential, cache_folder)
     }
 }
 

@@ -12,17 +12,42 @@ use crate::format::index::{Entry, IndexedPack};
 use crate::format::names;
 use crate::format::pack::{ChunkRow, Codec, Directory, SegmentRow};
 use crate::format::padding::padded;
-use crate::format::sealing::{HEADER_BYTES, MAGIC, Role};
+use crate::format::sealing::{HEADER_BYTES, MAGIC, ObjectKind, Role};
 use crate::repository::Repository;
 use crate::repository::held::Held;
-use crate::repository::object::{create_unique, object_name};
+use crate::repository::object::{create_unique, create_unique_data, object_name};
 use crate::repository::segment::ClosedSegment;
+use crate::storage::Storage;
 
 /// What the index learns of a published pack; the pack's number in entries is 0.
 #[derive(Debug)]
 pub(super) struct PublishedPack {
     pub(super) pack: IndexedPack,
     pub(super) entries: Vec<Entry>,
+}
+
+/// A pack that is complete, and not in the repository yet.
+#[derive(Debug)]
+pub(super) struct SealedPack {
+    body: Vec<Bytes>,
+    published: PublishedPack,
+}
+
+impl SealedPack {
+    /// Bytes that it takes in memory and in the storage.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// Writes it.
+    pub(super) fn publish(self, storage: &dyn Storage) -> Result<PublishedPack> {
+        let name = object_name(&names::pack(&self.published.pack.name))?;
+        match self.published.pack.kind {
+            ObjectKind::DataPack => create_unique_data(storage, &name, &self.body)?,
+            _ => create_unique(storage, &name, &self.body)?,
+        }
+        Ok(self.published)
+    }
 }
 
 /// How a pack is made.
@@ -35,14 +60,14 @@ pub(super) struct PackOptions {
 }
 
 impl Repository {
-    /// Seals, verifies and publishes a pack.
-    pub(super) fn publish_pack(
+    /// Seals and verifies a pack.
+    pub(super) fn seal_pack(
         &self,
         session: crate::base::SessionId,
         kind: ChunkKind,
         segments: Vec<ClosedSegment>,
         options: PackOptions,
-    ) -> Result<PublishedPack> {
+    ) -> Result<SealedPack> {
         let context = self.context(kind.pack_kind(), self.config.generation, None);
         let mut sealer = Sealer::new(&self.keys, &context, session)?;
         let salt = *sealer.salt();
@@ -104,7 +129,6 @@ impl Repository {
         let (sealed_directory, trailer) = sealer.seal_tail(encoded)?;
         body.extend([Bytes::from(sealed_directory), Bytes::from(trailer), Bytes::from_static(&MAGIC)]);
         let name = content_name(body.iter().map(AsRef::as_ref));
-        create_unique(&*self.storage, &object_name(&names::pack(&name))?, &body)?;
         let pack = IndexedPack {
             name,
             size_bytes,
@@ -114,7 +138,7 @@ impl Repository {
             kind: kind.pack_kind(),
             segments: directory.segments.clone(),
         };
-        Ok(PublishedPack { pack, entries: entries(&directory) })
+        Ok(SealedPack { body, published: PublishedPack { pack, entries: entries(&directory) } })
     }
 }
 

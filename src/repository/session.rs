@@ -28,6 +28,7 @@ use crate::repository::object::{Creation, create, object_name};
 use crate::repository::own::OwnRuns;
 use crate::repository::pack::{PackOptions, PublishedPack};
 use crate::repository::segment::{Class, ClosedSegment, SegmentPool};
+use crate::repository::uploads::Uploads;
 use crate::repository::{Reader, Repository, SnapshotList};
 
 /// Parts of the set of chunks that this session has met, so that workers seldom wait for each other.
@@ -89,6 +90,7 @@ pub struct Session<'r> {
     segments: SegmentPool,
     packs: [Mutex<Vec<ClosedSegment>>; 2],
     checkpoints: Checkpoints,
+    uploads: Uploads,
     counts: Counts,
     /// A chunk did not arrive, so that nothing may be committed.
     has_failed: AtomicBool,
@@ -127,6 +129,7 @@ impl Repository {
             segments: SegmentPool::default(),
             packs: Default::default(),
             checkpoints: Checkpoints::new(options.checkpoint_interval, self.memory.run_bytes()),
+            uploads: Uploads::new(Arc::clone(&self.storage), self.memory.upload_bytes()),
             counts: Counts::default(),
             has_failed: AtomicBool::new(false),
             is_proven: false,
@@ -343,9 +346,24 @@ impl Session<'_> {
     fn publish_pack(&self, kind: ChunkKind, segments: Vec<ClosedSegment>, pad: bool) -> Result<()> {
         self.check_after_suspension()?;
         let options = PackOptions { verify: self.options.verify_packs, pad };
-        let published = self.repository.publish_pack(self.id, kind, segments, options)?;
-        self.counts.bytes_stored.fetch_add(published.pack.size_bytes, Ordering::Relaxed);
-        self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs, false))
+        let sealed = self.repository.seal_pack(self.id, kind, segments, options)?;
+        self.arrived(self.uploads.publish(sealed)?)
+    }
+
+    /// Packs are in the repository.
+    fn arrived(&self, packs: Vec<PublishedPack>) -> Result<()> {
+        for published in packs {
+            self.counts.bytes_stored.fetch_add(published.pack.size_bytes, Ordering::Relaxed);
+            self.checkpoints.add(published).map_or(Ok(()), |packs| self.publish_run(packs, false))?;
+        }
+        Ok(())
+    }
+
+    /// Everything that was stored is in the repository, and named by index runs.
+    fn publish_rest(&self) -> Result<()> {
+        self.settle()?;
+        self.arrived(self.uploads.finish()?)?;
+        self.publish_run(self.checkpoints.rest(), true)
     }
 
     /// Publishes an index run; after the last one nothing more is stored, so that nobody will look into it.
@@ -421,8 +439,7 @@ impl Session<'_> {
         if self.has_failed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "not all chunks were stored; no snapshot was made"));
         }
-        self.settle()?;
-        self.publish_run(self.checkpoints.rest(), true)?;
+        self.publish_rest()?;
         // Ordering rule 1.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
         if self.is_proven {
@@ -449,8 +466,7 @@ impl Session<'_> {
     /// Makes everything that was stored durable, and ends the session without a snapshot: what it wrote holds chunks that
     /// snapshots of others need. Gives the stored bytes of its packs and index runs.
     pub(super) fn publish_all(self) -> Result<u64> {
-        self.settle()?;
-        self.publish_run(self.checkpoints.rest(), true)?;
+        self.publish_rest()?;
         // Ordering rule 1 holds for the snapshots of others as well.
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
         let stored = self.counts.bytes_stored.load(Ordering::Relaxed);
@@ -472,6 +488,7 @@ impl Session<'_> {
     }
 
     fn put_end(&mut self, reason: EndReason) -> Result<()> {
+        self.uploads.close();
         let end = End { reason, time: Timestamp::now(), host: self.host.name.clone() };
         let outcome = self.put_commit(&Commit::End(end));
         self.is_over.store(true, Ordering::Relaxed);

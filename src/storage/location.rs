@@ -98,6 +98,14 @@ pub struct Settings {
 }
 
 impl Location {
+    /// The directory, of a location on this machine.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Remote(_) => None,
+        }
+    }
+
     /// Reads a location. `Usage` if it makes no sense, shown without anything that might be a secret.
     pub fn parse(text: &[u8]) -> Result<Self> {
         if text.is_empty() {

@@ -19,17 +19,19 @@ mod transport;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use self::creation::Refuses;
 use self::errors::Failure;
-pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions};
+pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{Pacer, Pause, RealTimer, Timer, backoff};
 use self::transport::{CALL, Call, Counted, Purpose, Transport, Wire};
@@ -44,6 +46,11 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(60);
 /// Trouble is told when it has lasted so long, and again after each such time.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Opens what a location names; nothing is sent. `Usage` for what this program was built without.
+pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dyn Storage>> {
+    Remote::open(location, options).map(|remote| Arc::new(remote) as Arc<dyn Storage>)
+}
+
 /// Objects on a service.
 pub struct Remote {
     operator: Operator,
@@ -53,7 +60,9 @@ pub struct Remote {
     refuses: Refuses,
     wire: Arc<Wire>,
     patience: Duration,
+    first_wait: Duration,
     on_trouble: fn(&str),
+    is_stopped: Stopped,
     has_answered: AtomicBool,
     told: Mutex<Duration>,
     connections: Arc<Semaphore>,
@@ -113,7 +122,9 @@ impl Remote {
             refuses: Refuses::default(),
             wire,
             patience: options.patience,
+            first_wait: options.first_wait,
             on_trouble: options.on_trouble,
+            is_stopped: options.is_stopped.clone(),
             has_answered: AtomicBool::new(false),
             told: Mutex::default(),
             connections: Arc::new(Semaphore::new(connection_count)),
@@ -137,20 +148,22 @@ impl Remote {
         let timer = &self.wire.timer;
         let (mut since, mut repetition, mut attempts) = (timer.now(), 0, 1_u32);
         loop {
-            let failure = match attempt().await {
-                Ok(value) => {
+            // Names that were not asked for make the crate below panic.
+            let failure = match AssertUnwindSafe(attempt()).catch_unwind().await {
+                Ok(Ok(value)) => {
                     self.has_answered.store(true, Ordering::Relaxed);
                     return Ok(value);
                 }
-                Err(failure) => failure,
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::lasting(Error::damaged("the storage gives an answer that makes no sense")),
             };
-            if !failure.may_pass {
+            if !failure.may_pass || (self.is_stopped.0)() {
                 return Err(failure.error);
             }
             if failure.has_progressed {
                 (since, repetition) = (timer.now(), 0);
             }
-            let wait = backoff(repetition, getrandom::u32().unwrap_or_default());
+            let wait = backoff(self.first_wait, repetition, getrandom::u32().unwrap_or_default());
             let has_answered = self.has_answered.load(Ordering::Relaxed) || transport::last_status() != 0;
             let patience = if has_answered { self.patience } else { self.patience.min(FIRST_PATIENCE) };
             if (timer.now() + wait).saturating_sub(since) > patience {

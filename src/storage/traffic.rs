@@ -2,7 +2,7 @@
 //!
 //! What must hold: each request that leaves counts once, repeated ones again, under what it was made for.
 
-use std::ops::Sub;
+use std::ops::Add;
 
 /// Requests by what they were made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,23 +39,22 @@ pub struct Traffic {
     pub received_bytes: u64,
 }
 
-impl Sub for Traffic {
+impl Add for Traffic {
     type Output = Self;
 
-    /// What came since `earlier`.
-    fn sub(self, earlier: Self) -> Self {
-        let requests = Requests {
-            put: self.requests.put.saturating_sub(earlier.requests.put),
-            get: self.requests.get.saturating_sub(earlier.requests.get),
-            list: self.requests.list.saturating_sub(earlier.requests.list),
-            delete: self.requests.delete.saturating_sub(earlier.requests.delete),
-            other: self.requests.other.saturating_sub(earlier.requests.other),
-        };
+    fn add(self, other: Self) -> Self {
+        let (own, others) = (self.requests, other.requests);
         Self {
-            requests,
-            repeated: self.repeated.saturating_sub(earlier.repeated),
-            sent_bytes: self.sent_bytes.saturating_sub(earlier.sent_bytes),
-            received_bytes: self.received_bytes.saturating_sub(earlier.received_bytes),
+            requests: Requests {
+                put: own.put + others.put,
+                get: own.get + others.get,
+                list: own.list + others.list,
+                delete: own.delete + others.delete,
+                other: own.other + others.other,
+            },
+            repeated: self.repeated + other.repeated,
+            sent_bytes: self.sent_bytes + other.sent_bytes,
+            received_bytes: self.received_bytes + other.received_bytes,
         }
     }
 }

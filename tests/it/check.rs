@@ -11,12 +11,12 @@ use packstone::base::monitor::{Finding, Monitor};
 use packstone::base::{ErrorKind, FindingKind, Result, SessionId, Silent};
 use packstone::format::config::Parameters;
 use packstone::format::names;
-use packstone::format::node::NodeKind;
+use packstone::format::node::{NodeKind, XattrValue};
 use packstone::ops::backup::{BackupOptions, backup_paths};
 use packstone::ops::check::{CheckOptions, CheckSummary, Portion, check};
 use packstone::ops::dump::dump_file;
 use packstone::ops::list::list;
-use packstone::repository::{MemoryLimit, Repository, StorageSummary, check_storage};
+use packstone::repository::{ChunkKind, MemoryLimit, Repository, StorageSummary, check_storage};
 use packstone::storage::memory::Memory;
 use packstone::storage::{ObjectName, Storage};
 
@@ -260,14 +260,22 @@ fn every_object_in_anothers_place_is_found() {
     println!("{tried} objects in the places of others, all of them found");
 }
 
-/// What cannot be read of each snapshot, by reading all of it.
+/// What cannot be read of each snapshot, by reading all of it, attributes of files as well.
 fn unreadable(repository: &Repository) -> BTreeSet<(SessionId, Vec<u8>)> {
     let mut unreadable = BTreeSet::new();
+    let reader = repository.reader().unwrap();
     for entry in &repository.snapshots().unwrap().visible {
         let mut files = Vec::new();
         list(repository, entry, None, &Silent, &mut |path, found| {
             if matches!(found.node.kind, NodeKind::Regular(_)) {
                 files.push(path.to_vec());
+            }
+            for attribute in &found.node.xattrs {
+                if let XattrValue::Chunk(chunk) = &attribute.value
+                    && reader.chunk(ChunkKind::Data, &chunk.id).is_err()
+                {
+                    unreadable.insert((entry.id, path.to_vec()));
+                }
             }
             Ok(())
         })

@@ -140,7 +140,7 @@ fn back_up(
         check(paths, current, &options)?;
     }
     let opened = match open::place(context)? {
-        Place::Named(directory) => open::open_named(context, directory)?,
+        Place::Named(location) => open::open_named(context, location)?,
         Place::Default(places) => default_repository::open_or_create(context, &places)?,
     };
     options.left_out = opened.own_directories();

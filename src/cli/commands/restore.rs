@@ -211,7 +211,7 @@ fn refuse_repository(opened: &Opened, target: &Path) -> Result<()> {
         |path: &Path| if path.as_os_str().is_empty() { Path::new(".") } else { path }.canonicalize().ok();
     // What is missing of a target is made below what is there.
     let existing = target.ancestors().find_map(here);
-    match (existing, here(&opened.directory)) {
+    match (existing, opened.location.directory().and_then(here)) {
         (Some(existing), Some(repository)) if existing.starts_with(&repository) => {
             let shown = show_file(target);
             let message = format!("the target {shown} lies in the repository: choose another directory");

@@ -239,7 +239,11 @@ fn a_pack_before_its_index_run_is_left_over_once_its_session_is_over() {
         chunks: vec![(repository.keys.chunk_id(ChunkKind::Data, &[5; 10]), 10)],
     };
     let options = crate::repository::pack::PackOptions { verify: true, pad: false };
-    repository.publish_pack(id, ChunkKind::Data, vec![segment], options).unwrap();
+    repository
+        .seal_pack(id, ChunkKind::Data, vec![segment], options)
+        .unwrap()
+        .publish(&*repository.storage)
+        .unwrap();
     let counted = || repository.audit(&Told::default()).unwrap().counted();
     let before = counted();
     assert_eq!(

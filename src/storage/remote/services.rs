@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opendal::Operator;
@@ -71,6 +72,9 @@ pub struct RemoteOptions {
     pub download_bytes_per_second: Option<u64>,
     /// So long something is tried again before it is given up.
     pub patience: Duration,
+    /// The wait before something is tried again for the first time; each further one is about twice as long, up to 30
+    /// seconds.
+    pub first_wait: Duration,
     /// Certificates of authorities to trust as well, as PEM.
     pub authorities: Option<Vec<u8>>,
     /// Certificate and private key to show, as PEM.
@@ -81,6 +85,18 @@ pub struct RemoteOptions {
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
     pub on_trouble: fn(&str),
+    /// Whether nothing is to be tried again, because somebody asked to stop.
+    pub is_stopped: Stopped,
+}
+
+/// Says whether somebody asked to stop.
+#[derive(Clone)]
+pub struct Stopped(pub Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Stopped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Stopped")
+    }
 }
 
 impl Default for RemoteOptions {
@@ -90,11 +106,13 @@ impl Default for RemoteOptions {
             upload_bytes_per_second: None,
             download_bytes_per_second: None,
             patience: Duration::from_secs(900),
+            first_wait: Duration::from_millis(250),
             authorities: None,
             identity: None,
             storage_class: None,
             credentials: Credentials::default(),
             on_trouble: |_| {},
+            is_stopped: Stopped(Arc::new(|| false)),
         }
     }
 }
@@ -247,7 +265,8 @@ fn s3(
         builder = builder.enable_virtual_host_style();
     }
     if settings.checksums != Some(false) {
-        builder = builder.checksum_algorithm("crc32c");
+        // The one that every service knows, and without which a bucket with retention takes nothing.
+        builder = builder.checksum_algorithm("md5");
     }
     if let Some(class) = class {
         builder = builder.default_storage_class(class);

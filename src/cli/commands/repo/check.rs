@@ -13,7 +13,6 @@ use packstone::tree::HurtBy;
 
 use crate::args;
 use crate::context::Context;
-use crate::default_repository::DefaultPlaces;
 use crate::json::{CheckLine, DamageLine, StorageLine};
 use crate::open::{self, Place};
 use crate::progress::{Progress, Work};
@@ -243,15 +242,20 @@ fn stray_lines(unfinished: ObjectCount, foreign: ObjectCount) -> Vec<String> {
 }
 
 fn run_on_storage(read_data: bool, context: &Context) -> Outcome<Done> {
-    let directory = match open::place(context)? {
-        Place::Named(directory) | Place::Default(DefaultPlaces { repository: directory, .. }) => directory,
+    let location = match open::place(context)? {
+        Place::Named(location) => location,
+        Place::Default(places) => places.location(),
     };
-    let storage = open::find(&directory)
-        .hint(ErrorKind::NoRepository, || "name the directory of a repository with -r".to_owned())?;
+    let storage =
+        open::find_storage(context, &location)
+            .and_then(|storage| {
+                if open::is_repository(&*storage)? { Ok(storage) } else { Err(open::missing(&location)) }
+            })
+            .hint(ErrorKind::NoRepository, || "name the location of a repository with -r".to_owned())?;
     let memory = context.global.memory_limit.map(MemoryLimit::of).unwrap_or_default();
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Check));
     let shown = progress.begin();
-    let checked = context.interruption.gently(|| check_storage(&storage, read_data, memory, &*progress));
+    let checked = context.interruption.gently(|| check_storage(&*storage, read_data, memory, &*progress));
     drop(shown);
     let summary = checked?;
     if report::is_json() {

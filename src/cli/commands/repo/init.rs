@@ -22,6 +22,7 @@ other repository are those of \"packstone repo copy\"; where it is, only --from 
 
 Examples:
   packstone -r /srv/backup repo init
+  packstone -r s3:https://s3.example.com/bucket/host1 repo init
   (umask 077; head -c 32 /dev/urandom > ~/backup.key)
   packstone -r /srv/backup --key-file ~/backup.key repo init
   packstone -r /mnt/usb/backup repo init --from /srv/backup --from-key-file ~/backup.key";
@@ -36,20 +37,27 @@ pub struct Arguments {
 
 /// Makes a repository.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
-    let Place::Named(directory) = open::place(context)? else {
+    let Place::Named(location) = open::place(context)? else {
         let message = "no place for the repository was named: use --repository or PACKSTONE_REPOSITORY";
         return Err(Error::new(ErrorKind::Usage, message).into());
     };
-    if directory.exists() {
-        // Before anybody types a password for nothing. It writes nothing where there is a directory.
-        create::prepare(&directory)?;
+    // Before anybody types a password for nothing.
+    match location.directory() {
+        // It writes nothing where there is a directory.
+        Some(directory) if directory.exists() => drop(create::prepare(directory)?),
+        Some(_) => {}
+        None if open::find(context, &location).is_ok() => {
+            let message = format!("there is a repository at {location} already");
+            return Err(Error::new(ErrorKind::Exists, message).into());
+        }
+        None => {}
     }
     let other = arguments.other.open_if_named(context)?.map(|opened| opened.repository);
     let obtained =
         credentials::obtain(context, Purpose::Create).hint(ErrorKind::NotFound, || missing_file(context))?;
     let repository = match &other {
-        Some(other) => create::create_sibling(&directory, &obtained, other)?,
-        None => create::create(&directory, &obtained)?,
+        Some(other) => create::create_sibling(context, &location, &obtained, other)?,
+        None => create::create(context, &location, &obtained)?,
     };
     let lines = || {
         let made = format!("repository {} made at {}", repository.id(), repository.location());

@@ -14,6 +14,7 @@ use packstone::base::{Error, ErrorKind, Result, SlotName, Timestamp, Wrap};
 use packstone::crypto::slot::Credential;
 use packstone::crypto::{Secret, random};
 use packstone::repository::NewSlot;
+use packstone::storage::location::Location;
 
 use super::COST;
 use crate::context::Context;
@@ -119,8 +120,9 @@ fn sheet<'a>(
     key: &'a Secret,
 ) -> KeySheet<'a> {
     // Where the sheet is read, no directory is the current one.
-    let directory = opened.directory.canonicalize().unwrap_or_else(|_| opened.directory.clone());
-    KeySheet { repository: opened.repository.id(), directory, slot, label, created, key }
+    let directory = opened.location.directory().and_then(|directory| directory.canonicalize().ok());
+    let location = directory.map_or_else(|| opened.location.clone(), Location::Local);
+    KeySheet { repository: opened.repository.id(), location, slot, label, created, key }
 }
 
 /// Where the sheet goes.
