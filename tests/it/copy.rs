@@ -207,11 +207,11 @@ fn what_an_earlier_copy_has_in_common_is_not_read_again() {
             }
         }
         let world = World::new(Memory::new());
-        let made = init(world.calm(), Parameters::tiny(), None);
+        let made = init(world.calm(), PARAMETERS, None);
         let target: Arc<dyn Storage> = Arc::new(Memory::new());
         match is_sibling {
             true => drop(init_sibling(target.clone(), &made)),
-            false => drop(init(target.clone(), Parameters::tiny(), None)),
+            false => drop(init(target.clone(), PARAMETERS, None)),
         }
         let read_by_copy = || {
             let ranges = Arc::new(Ranges::default());
