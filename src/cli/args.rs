@@ -45,6 +45,7 @@ Examples:
   packstone -r /srv/backup repo init
   packstone -r /srv/backup repo info
   packstone -r /srv/backup repo check --read-data
+  packstone -r /srv/backup repo copy --from /mnt/usb/backup
   packstone -r /srv/backup repo prune --dry-run
   packstone -r /srv/backup repo key list";
 
@@ -145,6 +146,9 @@ pub enum Command {
     /// Find what is damaged or missing in a repository, and which files that hurts
     #[command(hide = true)]
     Check(repo::check::Arguments),
+    /// Copy snapshots of another repository into this one
+    #[command(hide = true)]
+    Copy(repo::copy::Arguments),
     /// Give back the space of what no snapshot needs
     #[command(hide = true)]
     Prune(repo::prune::Arguments),

@@ -11,6 +11,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod damage;
