@@ -7,12 +7,31 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::base::id::to_hex;
+use crate::base::{Error, ErrorKind, Result};
+
 /// Most parts of a name.
 pub const NAME_PARTS_MAX: usize = 4;
 /// Longest part of a name in bytes.
 pub const NAME_PART_BYTES_MAX: usize = 80;
 /// The folder of what is not yet published; no object is ever in it.
 pub(super) const UNFINISHED_FOLDER: &str = "tmp";
+/// Random bytes of an unfinished object's name in it, which is these in hexadecimal.
+const UNFINISHED_NAME_BYTES: usize = 16;
+
+/// A name in `UNFINISHED_FOLDER` that nobody else has.
+pub(super) fn unfinished_name() -> Result<String> {
+    let mut random = [0; UNFINISHED_NAME_BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|cause| Error::caused(ErrorKind::Failed, "the system gives no random bytes", cause))?;
+    Ok(to_hex(&random))
+}
+
+/// Whether a name in `UNFINISHED_FOLDER` can be that of an unfinished object.
+pub(super) fn is_unfinished(name: &[u8]) -> bool {
+    name.len() == 2 * UNFINISHED_NAME_BYTES
+        && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
 
 /// Name of an object: one to four parts joined by `/`, each of 1 to 80 bytes of `a`–`z`, `0`–`9` and `-`, not beginning
 /// with `-`; the first is not `tmp`. Ordered bytewise over the whole name, so `a-b` comes before `a/b`. Cheap to clone.

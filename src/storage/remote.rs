@@ -13,9 +13,12 @@ mod body;
 mod creation;
 mod errors;
 mod listing;
+mod rclone;
 mod services;
+mod strays;
 mod timing;
 mod transport;
+mod webdav;
 
 use std::fmt;
 use std::future::Future;
@@ -29,12 +32,14 @@ use tokio::sync::Semaphore;
 
 use self::creation::Refuses;
 use self::errors::Failure;
+use self::rclone::Rclone;
 pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{Pacer, Pause, RealTimer, Timer, backoff};
 use self::transport::{CALL, Call, Counted, Purpose, Transport, Wire};
-use super::location::RemoteLocation;
-use super::{Body, Capabilities, Listed, ObjectName, Storage, Traffic, refusal};
+use self::webdav::Webdav;
+use super::location::{RemoteLocation, Service};
+use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// A connection is not made within this time.
@@ -56,6 +61,10 @@ pub struct Remote {
     publishing: Publishing,
     listing: Listing,
     refuses: Refuses,
+    /// Ended after the last call.
+    rclone: Option<Rclone>,
+    webdav: Option<Webdav>,
+    transporter: HttpTransporter,
     wire: Arc<Wire>,
     patience: Duration,
     on_trouble: fn(&str),
@@ -80,15 +89,21 @@ impl Remote {
     /// Prepares the connection to a service; nothing is sent. `Usage` for what this program was built without or what
     /// cannot be understood.
     pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Self> {
-        Self::by(location, options, Box::new(RealTimer::start()), None)
+        let rclone = match &location.service {
+            Service::Rclone { remote } if cfg!(feature = "webdav") => {
+                Some(Rclone::prepare(format!("{remote}{}", location.path), options)?)
+            }
+            _ => None,
+        };
+        Self::by(location, options, Box::new(RealTimer::start()), rclone)
     }
 
-    /// The same, with another timer and another way to the service than its address.
+    /// The same, with another timer, and by rclone if there is one.
     fn by(
         location: &RemoteLocation,
         options: &RemoteOptions,
         timer: Box<dyn Timer>,
-        socket: Option<&std::path::Path>,
+        rclone: Option<Rclone>,
     ) -> Result<Self> {
         let connection_count = options.connections.max(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -105,18 +120,27 @@ impl Remote {
             connections: connection_count,
             counted: Counted::default(),
         });
-        let transport = Transport { client: client(options, socket)?, wire: Arc::clone(&wire) };
+        let socket = rclone.as_ref().map(Rclone::socket);
+        let transport = Transport { client: client(options, socket.as_deref())?, wire: Arc::clone(&wire) };
         let transporter = HttpTransporter::new(transport.clone());
-        // What asks for credentials by itself has no other way; of several storages the first one's will do.
-        HttpTransporter::install_default(transport);
-        let Connected { operator, for_data, publishing, listing } = services::connect(location, options)?;
-        let context = OperationContext::default().with_http_transport(transporter);
+        if socket.is_none() {
+            // What asks for credentials by itself has no other way; of several storages the first one's will do.
+            HttpTransporter::install_default(transport);
+        }
+        let Connected { operator, for_data, publishing, listing, webdav } = match &rclone {
+            Some(rclone) => services::connect_rclone(rclone.password(), options)?,
+            None => services::connect(location, options)?,
+        };
+        let context = OperationContext::default().with_http_transport(transporter.clone());
         Ok(Self {
             operator: operator.with_context(context.clone()),
             for_data: for_data.map(|operator| operator.with_context(context)),
             publishing,
             listing,
             refuses: Refuses::default(),
+            rclone,
+            webdav,
+            transporter,
             wire,
             patience: options.patience,
             on_trouble: options.on_trouble,
@@ -144,8 +168,12 @@ impl Remote {
         let timer = &self.wire.timer;
         let (mut since, mut repetition, mut attempts) = (timer.now(), 0, 1_u32);
         loop {
+            if let Some(rclone) = &self.rclone {
+                rclone.ensure_running()?;
+            }
             let failure = match attempt().await {
                 Ok(value) => {
+                    self.rclone.iter().for_each(Rclone::served);
                     self.has_answered.store(true, Ordering::Relaxed);
                     return Ok(value);
                 }
@@ -258,7 +286,7 @@ fn client(options: &RemoteOptions, socket: Option<&std::path::Path>) -> Result<r
         builder = builder.identity(reqwest::Identity::from_pem(identity).map_err(refused(what))?);
     }
     if let Some(socket) = socket {
-        builder = builder.unix_socket(socket);
+        builder = builder.unix_socket(socket).no_proxy();
     }
     builder.build().map_err(refused("cannot prepare connections"))
 }
@@ -334,6 +362,13 @@ impl Storage for Remote {
         match self.listing {
             Listing::Flat => self.list_flat(&folder, start_after, visit),
             Listing::Folders => self.list_folder(&format!("{folder}/"), start_after, visit),
+        }
+    }
+
+    fn strays(&self, folders: &[&str], visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
+        match self.listing {
+            Listing::Flat => Ok(()),
+            Listing::Folders => self.visit_strays(folders, visit),
         }
     }
 

@@ -13,11 +13,11 @@ use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// Memory of the first sync that failed.
 #[derive(Debug, Default)]
-pub(super) struct FailedSync(OnceLock<String>);
+pub(in crate::storage) struct FailedSync(OnceLock<String>);
 
 impl FailedSync {
     /// Fails if a sync failed before.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::storage) fn check(&self) -> Result<()> {
         match self.0.get() {
             None => Ok(()),
             Some(first) => Err(Error::new(
@@ -28,7 +28,7 @@ impl FailedSync {
     }
 
     /// Gives back the result of a sync; the first failure is kept.
-    pub(super) fn remember(&self, result: Result<()>) -> Result<()> {
+    pub(in crate::storage) fn remember(&self, result: Result<()>) -> Result<()> {
         if let Err(error) = &result {
             self.0.get_or_init(|| error.chain().join(": "));
         }

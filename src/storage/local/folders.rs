@@ -11,10 +11,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::durability::sync_directory;
-use super::publishing::is_unfinished;
 use crate::base::monitor::show_path;
 use crate::base::{Error, Result, Wrap};
-use crate::storage::name::{UNFINISHED_FOLDER, is_part};
+use crate::storage::name::{UNFINISHED_FOLDER, is_part, is_unfinished};
 
 const DIRECTORY_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

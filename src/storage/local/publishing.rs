@@ -12,13 +12,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::folders;
-use crate::base::id::to_hex;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::storage::Body;
-use crate::storage::name::UNFINISHED_FOLDER;
+use crate::storage::name::{UNFINISHED_FOLDER, unfinished_name};
 
-/// Random bytes of an unfinished file's name, which is these in hexadecimal.
-const UNFINISHED_NAME_BYTES: usize = 16;
 /// `tmp` is never removed by us; it is made once more if somebody else does.
 const BEGIN_ATTEMPTS_MAX: usize = 100;
 
@@ -65,7 +62,7 @@ impl PublishBy {
         let mut first = Unfinished::begin(root)?;
         let mut second = Unfinished::begin(root)?;
         let folder = first.folder.try_clone().wrap(|| "cannot open directory tmp again")?;
-        let target = random_name()?;
+        let target = unfinished_name()?;
         // A way that takes both names to be free would replace objects.
         let outcomes = [
             first.publish_raw(self, folder.as_fd(), &target),
@@ -90,19 +87,6 @@ fn means_unsupported(cause: Errno) -> bool {
     )
 }
 
-fn random_name() -> Result<String> {
-    let mut random = [0; UNFINISHED_NAME_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|cause| Error::caused(ErrorKind::Failed, "the system gives no random bytes", cause))?;
-    Ok(to_hex(&random))
-}
-
-/// Whether a name in `tmp` can be that of an unfinished file.
-pub(super) fn is_unfinished(name: &[u8]) -> bool {
-    name.len() == 2 * UNFINISHED_NAME_BYTES
-        && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// A file in `tmp` that goes away unless it is published.
 #[derive(Debug)]
 pub(super) struct Unfinished {
@@ -122,7 +106,7 @@ impl Unfinished {
             let Some(folders::Folder::Below(folder)) = folders::make(root, Some(UNFINISHED_FOLDER))? else {
                 continue;
             };
-            let name = random_name()?;
+            let name = unfinished_name()?;
             match retry_on_intr(|| rustix::fs::openat(&folder, &name, flags, mode)) {
                 Ok(file) => return Ok(Self { folder, name, file: File::from(file), is_named: true }),
                 Err(Errno::EXIST | Errno::NOENT) => {}

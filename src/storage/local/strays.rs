@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType};
 
 use super::folders;
-use super::publishing::is_unfinished;
 use crate::base::Result;
-use crate::storage::name::{NAME_PARTS_MAX, UNFINISHED_FOLDER};
+use crate::storage::name::{NAME_PARTS_MAX, UNFINISHED_FOLDER, is_unfinished};
 use crate::storage::{ObjectName, Stray};
 
 /// Visits all that is neither an object in one of these folders nor a folder on the way to one.

@@ -14,7 +14,7 @@ use super::services::Publishing;
 use super::transport::{Purpose, last_status};
 use super::{Attempt, Remote};
 use crate::base::{Error, ErrorKind, Result, Wrap};
-use crate::storage::name::UNFINISHED_FOLDER;
+use crate::storage::name::{UNFINISHED_FOLDER, unfinished_name};
 use crate::storage::{Body, ObjectName, refusal};
 
 /// Whether the service was seen to refuse to create what is there.
@@ -136,7 +136,8 @@ impl Remote {
             } else if self.size_of(name.as_str()).await?.is_some() {
                 return Err(Failure::lasting(refusal::taken(name)));
             }
-            let unfinished = unfinished_name()?;
+            let unfinished = unfinished_name().map_err(Failure::lasting)?;
+            let unfinished = format!("{UNFINISHED_FOLDER}/{unfinished}");
             let moved = self.write_and_move(operator, &unfinished, name, content).await;
             if let Err(failure) = &moved {
                 is_uncertain |= failure.may_pass;
@@ -155,7 +156,14 @@ impl Remote {
         name: &ObjectName,
         content: &Buffer,
     ) -> Attempt<()> {
-        self.write(operator, unfinished, content, false).await?;
+        self.prepare_unfinished(operator).await?;
+        match self.write(operator, unfinished, content, false).await {
+            Err(_) if self.misses_unfinished() => {
+                self.prepare_unfinished(operator).await?;
+                self.write(operator, unfinished, content, false).await?;
+            }
+            written => written?,
+        }
         let stored_bytes = self.size_of(unfinished).await?;
         if stored_bytes != Some(content.len() as u64) {
             let message =
@@ -166,7 +174,7 @@ impl Remote {
                 has_progressed: false,
             });
         }
-        match operator.rename(unfinished, name.as_str()).await.map_err(|cause| Failure::of_service(&cause)) {
+        match self.rename(operator, unfinished, name.as_str()).await {
             Err(failure) if failure.is_taken() || last_status() == 412 => {
                 Err(Failure::lasting(refusal::taken(name)))
             }
@@ -232,12 +240,4 @@ impl Remote {
         })
         .await
     }
-}
-
-fn unfinished_name() -> Attempt<String> {
-    let mut token = [0; 16];
-    getrandom::fill(&mut token)
-        .map_err(|cause| Failure::lasting(Error::caused(ErrorKind::Failed, "no random numbers", cause)))?;
-    let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{UNFINISHED_FOLDER}/{token}"))
 }

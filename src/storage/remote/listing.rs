@@ -18,10 +18,10 @@ use crate::storage::{Listed, ObjectName};
 const PAGE_NAMES: usize = 1000;
 
 /// An entry of a folder.
-struct Entry {
+pub(super) struct Entry {
     /// Path below the root; that of a folder ends with a slash.
-    path: String,
-    size_bytes: u64,
+    pub(super) path: String,
+    pub(super) size_bytes: u64,
 }
 
 impl Remote {
@@ -128,14 +128,16 @@ impl Remote {
         Ok(())
     }
 
-    async fn folder(&self, folder: &str) -> std::result::Result<Vec<Entry>, Failure> {
+    /// Entries of a folder, sorted by path; that of the root is a slash.
+    pub(super) async fn folder(&self, folder: &str) -> std::result::Result<Vec<Entry>, Failure> {
         let listed = match self.operator.list(folder).await {
             Err(cause) if cause.kind() == opendal::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|cause| Failure::of_service(&cause))?,
         };
         let mut entries: Vec<Entry> = Vec::with_capacity(listed.len());
         for entry in &listed {
-            let is_deeper = entry.path().len() > folder.len() && entry.path().starts_with(folder);
+            let is_deeper = folder == "/" && entry.path() != "/"
+                || entry.path().len() > folder.len() && entry.path().starts_with(folder);
             if !is_deeper {
                 continue;
             }
