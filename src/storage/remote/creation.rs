@@ -158,7 +158,7 @@ impl Remote {
     ) -> Attempt<()> {
         self.prepare_unfinished(operator).await?;
         match self.write(operator, unfinished, content, false).await {
-            Err(_) if self.misses_unfinished() => {
+            Err(failure) if self.misses_unfinished(&failure) => {
                 self.prepare_unfinished(operator).await?;
                 self.write(operator, unfinished, content, false).await?;
             }
@@ -203,6 +203,9 @@ impl Remote {
             if is_refused {
                 return Ok(true);
             }
+        }
+        if self.publishing == Publishing::Moved {
+            return self.run(Purpose::Put, self.create_by_move(&self.operator, name, &truth)).map(|()| false);
         }
         let write = async || self.write(&self.operator, name.as_str(), &truth, false).await;
         self.run(Purpose::Put, self.try_often(write)).map(|()| false)

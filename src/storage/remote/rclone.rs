@@ -189,7 +189,7 @@ impl Rclone {
             if waited > START_PATIENCE {
                 process.kill();
                 let message = format!(
-                    "{} does not serve on a socket within {} seconds; version 1.61 or later is needed{}",
+                    "{} does not serve on a socket within {} seconds; version 1.62 or later is needed{}",
                     self.program.display(),
                     START_PATIENCE.as_secs(),
                     process.said()
@@ -211,9 +211,9 @@ impl Rclone {
             );
             return Error::new(ErrorKind::Usage, message);
         }
-        let is_old = ["unknown flag", "unknown command", "lookup unix", "too many colons"];
+        let is_old = ["unknown flag", "unknown command", "listen tcp"];
         let hint = if is_old.iter().any(|words| said.contains(words)) {
-            "; rclone 1.61 or later is needed"
+            "; rclone 1.62 or later is needed"
         } else {
             ""
         };
@@ -252,6 +252,8 @@ impl Running {
 
     /// What it said last, for the end of a message; it has ended.
     fn said(&mut self) -> String {
+        // If only the shell is gone, this ends rclone, too.
+        drop(self.child.stdin.take());
         let said = self.listener.take().map(Listener::finish).unwrap_or_default();
         let line = said.replace(|letter: char| letter.is_control(), " ");
         let line = line.trim().to_owned();

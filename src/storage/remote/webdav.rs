@@ -94,9 +94,11 @@ impl Webdav {
     }
 }
 
-/// Answers by which servers say that a folder is missing; some forbid what they cannot find.
-fn may_miss_folder() -> bool {
-    [403, 404, 409].contains(&super::transport::last_status())
+/// Whether the last answer, which is why something failed, may mean that a folder is missing; some servers forbid what
+/// they cannot find.
+fn may_miss_folder(failure: &Failure) -> bool {
+    // What may pass may have had no answer at all.
+    !failure.may_pass && [403, 404, 409].contains(&super::transport::last_status())
 }
 
 impl Remote {
@@ -117,8 +119,8 @@ impl Remote {
 
     /// Whether the folder of what is unfinished was made and seems to be gone, as the last answer has it. If so, it is
     /// made again by the next `prepare_unfinished`.
-    pub(super) fn misses_unfinished(&self) -> bool {
-        let webdav = self.webdav.as_ref().filter(|_| may_miss_folder());
+    pub(super) fn misses_unfinished(&self, failure: &Failure) -> bool {
+        let webdav = self.webdav.as_ref().filter(|_| may_miss_folder(failure));
         webdav.is_some_and(|webdav| webdav.is_prepared.swap(false, Ordering::Relaxed))
     }
 
@@ -128,7 +130,7 @@ impl Remote {
             return operator.rename(from, to).await.map_err(|cause| Failure::of_service(&cause));
         };
         match webdav.move_once(&self.transporter, from, to).await {
-            Err(_) if may_miss_folder() => {
+            Err(failure) if may_miss_folder(&failure) => {
                 let folder = to.rsplit_once('/').map_or("", |(folder, _)| folder);
                 self.make_folder(operator, &format!("{folder}/")).await?;
                 webdav.move_once(&self.transporter, from, to).await
