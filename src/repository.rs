@@ -120,6 +120,12 @@ impl Repository {
         self.memory
     }
 
+    /// How many threads read at a time: those that there are processors for, more where reading takes time rather than
+    /// the processor, and no more than there is memory for.
+    pub fn reader_count(&self) -> usize {
+        reader_count(&*self.storage, self.memory)
+    }
+
     /// The folder for what this machine keeps of this repository, if it may keep anything.
     pub fn cache_folder(&self) -> Option<&Path> {
         self.cache_folder.as_deref()
@@ -134,6 +140,12 @@ impl Repository {
     fn context<'a>(&self, kind: ObjectKind, generation: u32, name: Option<&'a str>) -> seal::Context<'a> {
         seal::Context { kind, generation, repository: self.config.repository, name }
     }
+}
+
+/// The same for a storage that nobody has opened as a repository.
+fn reader_count(storage: &dyn Storage, memory: MemoryLimit) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    memory.workers(processors.max(storage.parallel_calls()))
 }
 
 #[cfg(test)]

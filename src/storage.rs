@@ -8,7 +8,9 @@
 //! 4. After `barrier` returns, everything that was put before it, by anybody whose objects were listed or read, survives
 //!    a loss of power.
 
+pub mod conformance;
 pub mod contract;
+mod forward;
 pub mod local;
 pub mod location;
 pub mod memory;
@@ -23,6 +25,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use crate::base::{ErrorKind, Result};
+pub use forward::forward_storage;
 pub use name::{NAME_PART_BYTES_MAX, NAME_PARTS_MAX, ObjectName};
 pub use traffic::{Requests, Traffic};
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use packstone::base::{Error, ErrorKind, Result};
 use packstone::storage::memory::Memory;
-use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
+use packstone::storage::{Body, ObjectName, Storage};
 
 /// Objects in memory.
 #[derive(Debug)]
@@ -91,56 +91,29 @@ impl Disk {
         !lock(&self.whole).is_empty()
     }
 
-    fn powered(&self) -> Result<()> {
+    fn powered(&self) -> Result<&Memory> {
         match self.is_off.load(Ordering::SeqCst) {
             true => Err(Error::new(ErrorKind::Failed, "the power is off")),
-            false => Ok(()),
+            false => Ok(&self.memory),
         }
     }
 }
 
 impl Storage for Disk {
+    packstone::storage::forward_storage!(self => self.powered()?; get, get_range, list, barrier);
+    packstone::storage::forward_storage!(self => self.memory; capabilities);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
-        self.powered()?;
-        self.memory.put_if_absent(name, body)?;
+        self.powered()?.put_if_absent(name, body)?;
         lock(&self.whole).remove(name);
         lock(&self.created).push(name.clone());
         Ok(())
     }
 
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.powered()?;
-        self.memory.get(name, size_bytes_max)
-    }
-
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.powered()?;
-        self.memory.get_range(name, offset, length)
-    }
-
-    fn list(
-        &self,
-        folder: &str,
-        start_after: Option<&ObjectName>,
-        visit: &mut dyn FnMut(Listed) -> Result<()>,
-    ) -> Result<()> {
-        self.powered()?;
-        self.memory.list(folder, start_after, visit)
-    }
-
     fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.powered()?;
-        self.memory.delete(name)?;
+        self.powered()?.delete(name)?;
         lock(&self.whole).remove(name);
         Ok(())
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.powered()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
     }
 
     fn location(&self) -> String {

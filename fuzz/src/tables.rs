@@ -15,25 +15,10 @@ use packstone::storage::ObjectName;
 use super::canonical::{assert_refusal, check};
 use super::input::Input;
 
-/// All kinds of objects.
-pub const KINDS: [ObjectKind; 11] = [
-    ObjectKind::Config,
-    ObjectKind::Slot,
-    ObjectKind::DataPack,
-    ObjectKind::TreePack,
-    ObjectKind::IndexRun,
-    ObjectKind::SessionStart,
-    ObjectKind::SessionBeat,
-    ObjectKind::Commit,
-    ObjectKind::Tombstone,
-    ObjectKind::Condemned,
-    ObjectKind::Verdict,
-];
-
 /// The head and header of any object: of one kind, and of no other.
 pub fn header(data: &[u8]) {
     let mut taken = 0;
-    for kind in KINDS {
+    for kind in ObjectKind::ALL {
         match kind.check_head(data) {
             Ok(rest) => {
                 assert_eq!([kind.head().as_slice(), rest].concat(), data);

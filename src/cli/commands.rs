@@ -41,6 +41,7 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
             repo::key::run(&command, context)
         }
         Command::Repo(repo::Command::Sessions(arguments)) => repo::sessions::run(&arguments, context),
+        Command::Repo(repo::Command::Probe(arguments)) => repo::probe::run(&arguments, context),
         Command::Backup(arguments) => backup::run(&arguments, context),
         Command::Snapshots(arguments) => snapshots::run(&arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),

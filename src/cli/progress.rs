@@ -2,7 +2,8 @@
 //! a minute, for a program as lines of JSON.
 //!
 //! What must hold: the engine's threads only count, they never wait for the terminal but to tell a finding; a line
-//! that is printed never tears the bar; the bar is gone before anything else is printed.
+//! that is printed never tears the bar; the bar is gone before anything else is printed; work that took longer than the
+//! interval was told of at least once.
 
 mod reading;
 
@@ -167,26 +168,27 @@ impl Progress {
         }
         let (stop, stopped) = channel();
         let of_thread = Arc::clone(self);
-        let tick = move || of_thread.show_until(&stopped);
+        let since = Stopwatch::start();
+        let tick = move || {
+            let mut window = Window::default();
+            tick_until(&stopped, of_thread.interval, since, || of_thread.show(&mut window));
+        };
         // Without the thread nothing is shown, and nothing else is amiss.
         let thread = std::thread::Builder::new().name("progress".into()).spawn(tick).ok();
         Shown { progress: Arc::clone(self), ticker: thread.map(|thread| (stop, thread)) }
     }
 
-    fn show_until(&self, stopped: &Receiver<()>) {
-        let mut window = Window::default();
-        while stopped.recv_timeout(self.interval) == Err(RecvTimeoutError::Timeout) {
-            let reading = self.read(&mut window);
-            match &self.face {
-                Face::Nothing => return,
-                Face::Log => self.print(reading.line().as_bytes()),
-                Face::Json => match self.work {
-                    Work::Restore => tell(&json::line(&RestoreStatus::of(&reading))),
-                    Work::Check => tell(&json::line(&CheckStatus::of(&reading))),
-                    _ => tell(&json::line(&BackupStatus::of(&reading))),
-                },
-                Face::Bar(bar) => draw(bar, &reading),
-            }
+    fn show(&self, window: &mut Window) {
+        let reading = self.read(window);
+        match &self.face {
+            Face::Nothing => {}
+            Face::Log => self.print(reading.line().as_bytes()),
+            Face::Json => match self.work {
+                Work::Restore => tell(&json::line(&RestoreStatus::of(&reading))),
+                Work::Check => tell(&json::line(&CheckStatus::of(&reading))),
+                _ => tell(&json::line(&BackupStatus::of(&reading))),
+            },
+            Face::Bar(bar) => draw(bar, &reading),
         }
     }
 
@@ -231,6 +233,19 @@ impl Progress {
             Face::Bar(bar) => bar.suspend(print),
             Face::Nothing | Face::Log | Face::Json => print(),
         }
+    }
+}
+
+/// Calls `show` at each interval until it is stopped.
+fn tick_until(stopped: &Receiver<()>, interval: Duration, since: Stopwatch, mut show: impl FnMut()) {
+    let mut is_shown = false;
+    while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        show();
+        is_shown = true;
+    }
+    // A busy machine may not have let this thread run when it was due.
+    if !is_shown && since.elapsed() >= interval {
+        show();
     }
 }
 
@@ -390,5 +405,18 @@ mod tests {
         assert_eq!(interval(Face::Json, None), Duration::from_millis(250));
         let asked = Duration::from_millis(1);
         assert_eq!(interval(Face::Log, Some(asked)), asked);
+    }
+
+    #[test]
+    fn what_took_longer_than_the_interval_is_shown_once_even_if_nobody_came_to_it() {
+        let shown = |interval| {
+            let mut shown = 0;
+            let (stop, stopped) = channel();
+            drop(stop);
+            tick_until(&stopped, interval, Stopwatch::start(), || shown += 1);
+            shown
+        };
+        assert_eq!(shown(Duration::ZERO), 1);
+        assert_eq!(shown(Duration::from_secs(3600)), 0);
     }
 }

@@ -22,6 +22,8 @@ pub const SNAPSHOTS: &str = "snapshots";
 pub const FORGOTTEN: &str = "forgotten";
 /// Folder of collections.
 pub const COLLECTIONS: &str = "collections";
+/// All folders of a repository.
+pub const FOLDERS: [&str; 8] = [CONFIG, KEYS, PACKS, INDEX, SESSIONS, SNAPSHOTS, FORGOTTEN, COLLECTIONS];
 
 /// `config/<8 hex n>`.
 pub fn config(number: u32) -> String {

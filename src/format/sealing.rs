@@ -50,6 +50,21 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// All kinds, by number.
+    pub const ALL: [Self; 11] = [
+        Self::Config,
+        Self::Slot,
+        Self::DataPack,
+        Self::TreePack,
+        Self::IndexRun,
+        Self::SessionStart,
+        Self::SessionBeat,
+        Self::Commit,
+        Self::Tombstone,
+        Self::Condemned,
+        Self::Verdict,
+    ];
+
     /// The number in the head.
     pub const fn number(self) -> u8 {
         match self {

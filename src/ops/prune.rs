@@ -2,7 +2,8 @@
 //!
 //! What must hold: the order of format-spec section 14.6, which `repository` owns; what nobody needs goes before anything
 //! is written again, so that a full disk is no obstacle; nothing that was forgotten elsewhere on a large scale costs a
-//! pack before somebody agreed. Stopped at any moment, what is left is whole, and the next prune goes on.
+//! pack before somebody agreed, not even if that happens while a prune runs. Stopped at any moment, what is left is
+//! whole, and the next prune goes on.
 
 mod alarm;
 
@@ -30,6 +31,16 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// what an earlier prune left open.
 const COLLECTIONS_MAX: usize = 16;
 
+/// Who agrees to that going which others forget while a prune runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Nobody has to.
+    Given,
+    /// Nobody yet, if it is alarming: then the prune stops before it goes. These snapshots are known to be forgotten by
+    /// who asks.
+    Needed(Vec<SessionId>),
+}
+
 /// How a prune is made.
 #[derive(Clone, Debug)]
 pub struct PruneOptions {
@@ -39,6 +50,8 @@ pub struct PruneOptions {
     pub wait: Duration,
     /// Nobody else prunes: needed where objects are not created atomically.
     pub is_sole: bool,
+    /// Whether it stops at what others forget after it was prepared.
+    pub consent: Consent,
     /// Threads that read, compress and seal; 0: one for each processor.
     pub workers: usize,
     /// The running process.
@@ -54,6 +67,7 @@ impl PruneOptions {
             plan: PlanOptions::default(),
             wait: Duration::from_secs(600),
             is_sole: false,
+            consent: Consent::Needed(Vec::new()),
             workers: 0,
             host,
             session: SessionOptions::default(),
@@ -86,6 +100,8 @@ pub struct PruneSummary {
     pub condemned: u64,
     /// Why the needed part of packs was not written again, or index runs were not merged.
     pub repack_failure: Option<Error>,
+    /// What others forgot since it was prepared, and what nobody agreed to: it stopped before that goes.
+    pub alarms: Vec<Alarm>,
 }
 
 /// What a prune would do, and what it is about to do it with.
@@ -125,7 +141,8 @@ pub fn prepare_without<'r>(
 
 /// Prunes without asking anybody.
 pub fn prune(repository: &Repository, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneSummary> {
-    prepare(repository, options, monitor)?.run(options, monitor)
+    let options = PruneOptions { consent: Consent::Given, ..options.clone() };
+    prepare(repository, &options, monitor)?.run(&options, monitor)
 }
 
 impl Prepared<'_> {
@@ -144,11 +161,12 @@ impl Prepared<'_> {
         alarms(&self.view, own)
     }
 
-    /// Does it.
+    /// Does it, as far as nobody has to agree to more than to what the alarms told.
     pub fn run(self, options: &PruneOptions, monitor: &dyn Monitor) -> Result<PruneSummary> {
         if !self.is_real {
-            return prune(self.repository, options, monitor);
+            return prepare(self.repository, options, monitor)?.run(options, monitor);
         }
+        let known: BTreeSet<SessionId> = self.view.forgotten.iter().map(|forgotten| forgotten.id).collect();
         let run = Run::new(self.repository, options, monitor)?;
         let mut summary = PruneSummary { plan: self.plan, ..PruneSummary::default() };
         // The sweep needs no room, and makes some: on a disk that is full to the last byte, what follows can write.
@@ -161,8 +179,9 @@ impl Prepared<'_> {
             view = run.view(Some(&view))?;
             summary.plan = run.plan(&view, &HashSet::new())?;
         }
-        let view = run.collect(&pruner, view, &mut summary)?;
-        if summary.waits_for.is_empty() {
+        let view = run.collect(&pruner, view, &known, &mut summary)?;
+        summary.alarms = run.new_alarms(&view, &known);
+        if summary.waits_for.is_empty() && summary.alarms.is_empty() {
             summary.records = pruner.remove_forgotten(&view)?;
         }
         match self.repository.compact_index(&options.host, options.session.clone()) {
@@ -217,9 +236,23 @@ impl<'p> Run<'p> {
         self.repository.plan_prune(view, &live, copied, self.options.plan)
     }
 
+    /// What somebody has to agree to, beyond what was known to be forgotten.
+    fn new_alarms(&self, view: &View, known: &BTreeSet<SessionId>) -> Vec<Alarm> {
+        match &self.options.consent {
+            Consent::Given => Vec::new(),
+            Consent::Needed(own) => alarm::new_alarms(view, own, known),
+        }
+    }
+
     /// Finishes collections that others left open, removes what nobody needs, then writes the needed part of packs again
     /// and removes what is left of them.
-    fn collect(&self, pruner: &Pruner<'_>, view: View, summary: &mut PruneSummary) -> Result<View> {
+    fn collect(
+        &self,
+        pruner: &Pruner<'_>,
+        view: View,
+        known: &BTreeSet<SessionId>,
+        summary: &mut PruneSummary,
+    ) -> Result<View> {
         let mut view = view;
         let mut plan = Some(summary.plan.clone());
         let mut copied = HashSet::new();
@@ -230,6 +263,9 @@ impl<'p> Run<'p> {
                 view = self.decide(pruner, &collection, all_over, &view, summary)?;
                 plan = None;
                 continue;
+            }
+            if !self.new_alarms(&view, known).is_empty() {
+                break;
             }
             let now = match plan.take() {
                 Some(plan) => plan,

@@ -122,7 +122,8 @@ pub fn restore(
     monitor: &dyn Monitor,
 ) -> Result<RestoreSummary> {
     let segment_bytes = repository.parameters().packing.segment_bytes;
-    let shares = Shares::of(options.memory_bytes, options.workers, segment_bytes);
+    let workers = if options.workers == 0 { repository.reader_count() } else { options.workers };
+    let shares = Shares::of(options.memory_bytes, workers, segment_bytes);
     let reader = repository.reader()?.keeping_at_most(shares.kept_bytes);
     let tree = Tree::new(&reader);
     let components = path_components(path.unwrap_or_default())?;

@@ -193,13 +193,9 @@ impl<'r> Pruner<'r> {
         if view.forgotten.is_empty() {
             return Ok(0);
         }
-        self.repository.storage.barrier().wrap(|| "cannot make the tombstones durable")?;
-        let mut removed = 0;
-        if view.forgotten.is_empty() {
-            return Ok(removed);
-        }
         // A tombstone that is lost with the power must not leave what a late request brings back to be visible.
         self.repository.storage.barrier().wrap(|| "cannot make durable what was forgotten")?;
+        let mut removed = 0;
         for forgotten in &view.forgotten {
             removed += u64::from(self.repository.delete_if_there(&names::commit(&forgotten.id))?);
         }

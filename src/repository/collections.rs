@@ -42,7 +42,12 @@ impl Repository {
     /// Reads all collections.
     pub(super) fn collections(&self) -> Result<Collections> {
         let mut collections = Collections::default();
-        for (number, (phase, size_bytes)) in self.listed_collections()? {
+        let listed = self.listed_collections()?;
+        self.prefetch(listed.iter().map(|(number, (phase, size_bytes))| match phase {
+            Phase::Condemned => (names::condemned(*number), *size_bytes),
+            Phase::Verdict => (names::verdict(*number), *size_bytes),
+        }));
+        for (number, (phase, size_bytes)) in listed {
             collections.last = number;
             match phase {
                 Phase::Condemned => {

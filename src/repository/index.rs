@@ -21,6 +21,9 @@ use crate::repository::Repository;
 use crate::repository::object::object_name;
 use table::Table;
 
+/// A run of a checkpoint that is full.
+const RUN_BYTES_TYPICAL: usize = 8 << 20;
+
 /// Rows of packs that went are not worth a new table below so many bytes.
 const STALE_BYTES: u64 = 1 << 20;
 
@@ -101,8 +104,11 @@ impl Repository {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
         let mut vanished = Vec::new();
-        for (position, (name, size_bytes)) in missing.iter().enumerate() {
-            match self.read_run(name) {
+        let together = usize::try_from(self.memory.merge_bytes()).unwrap_or(usize::MAX) / RUN_BYTES_TYPICAL;
+        let together = self.storage.parallel_calls().min(together).max(1);
+        let runs = missing.chunks(together).flat_map(|some| self.read_runs(some).into_iter().zip(some));
+        for (position, (run, (name, size_bytes))) in runs.enumerate() {
+            match run {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     vanished.push((name, error));
                     continue;
@@ -126,6 +132,18 @@ impl Repository {
             return Err(error);
         }
         target.merged(&table, &batch, gone).map(Some)
+    }
+
+    /// Reads runs, all of them at a time.
+    fn read_runs(&self, names: &[(ContentName, u64)]) -> Vec<Result<IndexRun>> {
+        if let [(name, _)] = names {
+            return vec![self.read_run(name)];
+        }
+        std::thread::scope(|scope| {
+            let reading: Vec<_> = names.iter().map(|(name, _)| scope.spawn(|| self.read_run(name))).collect();
+            let failed = || Error::new(ErrorKind::Failed, "a thread that read an index run ended");
+            reading.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect()
+        })
     }
 
     pub(super) fn read_run(&self, name: &ContentName) -> Result<IndexRun> {

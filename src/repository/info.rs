@@ -82,17 +82,7 @@ impl Repository {
 
     /// All objects that the repository consists of.
     pub fn stored(&self) -> Result<ObjectCount> {
-        let folders = [
-            names::CONFIG,
-            names::KEYS,
-            names::PACKS,
-            names::INDEX,
-            names::SESSIONS,
-            names::SNAPSHOTS,
-            names::FORGOTTEN,
-            names::COLLECTIONS,
-        ];
-        folders.into_iter().try_fold(ObjectCount::default(), |all, folder| {
+        names::FOLDERS.into_iter().try_fold(ObjectCount::default(), |all, folder| {
             let these = self.count(folder, |_| true)?;
             let size_bytes = all.size_bytes.saturating_add(these.size_bytes);
             Ok(ObjectCount { count: all.count + these.count, size_bytes })

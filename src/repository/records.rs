@@ -6,22 +6,27 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::limits::RECORD_BYTES_MAX;
-use crate::base::{ErrorKind, Result};
+use crate::base::{ContentName, ErrorKind, Result};
+use crate::crypto::content_name;
 use crate::format::cbor::{Reader, Writer};
 use crate::format::collection::Verdict;
 use crate::repository::Repository;
 use crate::repository::object::object_name;
 
-/// A larger file is not read: 100,000 records of usual size take less.
+/// A larger file is neither written nor read: 100,000 records of usual size take less.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// What the head of an array, a text or a sequence of bytes takes at most.
+const HEAD_BYTES_MAX: u64 = 9;
 
 /// Kept records.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     path: Option<PathBuf>,
+    file_bytes_max: u64,
     kept: Mutex<Option<Kept>>,
     /// Verdicts that this process has opened, by number, with the sizes of their objects: there are many after years.
     verdicts: Mutex<BTreeMap<u64, (u64, Arc<Verdict>)>>,
@@ -31,17 +36,24 @@ pub(super) struct Records {
 struct Kept {
     objects: BTreeMap<String, Vec<u8>>,
     is_changed: bool,
+    /// What the file says.
+    written: Option<ContentName>,
 }
 
 impl Records {
     /// Records kept in this folder; without one, while the process runs.
     pub(super) fn new(folder: Option<&Path>) -> Self {
-        Self { path: folder.map(|folder| folder.join("records")), ..Self::default() }
+        Self {
+            path: folder.map(|folder| folder.join("records")),
+            file_bytes_max: FILE_BYTES_MAX,
+            ..Self::default()
+        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
         let mut kept: MutexGuard<'_, _> = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        work(kept.get_or_insert_with(|| self.path.as_deref().and_then(read_file).unwrap_or_default()))
+        let read = || read_file(self.path.as_deref()?, self.file_bytes_max);
+        work(kept.get_or_insert_with(|| read().unwrap_or_default()))
     }
 
     /// A verdict that was opened before, or that `read` opens now.
@@ -66,6 +78,10 @@ impl Records {
         Ok(verdict)
     }
 
+    fn has(&self, name: &str, size_bytes: u64) -> bool {
+        self.with(|kept| kept.objects.get(name).is_some_and(|object| object.len() as u64 == size_bytes))
+    }
+
     fn find(&self, name: &str, size_bytes: u64) -> Option<Vec<u8>> {
         self.with(|kept| kept.objects.get(name).filter(|object| object.len() as u64 == size_bytes).cloned())
     }
@@ -86,7 +102,11 @@ impl Records {
                 !is_here || is_listed(name)
             });
             kept.is_changed |= kept.objects.len() < count;
-            std::mem::take(&mut kept.is_changed).then(|| encode(&kept.objects))
+            let bytes = std::mem::take(&mut kept.is_changed)
+                .then(|| encode(&fitting(&kept.objects, self.file_bytes_max)))?;
+            // What does not fit is kept by each process anew, and changes nothing in the file.
+            let name = Some(content_name([bytes.as_slice()]));
+            (std::mem::replace(&mut kept.written, name) != name).then_some(bytes)
         });
         if let (Some(path), Some(bytes)) = (&self.path, written) {
             // What is not kept is read again.
@@ -95,7 +115,20 @@ impl Records {
     }
 }
 
-fn encode(objects: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+/// The most records of which a file of this size has room: each saves one request, so those that take least.
+fn fitting(objects: &BTreeMap<String, Vec<u8>>, file_bytes_max: u64) -> BTreeMap<&str, &[u8]> {
+    let mut all: Vec<(&str, &[u8])> =
+        objects.iter().map(|(name, object)| (name.as_str(), object.as_slice())).collect();
+    all.sort_by_key(|(name, object)| (object.len(), *name));
+    let mut left = file_bytes_max.saturating_sub(HEAD_BYTES_MAX);
+    let fits = |(name, object): &(&str, &[u8])| {
+        let taken = name.len() as u64 + object.len() as u64 + 2 * HEAD_BYTES_MAX;
+        left.checked_sub(taken).map(|rest| left = rest).is_some()
+    };
+    all.into_iter().take_while(fits).collect()
+}
+
+fn encode(objects: &BTreeMap<&str, &[u8]>) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.array(objects.len() * 2);
     for (name, object) in objects {
@@ -104,16 +137,16 @@ fn encode(objects: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     writer.into_bytes()
 }
 
-fn read_file(path: &Path) -> Option<Kept> {
+fn read_file(path: &Path, bytes_max: u64) -> Option<Kept> {
     let length = std::fs::metadata(path).ok()?.len();
-    let bytes = if length <= FILE_BYTES_MAX { std::fs::read(path).ok()? } else { return None };
+    let bytes = if length <= bytes_max { std::fs::read(path).ok()? } else { return None };
     let mut reader = Reader::new(&bytes);
     let mut objects = BTreeMap::new();
     for _ in 0..reader.array().ok()? / 2 {
         objects.insert(reader.text().ok()?.to_owned(), reader.bytes().ok()?.to_vec());
     }
     reader.end().ok()?;
-    Some(Kept { objects, is_changed: false })
+    Some(Kept { objects, is_changed: false, written: Some(content_name([bytes.as_slice()])) })
 }
 
 /// Replaces a file in one step, in a folder that is made where it is missing, readable to its owner alone.
@@ -128,6 +161,31 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 impl Repository {
+    /// Fetches records that will be asked for, many at a time where that is faster. Whatever fails here fails again, and is
+    /// told, when the record is read.
+    pub(super) fn prefetch(&self, listed: impl Iterator<Item = (String, u64)>) {
+        let calls = self.storage.parallel_calls();
+        if calls < 2 {
+            return;
+        }
+        let missing: Vec<String> = listed
+            .filter(|(name, size_bytes)| !self.records.has(name, *size_bytes))
+            .map(|(name, _)| name)
+            .collect();
+        let next = AtomicUsize::new(0);
+        let fetch = || {
+            while let Some(name) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let object = object_name(name).and_then(|object| self.storage.get(&object, RECORD_BYTES_MAX));
+                if let Ok(object) = object {
+                    self.records.keep(name, object);
+                }
+            }
+        };
+        if missing.len() > 1 {
+            std::thread::scope(|scope| (0..calls.min(missing.len())).for_each(|_| drop(scope.spawn(fetch))));
+        }
+    }
+
     /// What `read` makes of an object that a listing showed with this size: of the kept record, else of what the storage
     /// has, which is then kept.
     pub(super) fn record<T>(
@@ -178,5 +236,35 @@ mod tests {
             assert_eq!(Records::new(Some(&place)).find("snapshots/1", 10), None);
         }
         assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_more_than_the_file_may_hold_the_smallest_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = |path: &Path| Records { file_bytes_max: 1000, ..Records::new(Some(path)) };
+        let records = small(folder.path());
+        let lengths = [100_u8, 200, 90, 250, 110, 210];
+        for length in lengths {
+            records.keep(&format!("snapshots/{length}"), vec![length; length.into()]);
+        }
+        records.settle("snapshots", |_| true);
+        let path = folder.path().join("records");
+        let whole = std::fs::read(&path).unwrap();
+        assert!(whole.len() <= 1000, "{}", whole.len());
+        let found = |records: &Records| -> Vec<u8> {
+            let is_kept =
+                |length: &u8| records.find(&format!("snapshots/{length}"), (*length).into()).is_some();
+            lengths.into_iter().filter(is_kept).collect()
+        };
+        assert_eq!(found(&records), lengths, "this process has them all");
+        let next = small(folder.path());
+        assert_eq!(found(&next), [100, 200, 90, 110, 210]);
+        // The one that was read again does not make the file another one.
+        std::fs::remove_file(&path).unwrap();
+        next.keep("snapshots/250", vec![250; 250]);
+        next.settle("snapshots", |_| true);
+        assert!(!path.exists());
+        next.settle("snapshots", |name| name != "snapshots/200");
+        assert_eq!(found(&small(folder.path())), [100, 90, 250, 110, 210]);
     }
 }

@@ -61,12 +61,17 @@ impl Repository {
         let over = self.sessions_over(&sessions)?;
         // A start is removed of what is over, and of nothing else; a beat may come late.
         sessions.retain(|id, records| records.has_start && !over.contains(id));
-        let mut live = Vec::new();
-        for (id, Records { last_beat, .. }) in sessions {
+        let live = sessions.into_iter().map(|(id, Records { last_beat, .. })| {
             let start = self.read_session_start(id);
-            if !is_gone(&start) {
-                live.push(LiveSession { id, start, last_beat });
-            }
+            LiveSession { id, start, last_beat }
+        });
+        let mut live: Vec<LiveSession> = live.collect();
+        if live.iter().any(|session| is_gone(&session.start)) {
+            // A start that is not found is gone only if no listing shows it either.
+            let listed = self.session_records()?;
+            let is_listed =
+                |id: &SessionId| listed.get(id).is_some_and(|records: &Records| records.has_start);
+            live.retain(|session| !is_gone(&session.start) || is_listed(&session.id));
         }
         Ok(live)
     }

@@ -7,10 +7,10 @@ mod selection;
 
 pub use selection::{GroupKey, Grouping, SnapshotFilter};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::limits::RECORD_BYTES_MAX;
-use crate::base::{ContentName, Error, Result, SessionId};
+use crate::base::{ContentName, Error, ErrorKind, Result, SessionId};
 use crate::crypto::content_name;
 use crate::format::names;
 use crate::format::sealing::ObjectKind;
@@ -86,23 +86,18 @@ impl Repository {
             Ok(())
         })?;
         let tombstones = self.forgotten()?;
+        let asked = || committed.iter().filter(|(session, _)| with_forgotten || !tombstones.contains(session));
+        self.prefetch(asked().map(|(session, size_bytes)| (names::commit(session), *size_bytes)));
+        let read = asked().map(|(session, size_bytes)| (*session, self.listed_commit(*session, *size_bytes)));
+        let read = self.without_removed(read.collect())?;
         let mut all = AllSnapshots::default();
-        for (session, size_bytes) in &committed {
-            let is_forgotten = tombstones.contains(session);
-            if is_forgotten && !with_forgotten {
-                continue;
-            }
-            let read = self.listed_commit(*session, *size_bytes);
-            // It was forgotten and pruned since it was listed.
-            if is_gone(&read) {
-                continue;
-            }
+        for (session, read) in read {
             // One that cannot be read stands in nobody else's way, and is not passed over either.
             match read {
-                read if is_forgotten => all.forgotten.push((*session, read)),
+                read if tombstones.contains(&session) => all.forgotten.push((session, read)),
                 Ok(Committed::Snapshot(entry)) => all.visible.push(*entry),
-                Ok(Committed::End(end)) => all.ends.push((*session, end)),
-                Err(error) => all.damaged.push((*session, error)),
+                Ok(Committed::End(end)) => all.ends.push((session, end)),
+                Err(error) => all.damaged.push((session, error)),
             }
         }
         self.records.settle(names::SNAPSHOTS, |name| {
@@ -110,6 +105,31 @@ impl Repository {
         });
         all.visible.sort_by_key(|entry| (entry.snapshot.time, entry.id));
         Ok(all)
+    }
+
+    /// Leaves out what was removed since it was listed. That an object is not found is not enough: it must be gone from
+    /// the listing as well, or the storage contradicts itself, and what the object said is not known.
+    fn without_removed(
+        &self,
+        mut read: Vec<(SessionId, Result<Committed>)>,
+    ) -> Result<Vec<(SessionId, Result<Committed>)>> {
+        if !read.iter().any(|(_, read)| is_gone(read)) {
+            return Ok(read);
+        }
+        let mut listed = BTreeSet::new();
+        self.storage.list(names::SNAPSHOTS, None, &mut |object| {
+            listed.extend(names::parse_commit(object.name.as_str()));
+            Ok(())
+        })?;
+        read.retain(|(session, read)| !is_gone(read) || listed.contains(session));
+        let contradicted = |(session, read): (SessionId, Result<Committed>)| match read {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let error = error.of_kind(ErrorKind::Damaged);
+                (session, Err(error.while_doing("the storage lists an object that it does not give")))
+            }
+            read => (session, read),
+        };
+        Ok(read.into_iter().map(contradicted).collect())
     }
 
     fn listed_commit(&self, session: SessionId, size_bytes: u64) -> Result<Committed> {

@@ -2,7 +2,7 @@
 
 mod storages;
 
-pub(crate) use storages::{Overwriting, open_after_listing, open_overwriting};
+pub(crate) use storages::{Overwriting, open_after_listing, open_hiding, open_overwriting};
 
 use std::sync::Arc;
 use std::time::Duration;

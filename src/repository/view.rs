@@ -237,12 +237,14 @@ impl View {
 mod tests {
     use std::cell::RefCell;
 
-    use crate::base::SessionId;
     use crate::base::host::Host;
+    use crate::base::{ErrorKind, SessionId};
     use crate::crypto::ChunkKind;
+    use crate::format::names;
     use crate::format::snapshot::{Snapshot, tests::snapshot};
-    use crate::repository::tests::new_repository;
+    use crate::repository::tests::{new_repository, open_after_listing, open_hiding};
     use crate::repository::{PlanOptions, SessionOptions};
+    use crate::storage::Storage;
 
     #[test]
     fn what_a_session_wrote_that_commits_after_snapshots_were_read_is_left_alone() {
@@ -264,5 +266,37 @@ mod tests {
         assert!(repository.live_sessions().unwrap().is_empty());
         let plan = repository.plan_prune(&view, &[].into(), &[].into(), PlanOptions::default()).unwrap();
         assert_eq!((plan.remove.count, plan.in_use.count), (0, 1));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_listed_and_not_found_is_needed_all_the_same() {
+        let (memory, repository) = new_repository();
+        let session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+        let (id, _) = session.commit(|| Snapshot { parent: None, ..snapshot() }).unwrap();
+        let contradicting = open_hiding(&memory, names::SNAPSHOTS);
+        let error = contradicting.view(None, &|_, _, _| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
+        assert!(error.chain().join(": ").contains(&id.to_string()), "{error:?}");
+        let list = contradicting.snapshots().unwrap();
+        assert_eq!((list.visible.len(), list.damaged.len()), (0, 1));
+        // What is really gone is passed over.
+        let removing = open_after_listing(&memory, names::SNAPSHOTS, |memory| {
+            let commit = memory.names().into_iter().find(|name| name.folder() == names::SNAPSHOTS).unwrap();
+            memory.delete(&commit).unwrap();
+        });
+        assert!(removing.view(None, &|_, _, _| Ok(())).unwrap().snapshots.is_empty());
+    }
+
+    #[test]
+    fn a_session_whose_start_is_listed_and_not_found_is_live() {
+        let (memory, repository) = new_repository();
+        let _session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
+        let live = open_hiding(&memory, names::SESSIONS).live_sessions().unwrap();
+        assert!(live.len() == 1 && live.first().unwrap().start.is_err(), "{live:?}");
+        let removing = open_after_listing(&memory, names::SESSIONS, |memory| {
+            let start = memory.names().into_iter().find(|name| name.folder() == names::SESSIONS).unwrap();
+            memory.delete(&start).unwrap();
+        });
+        assert!(removing.live_sessions().unwrap().is_empty());
     }
 }

@@ -68,6 +68,19 @@ pub fn check_contract(storage: &dyn Storage, token: &str, report: &mut dyn FnMut
     outcome.and(removed).map(|()| checked)
 }
 
+/// Finds out whether creation is atomic as far as one creator can see, in the folder `probe-<token>`, and leaves nothing
+/// there. A storage that only learns this by trying remembers it.
+pub fn prove_creation(storage: &dyn Storage, token: &str) -> Result<bool> {
+    let probe = Probe::new(storage, token)?;
+    let name = probe.name("proof")?;
+    let bodies = [1, 2, 3].map(|seed| [Bytes::from(sample(seed, 100))]);
+    let [first, second, truth] = &bodies;
+    let proven = storage.prove_create(&name, [first, second, truth]);
+    let removed = probe.remove_all().wrap(|| "cannot remove the object of the probe");
+    // What cannot be removed is told only if all else went well.
+    proven.and_then(|is_proven| removed.map(|()| is_proven))
+}
+
 /// The storage under examination, and what was put into it.
 struct Probe<'storage> {
     storage: &'storage dyn Storage,

@@ -22,10 +22,12 @@ mod webdav;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -67,6 +69,7 @@ pub struct Remote {
     transporter: HttpTransporter,
     wire: Arc<Wire>,
     patience: Duration,
+    first_wait: Duration,
     on_trouble: fn(&str),
     is_stopped: Stopped,
     has_answered: AtomicBool,
@@ -143,6 +146,7 @@ impl Remote {
             transporter,
             wire,
             patience: options.patience,
+            first_wait: options.first_wait,
             on_trouble: options.on_trouble,
             is_stopped: options.is_stopped.clone(),
             has_answered: AtomicBool::new(false),
@@ -171,13 +175,15 @@ impl Remote {
             if let Some(rclone) = &self.rclone {
                 rclone.ensure_running()?;
             }
-            let failure = match attempt().await {
-                Ok(value) => {
+            // Names that were not asked for make the crate below panic.
+            let failure = match AssertUnwindSafe(attempt()).catch_unwind().await {
+                Ok(Ok(value)) => {
                     self.rclone.iter().for_each(Rclone::served);
                     self.has_answered.store(true, Ordering::Relaxed);
                     return Ok(value);
                 }
-                Err(failure) => failure,
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::lasting(Error::damaged("the storage gives an answer that makes no sense")),
             };
             if !failure.may_pass || (self.is_stopped.0)() {
                 return Err(failure.error);
@@ -185,7 +191,7 @@ impl Remote {
             if failure.has_progressed {
                 (since, repetition) = (timer.now(), 0);
             }
-            let wait = backoff(repetition, getrandom::u32().unwrap_or_default());
+            let wait = backoff(self.first_wait, repetition, getrandom::u32().unwrap_or_default());
             let has_answered = self.has_answered.load(Ordering::Relaxed) || transport::last_status() != 0;
             let patience = if has_answered { self.patience } else { self.patience.min(FIRST_PATIENCE) };
             if (timer.now() + wait).saturating_sub(since) > patience {

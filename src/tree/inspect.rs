@@ -147,9 +147,8 @@ pub fn inspect(audit: &Audit<'_>) -> Result<Inspected> {
         is_outdated: AtomicBool::new(false),
         failure: Mutex::default(),
     };
-    let wanted = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(audit.repository().memory().workers(wanted))
+        .num_threads(audit.repository().reader_count())
         .build()
         .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
     pool.scope(|scope| {

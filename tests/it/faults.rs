@@ -36,10 +36,14 @@ const RESTORED_OF: usize = 64;
 fn try_fault(sources: &Sources, scenario: &Scenario, fault: Fault) -> Option<(Call, Result<(), String>)> {
     let world = World::new(copy(&scenario.image));
     let plan = Arc::new(Plan::new(fault));
-    let run = || scenario.run(world.handle(plan.clone()), sources);
-    let outcome = catch_unwind(AssertUnwindSafe(run));
+    let handle = world.handle(plan.clone());
+    let outcome = catch_unwind(AssertUnwindSafe(|| scenario.run(handle.clone(), sources)));
     let Some(hit) = plan.hit() else {
-        outcome.expect("no panic").expect("nothing went wrong");
+        let done = outcome.expect("no panic").expect("nothing went wrong");
+        if fault.kind == Kind::PowerLoss {
+            handle.lose_power(plan.kept());
+            recover(&world, sources, scenario, done).expect("a success is durable");
+        }
         return None;
     };
     let Ok(outcome) = outcome else { return Some((hit, Err("a panic".to_owned()))) };
@@ -183,7 +187,8 @@ macro_rules! operations {
                 is_torn Torn
                 arrives_twice Duplicate
                 arrives_late Delayed
-                crashes Crash;
+                crashes Crash
+                loses_power PowerLoss;
             )*
         }
     };

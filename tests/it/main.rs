@@ -40,6 +40,8 @@ mod prune;
 mod rclone;
 #[cfg(test)]
 mod real_tree;
+#[cfg(all(test, feature = "s3", feature = "webdav"))]
+mod remote;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use packstone::base::host::Host;
-use packstone::base::{SessionId, Silent, Timestamp};
+use packstone::base::{Result, SessionId, Silent, Timestamp};
 use packstone::format::config::Parameters;
 use packstone::format::tombstone::{ForgetReason, Tombstone};
-use packstone::ops::prune::{PruneOptions, PruneSummary, prepare, prune};
+use packstone::ops::prune::{Consent, PruneOptions, PruneSummary, prepare, prune};
 use packstone::ops::tag::{TagChange, TagOptions, Tagged, tag};
 use packstone::repository::{MaxUnused, Repository, SessionOptions};
 use packstone::storage::memory::Memory;
+use packstone::storage::{Body, ObjectName, Storage};
 
 use crate::engine::{back_up, give_back, init, open, snapshot};
+use crate::storage::copy;
 use crate::support::dump::{assert_same, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::scratch::Scratch;
@@ -96,6 +98,53 @@ fn the_last_snapshot_leaves_nothing() {
     prepared.run(&options(), &Silent).unwrap();
     assert_eq!([count(&memory, "packs/"), count(&memory, "snapshots/")], [0, 0]);
     back_up(&repository, &scratch.join("a"));
+}
+
+/// Somebody else forgets a snapshot once packs are condemned.
+#[derive(Debug)]
+struct ForgottenMeanwhile {
+    memory: Memory,
+    snapshot: SessionId,
+}
+
+impl Storage for ForgottenMeanwhile {
+    packstone::storage::forward_storage!(
+        self => self.memory; get, get_range, list, delete, barrier, capabilities, location
+    );
+
+    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        self.memory.put_if_absent(name, body)?;
+        if name.folder() == "collections" {
+            forget(&open(Arc::new(self.memory.clone()), None), self.snapshot);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_others_forget_while_it_runs_needs_agreement_too() {
+    let scratch = Scratch::new();
+    let (memory, repository, [first, second]) = two_snapshots(&scratch);
+    forget(&repository, first);
+    for consent in [Consent::Needed(Vec::new()), Consent::Needed(vec![second]), Consent::Given] {
+        let memory = copy(&memory);
+        let storage = ForgottenMeanwhile { memory: memory.clone(), snapshot: second };
+        let repository = open(Arc::new(storage), None);
+        let options = PruneOptions { consent: consent.clone(), ..options() };
+        let summary = prepare(&repository, &options, &Silent).unwrap().run(&options, &Silent).unwrap();
+        assert!(summary.removed.count > 0, "what was told at the beginning goes: {summary:?}");
+        if consent != Consent::Needed(Vec::new()) {
+            assert_eq!((summary.alarms.len(), summary.records), (0, 2), "{consent:?}");
+            continue;
+        }
+        assert_eq!((summary.alarms.len(), summary.records), (1, 0), "{summary:?}");
+        assert_eq!(count(&memory, "snapshots/"), 2);
+        let next = prepare(&repository, &options, &Silent).unwrap();
+        assert_eq!(next.alarms(&[]).len(), 2, "the next one asks");
+        assert!(next.plan().remove.count > 0 && next.plan().remove == next.plan().packs);
+        assert_eq!(next.run(&options, &Silent).unwrap().records, 2);
+        assert_eq!(count(&memory, "packs/"), 0);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use packstone::base::{Error, ErrorKind, Result};
 use packstone::storage::memory::Memory;
-use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
+use packstone::storage::{Body, Listed, ObjectName, Storage};
 
 /// What is asked of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,18 @@ pub enum Deed {
         /// It is done.
         done: bool,
     },
+    /// The machine loses its power before this call. What the process put and deleted since its last barrier did not
+    /// happen, but for what is kept.
+    LosePower(Kept),
+}
+
+/// What of that which no barrier made durable is there after a loss of power. The contract allows any part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// What was done last.
+    Last,
 }
 
 /// As a count of further calls: only once `World::settle` is called.
@@ -167,6 +179,13 @@ struct Shared {
     late: Mutex<Vec<(u64, Arrival)>>,
 }
 
+/// Something that no barrier has made durable yet.
+#[derive(Debug)]
+enum Undurable {
+    Put(ObjectName),
+    Deleted(ObjectName, Bytes),
+}
+
 /// One storage with everything that is on its way to it.
 #[derive(Clone, Debug)]
 pub struct World(Arc<Shared>);
@@ -193,6 +212,7 @@ impl World {
             world: self.clone(),
             director: Mutex::new(director),
             calls: AtomicUsize::new(0),
+            undurable: Mutex::default(),
             is_dead: AtomicBool::new(false),
             cannot_put: AtomicBool::new(false),
         })
@@ -252,6 +272,7 @@ pub struct Handle {
     world: World,
     director: Mutex<Arc<dyn Director>>,
     calls: AtomicUsize,
+    undurable: Mutex<Vec<Undurable>>,
     is_dead: AtomicBool,
     cannot_put: AtomicBool,
 }
@@ -260,6 +281,21 @@ impl Handle {
     /// From now on somebody else decides.
     pub fn direct(&self, director: Arc<dyn Director>) {
         *lock(&self.director) = director;
+    }
+
+    /// The machine loses its power.
+    pub fn lose_power(&self, kept: Kept) {
+        self.is_dead.store(true, Ordering::SeqCst);
+        let mut undurable = std::mem::take(&mut *lock(&self.undurable));
+        if kept == Kept::Last {
+            undurable.pop();
+        }
+        for change in undurable.into_iter().rev() {
+            match change {
+                Undurable::Put(name) => drop(self.world.memory().remove(&name)),
+                Undurable::Deleted(name, bytes) => drop(self.world.memory().replace(&name, bytes)),
+            }
+        }
     }
 
     /// Asks what becomes of a call. An error if there is nobody any more who could make it.
@@ -272,8 +308,13 @@ impl Handle {
         let director = Arc::clone(&lock(&self.director));
         let deed = director.decide(&call);
         self.world.count_call();
-        if matches!(deed, Deed::Die { .. }) {
-            self.is_dead.store(true, Ordering::SeqCst);
+        match deed {
+            Deed::Die { .. } => self.is_dead.store(true, Ordering::SeqCst),
+            Deed::LosePower(kept) => {
+                self.lose_power(kept);
+                return Err(fault("there is no power"));
+            }
+            _ => {}
         }
         if matches!(sort, Sort::Put | Sort::Barrier) && self.cannot_put.load(Ordering::SeqCst) {
             return Err(fault("an earlier barrier failed"));
@@ -286,7 +327,9 @@ impl Handle {
         match self.decide(sort, name)? {
             Deed::Do => work(),
             Deed::Twice(_) => work().and_then(|_| work()),
-            Deed::FailBefore | Deed::Late(_) | Deed::Die { done: false } => Err(fault("no answer")),
+            Deed::FailBefore | Deed::Late(_) | Deed::Die { done: false } | Deed::LosePower(_) => {
+                Err(fault("no answer"))
+            }
             Deed::FailAfter | Deed::Die { done: true } => {
                 work().and_then(|_| Err(fault("the answer was lost")))
             }
@@ -306,7 +349,9 @@ impl Handle {
     ) -> Result<()> {
         match deed {
             Deed::Do => work(),
-            Deed::FailBefore | Deed::Die { done: false } => Err(fault("it was not done")),
+            Deed::FailBefore | Deed::Die { done: false } | Deed::LosePower(_) => {
+                Err(fault("it was not done"))
+            }
             Deed::FailAfter | Deed::Die { done: true } => {
                 work().and_then(|()| Err(fault("the answer was lost")))
             }
@@ -329,10 +374,16 @@ fn fault(what: &str) -> Error {
 }
 
 impl Storage for Handle {
+    packstone::storage::forward_storage!(self => self.world.0.storage; capabilities, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         let deed = self.decide(Sort::Put, name.as_str())?;
         let bytes = Bytes::from(body.concat());
-        let work = || self.world.0.storage.put_if_absent(name, std::slice::from_ref(&bytes));
+        let work = || {
+            self.world.0.storage.put_if_absent(name, std::slice::from_ref(&bytes))?;
+            lock(&self.undurable).push(Undurable::Put(name.clone()));
+            Ok(())
+        };
         self.change(deed, ErrorKind::OutOfSpace, &work, Arrival::Put(name.clone(), bytes.clone()))
     }
 
@@ -359,7 +410,9 @@ impl Storage for Handle {
         })?;
         let (visited, outcome) = match deed {
             Deed::Do | Deed::Twice(_) => (found.len(), Ok(())),
-            Deed::FailBefore | Deed::Late(_) | Deed::Die { done: false } => (0, Err(fault("no answer"))),
+            Deed::FailBefore | Deed::Late(_) | Deed::Die { done: false } | Deed::LosePower(_) => {
+                (0, Err(fault("no answer")))
+            }
             Deed::FailAfter | Deed::Die { done: true } => {
                 (found.len(), Err(fault("the last page is missing")))
             }
@@ -371,27 +424,28 @@ impl Storage for Handle {
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
         let deed = self.decide(Sort::Delete, name.as_str())?;
-        let work = || self.world.0.storage.delete(name);
+        let work = || {
+            let bytes = self.world.memory().bytes(name).unwrap_or_default();
+            self.world.0.storage.delete(name)?;
+            lock(&self.undurable).push(Undurable::Deleted(name.clone(), bytes));
+            Ok(())
+        };
         self.change(deed, ErrorKind::Denied, &work, Arrival::Delete(name.clone()))
     }
 
     fn barrier(&self) -> Result<()> {
         let deed = self.decide(Sort::Barrier, "")?;
+        let is_done = matches!(deed, Deed::Do | Deed::Twice(_) | Deed::FailAfter | Deed::Die { done: true });
+        if is_done {
+            lock(&self.undurable).clear();
+        }
         match deed {
             Deed::Do | Deed::Twice(_) => Ok(()),
-            Deed::FailAfter | Deed::Die { .. } => Err(fault("the answer was lost")),
+            Deed::FailAfter | Deed::Die { .. } | Deed::LosePower(_) => Err(fault("the answer was lost")),
             Deed::FailBefore | Deed::Torn | Deed::Late(_) => {
                 self.cannot_put.store(true, Ordering::SeqCst);
                 Err(fault("it is not durable"))
             }
         }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.world.0.storage.capabilities()
-    }
-
-    fn location(&self) -> String {
-        self.world.0.storage.location()
     }
 }

@@ -7,8 +7,10 @@
 pub mod code;
 pub mod dump;
 pub mod generate;
+pub mod http;
 pub mod mutate;
 pub mod need;
+pub mod proxy;
 pub mod random;
 pub mod scratch;
 pub mod skip;

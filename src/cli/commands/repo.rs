@@ -4,6 +4,7 @@ pub mod check;
 pub mod info;
 pub mod init;
 pub mod key;
+pub mod probe;
 pub mod prune;
 pub mod sessions;
 
@@ -22,6 +23,8 @@ pub enum Command {
     Prune(prune::Arguments),
     /// List the sessions that are not over, and end those of which nothing more comes
     Sessions(sessions::Arguments),
+    /// Find out what a storage can be trusted with
+    Probe(probe::Arguments),
     /// List, add, remove and print the keys of a repository
     #[command(subcommand, after_help = key::AFTER_HELP)]
     Key(key::Command),

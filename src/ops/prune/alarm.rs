@@ -24,6 +24,17 @@ pub struct Alarm {
 /// The groups of which the newest snapshot, or more than half, was forgotten elsewhere since packs went last. These are
 /// known to be forgotten by who asks, whatever this machine remembers.
 pub fn alarms(view: &View, own: &[SessionId]) -> Vec<Alarm> {
+    groups_with_alarms(view, own).into_iter().map(|(alarm, _)| alarm).collect()
+}
+
+/// Those of them in which something was forgotten that was not yet when an earlier view was made.
+pub(super) fn new_alarms(view: &View, own: &[SessionId], known: &BTreeSet<SessionId>) -> Vec<Alarm> {
+    let all = groups_with_alarms(view, own).into_iter();
+    all.filter(|(_, forgotten)| !forgotten.is_subset(known)).map(|(alarm, _)| alarm).collect()
+}
+
+/// The alarms, each with the snapshots that were forgotten.
+fn groups_with_alarms(view: &View, own: &[SessionId]) -> Vec<(Alarm, BTreeSet<SessionId>)> {
     let own: BTreeSet<&SessionId> = own.iter().collect();
     let visible: BTreeSet<SessionId> = view.snapshots.iter().map(|entry| entry.id).collect();
     let replaced: BTreeMap<SessionId, SessionId> =
@@ -33,9 +44,10 @@ pub fn alarms(view: &View, own: &[SessionId]) -> Vec<Alarm> {
         // No longer than there are links: tombstones can name each other in a circle.
         std::iter::successors(next(id), next).take(replaced.len()).any(|by| visible.contains(&by))
     };
-    // Of each group: how many were forgotten and are left, and the newest of each by its time. The sequence would not
+    // Of each group: which were forgotten and which are left, and the newest of each by its time. The sequence would not
     // do: what takes the place of an old snapshot has a new one.
-    let mut groups: BTreeMap<GroupKey, [(usize, Option<Timestamp>); 2]> = BTreeMap::new();
+    type Side = (BTreeSet<SessionId>, Option<Timestamp>);
+    let mut groups: BTreeMap<GroupKey, [Side; 2]> = BTreeMap::new();
     let forgotten = view
         .forgotten
         .iter()
@@ -43,18 +55,16 @@ pub fn alarms(view: &View, own: &[SessionId]) -> Vec<Alarm> {
     let forgotten = forgotten.filter_map(|forgotten| forgotten.entry.as_ref()).map(|entry| (0, entry));
     for (which, entry) in forgotten.chain(view.snapshots.iter().map(|entry| (1, entry))) {
         let counts = groups.entry(Grouping::HISTORY.key_of(&entry.snapshot)).or_default();
-        if let Some((count, newest)) = counts.get_mut(which) {
-            *count += 1;
+        if let Some((ids, newest)) = counts.get_mut(which) {
+            ids.insert(entry.id);
             *newest = (*newest).max(Some(entry.snapshot.time));
         }
     }
-    let alarms = groups.into_iter().map(|(group, [(forgotten, newest), (left, newest_left)])| Alarm {
-        group,
-        forgotten,
-        left,
-        has_lost_newest: newest > newest_left,
+    let alarms = groups.into_iter().map(|(group, [(ids, newest), (left, newest_left)])| {
+        let has_lost_newest = newest > newest_left;
+        (Alarm { group, forgotten: ids.len(), left: left.len(), has_lost_newest }, ids)
     });
     alarms
-        .filter(|alarm| alarm.forgotten > 0 && (alarm.has_lost_newest || alarm.forgotten > alarm.left))
+        .filter(|(alarm, _)| alarm.forgotten > 0 && (alarm.has_lost_newest || alarm.forgotten > alarm.left))
         .collect()
 }

@@ -26,16 +26,12 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Shares of a limit, for so many threads at most (0: one for each processor) and segments of this size.
+    /// Shares of a limit, for so many threads at most and segments of this size.
     pub(super) fn of(memory_bytes: u64, workers: usize, segment_bytes: u32) -> Self {
         let memory = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
-        let wanted = match workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
         let segment = COPIES_OF_SEGMENT.saturating_mul((segment_bytes as usize).max(1));
         let together = (memory / 2 / segment).max(1);
-        let workers = wanted.min(together);
+        let workers = workers.clamp(1, together);
         Self {
             plan_bytes: (memory / 4).max(PLAN_BYTES_MIN),
             kept_bytes: memory / 8,
@@ -86,7 +82,7 @@ mod tests {
         assert_eq!((usual.workers, usual.segments_together), (2, SEGMENTS_TOGETHER_MAX));
         let least = Shares::of(0, 8, 2 << 20);
         assert_eq!((least.workers, least.segments_together, least.plan_bytes), (1, 1, PLAN_BYTES_MIN));
-        assert!(Shares::of(u64::MAX, 0, 0).workers >= 1);
+        assert_eq!(Shares::of(u64::MAX, 0, 0).workers, 1);
     }
 
     #[test]

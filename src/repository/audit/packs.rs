@@ -100,11 +100,10 @@ impl Audit<'_> {
     ) -> Result<ObjectCount> {
         let entries = self.places.table.entries_by_pack();
         let memory = self.repository.memory();
-        let wanted = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let gate = Gate::new((memory.bytes() / 2) as u64);
         let (next, packs, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let pool = ThreadPoolBuilder::new()
-            .num_threads(memory.workers(wanted))
+            .num_threads(self.repository.reader_count())
             .build()
             .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
         let work = || -> Result<()> {

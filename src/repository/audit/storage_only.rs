@@ -22,23 +22,11 @@ use crate::format::names::{self, Phase, SessionRecord};
 use crate::format::pack::trailer_offset;
 use crate::format::padding::padded;
 use crate::format::sealing::{HEAD_BYTES, HEADER_BYTES, ObjectKind, TAG_BYTES};
-use crate::repository::{MemoryLimit, ObjectCount};
+use crate::repository::{MemoryLimit, ObjectCount, reader_count};
 use crate::storage::{Listed, Storage};
 
 /// Objects that are looked at together.
 const BATCH: usize = 1024;
-
-/// Every folder of a repository.
-pub(super) const FOLDERS: [&str; 8] = [
-    names::CONFIG,
-    names::KEYS,
-    names::PACKS,
-    names::INDEX,
-    names::SESSIONS,
-    names::SNAPSHOTS,
-    names::FORGOTTEN,
-    names::COLLECTIONS,
-];
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,9 +126,8 @@ pub fn check_storage(
     if read_data {
         expect_all(storage, &findings)?;
     }
-    let wanted = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = ThreadPoolBuilder::new()
-        .num_threads(memory.workers(wanted))
+        .num_threads(reader_count(storage, memory))
         .build()
         .map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start threads", cause))?;
     let check = Check {
@@ -152,7 +139,7 @@ pub fn check_storage(
     };
     let mut summary = StorageSummary::default();
     let mut batch: Vec<(Listed, Named)> = Vec::new();
-    for folder in FOLDERS {
+    for folder in names::FOLDERS {
         storage.list(folder, None, &mut |listed| {
             match Named::of(listed.name.as_str()) {
                 None => check.findings.foreign(listed.name.as_str(), listed.size_bytes),
@@ -179,7 +166,7 @@ pub fn check_storage(
 
 /// Tells how much is to be read.
 fn expect_all(storage: &dyn Storage, findings: &Findings<'_>) -> Result<()> {
-    for folder in FOLDERS {
+    for folder in names::FOLDERS {
         storage.list(folder, None, &mut |listed| {
             if Named::of(listed.name.as_str()).is_some_and(Named::is_hash) {
                 findings.monitor().expect(1, listed.size_bytes);
@@ -194,7 +181,7 @@ fn expect_all(storage: &dyn Storage, findings: &Findings<'_>) -> Result<()> {
 /// Takes what is no object; gives what was never published.
 pub(super) fn find_strays(storage: &dyn Storage, findings: &Findings<'_>) -> Result<ObjectCount> {
     let unfinished = Mutex::new(ObjectCount::default());
-    storage.strays(&FOLDERS, &mut |stray| {
+    storage.strays(&names::FOLDERS, &mut |stray| {
         match stray.is_unfinished {
             true => unfinished.lock().unwrap_or_else(PoisonError::into_inner).add(stray.size_bytes),
             false => findings.foreign(&String::from_utf8_lossy(&stray.path), stray.size_bytes),

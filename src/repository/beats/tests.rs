@@ -11,7 +11,7 @@ use crate::format::names::SessionRecord;
 use crate::format::snapshot::Snapshot;
 use crate::repository::tests::{Memory, key, new_repository};
 use crate::repository::{EndedNow, Over, Session, SessionOptions};
-use crate::storage::{Body, Capabilities, Listed, ObjectName};
+use crate::storage::{Body, ObjectName};
 
 /// Tells the name of everything that is created; refuses the first so many beats.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ struct Telling {
 }
 
 impl Storage for Telling {
+    crate::storage::forward_storage!(self => self.memory; get, get_range, list, delete, barrier, capabilities, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         self.tell.lock().unwrap().send(name.to_string()).unwrap();
         let is_beat = matches!(names::parse_session(name.as_str()), Some((_, SessionRecord::Beat(_))));
@@ -35,32 +37,6 @@ impl Storage for Telling {
             return Err(Error::new(ErrorKind::Failed, "no answer"));
         }
         self.memory.put_if_absent(name, body)
-    }
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.memory.get(name, size_bytes_max)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.memory.get_range(name, offset, length)
-    }
-    fn list(
-        &self,
-        folder: &str,
-        start_after: Option<&ObjectName>,
-        visit: &mut dyn FnMut(Listed) -> Result<()>,
-    ) -> Result<()> {
-        self.memory.list(folder, start_after, visit)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.memory.delete(name)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.memory.barrier()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
-    fn location(&self) -> String {
-        self.memory.location()
     }
 }
 

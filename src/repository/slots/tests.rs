@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::repository::tests::{CHEAP, key, new_repository, open, password};
 use crate::storage::memory::Memory;
-use crate::storage::{Body, Capabilities, Listed, ObjectName};
+use crate::storage::{Body, Listed, ObjectName};
 
 fn new_slot(credential: Credential, label: &str) -> NewSlot {
     NewSlot { credential, label: label.into() }
@@ -194,6 +194,8 @@ impl Faulty {
 }
 
 impl Storage for Faulty {
+    crate::storage::forward_storage!(self => self.memory; capabilities, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         if self.fault == Fault::Flip {
             let mut bytes = body.concat();
@@ -228,12 +230,6 @@ impl Storage for Faulty {
     }
     fn barrier(&self) -> Result<()> {
         self.call(|| self.memory.barrier())
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
-    fn location(&self) -> String {
-        self.memory.location()
     }
 }
 

@@ -16,35 +16,14 @@ pub(crate) struct Overwriting {
 }
 
 impl Storage for Overwriting {
+    crate::storage::forward_storage!(self => self.memory; get, get_range, list, delete, barrier, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         self.memory.remove(name);
         self.memory.put_if_absent(name, body)
     }
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.memory.get(name, size_bytes_max)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.memory.get_range(name, offset, length)
-    }
-    fn list(
-        &self,
-        folder: &str,
-        start_after: Option<&ObjectName>,
-        visit: &mut dyn FnMut(Listed) -> Result<()>,
-    ) -> Result<()> {
-        self.memory.list(folder, start_after, visit)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.memory.delete(name)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.memory.barrier()
-    }
     fn capabilities(&self) -> Capabilities {
         Capabilities { atomic_create: self.says_atomic }
-    }
-    fn location(&self) -> String {
-        self.memory.location()
     }
 }
 
@@ -65,38 +44,14 @@ impl SecondStartFails {
 }
 
 impl Storage for SecondStartFails {
+    crate::storage::forward_storage!(self => self.0; get, get_range, list, delete, barrier, capabilities, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         let is_start = name.as_str().ends_with("/start");
         if is_start && self.1.fetch_add(1, Ordering::SeqCst) == 1 {
             return Err(Error::new(ErrorKind::OutOfSpace, "full"));
         }
         self.0.put_if_absent(name, body)
-    }
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.0.get(name, size_bytes_max)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.0.get_range(name, offset, length)
-    }
-    fn list(
-        &self,
-        folder: &str,
-        start_after: Option<&ObjectName>,
-        visit: &mut dyn FnMut(Listed) -> Result<()>,
-    ) -> Result<()> {
-        self.0.list(folder, start_after, visit)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.0.delete(name)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.0.barrier()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-    fn location(&self) -> String {
-        self.0.location()
     }
 }
 
@@ -116,15 +71,8 @@ pub(crate) fn open_after_listing(memory: &Memory, folder: &'static str, then: fn
 }
 
 impl Storage for AfterListing {
-    fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
-        self.memory.put_if_absent(name, body)
-    }
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.memory.get(name, size_bytes_max)
-    }
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.memory.get_range(name, offset, length)
-    }
+    crate::storage::forward_storage!(self => self.memory; put_if_absent, get, get_range, delete, barrier, capabilities, location);
+
     fn list(
         &self,
         folder: &str,
@@ -137,16 +85,29 @@ impl Storage for AfterListing {
         }
         Ok(())
     }
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.memory.delete(name)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.memory.barrier()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
-    fn location(&self) -> String {
-        self.memory.location()
+}
+
+/// Lists the objects of a folder, and finds none of them.
+#[derive(Debug)]
+struct Hiding {
+    memory: Memory,
+    folder: &'static str,
+}
+
+/// Opens it on a way on which no object of this folder is found, though all are listed.
+pub(crate) fn open_hiding(memory: &Memory, folder: &'static str) -> Repository {
+    Repository::open(Arc::new(Hiding { memory: memory.clone(), folder }), &key(1), None).unwrap()
+}
+
+impl Storage for Hiding {
+    crate::storage::forward_storage!(
+        self => self.memory; put_if_absent, get_range, list, delete, barrier, capabilities, location
+    );
+
+    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        match name.folder() == self.folder {
+            true => Err(Error::new(ErrorKind::NotFound, format!("object {name} not found"))),
+            false => self.memory.get(name, size_bytes_max),
+        }
     }
 }

@@ -29,7 +29,9 @@ pub(super) struct PacedBody {
 impl PacedBody {
     /// These bytes.
     pub(super) fn new(content: Buffer, wire: Arc<Wire>) -> Self {
-        Self { rest: content, waiting: None, wire }
+        // An empty slice would be a piece after which nothing moves on.
+        let slices: Vec<Bytes> = Iterator::filter(content, |slice| !slice.is_empty()).collect();
+        Self { rest: Buffer::from(slices), waiting: None, wire }
     }
 }
 

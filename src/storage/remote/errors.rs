@@ -50,7 +50,7 @@ fn classify(cause: &opendal::Error, status: u16, said: &str) -> (ErrorKind, bool
         (Opendal::Conflict, 409) => (ErrorKind::Unreachable, true),
         (Opendal::PermissionDenied, _) | (_, 401) => (ErrorKind::Denied, false),
         (Opendal::NotFound, _) => (ErrorKind::NotFound, false),
-        (Opendal::RateLimited, _) | (_, 408 | 425) => (ErrorKind::Unreachable, true),
+        (Opendal::RateLimited, _) | (_, 408 | 425 | 429) => (ErrorKind::Unreachable, true),
         (Opendal::Unsupported, _) | (_, 501) => (ErrorKind::Unsupported, false),
         _ if cause.is_temporary() => (ErrorKind::Unreachable, true),
         _ => (ErrorKind::Failed, false),
@@ -136,6 +136,7 @@ mod tests {
             (ErrorKind::Frozen, false)
         );
         assert_eq!(of(Opendal::PermissionDenied, 403, "AccessDenied"), (ErrorKind::Denied, false));
+        assert_eq!(of(Opendal::Unexpected, 429, ""), (ErrorKind::Unreachable, true));
         assert_eq!(of(Opendal::NotFound, 404, ""), (ErrorKind::NotFound, false));
         assert_eq!(of(Opendal::Unexpected, 501, ""), (ErrorKind::Unsupported, false));
         assert_eq!(of(Opendal::Unexpected, 507, ""), (ErrorKind::OutOfSpace, false));

@@ -74,6 +74,9 @@ pub struct RemoteOptions {
     pub download_bytes_per_second: Option<u64>,
     /// So long something is tried again before it is given up.
     pub patience: Duration,
+    /// The wait before something is tried again for the first time; each further one is about twice as long, up to 30
+    /// seconds.
+    pub first_wait: Duration,
     /// Certificates of authorities to trust as well, as PEM.
     pub authorities: Option<Vec<u8>>,
     /// Certificate and private key to show, as PEM.
@@ -111,6 +114,7 @@ impl Default for RemoteOptions {
             upload_bytes_per_second: None,
             download_bytes_per_second: None,
             patience: Duration::from_secs(900),
+            first_wait: Duration::from_millis(250),
             authorities: None,
             identity: None,
             storage_class: None,
@@ -271,7 +275,8 @@ fn s3(
         builder = builder.enable_virtual_host_style();
     }
     if settings.checksums != Some(false) {
-        builder = builder.checksum_algorithm("crc32c");
+        // The one that every service knows, and without which a bucket with retention takes nothing.
+        builder = builder.checksum_algorithm("md5");
     }
     if let Some(class) = class {
         builder = builder.default_storage_class(class);

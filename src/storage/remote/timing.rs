@@ -96,15 +96,13 @@ impl Pause {
     }
 }
 
-/// The first wait before something is tried again; each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// No wait is longer.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long to wait before the given repetition, the first being 0: between half and all of what doubles each time, so that
 /// many who failed together do not come back together. `random` is any number.
-pub(super) fn backoff(repetition: u32, random: u32) -> Duration {
-    let whole = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(repetition.min(16))).min(WAIT_MAX);
+pub(super) fn backoff(first_wait: Duration, repetition: u32, random: u32) -> Duration {
+    let whole = first_wait.saturating_mul(2_u32.saturating_pow(repetition.min(16))).min(WAIT_MAX);
     let half = whole / 2;
     half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
@@ -112,6 +110,8 @@ pub(super) fn backoff(repetition: u32, random: u32) -> Duration {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+
+    const FIRST_WAIT: Duration = Duration::from_millis(250);
 
     /// A timer that nobody waits for.
     #[derive(Debug, Default)]
@@ -171,14 +171,15 @@ pub(super) mod tests {
     #[test]
     fn waits_grow_to_a_bound_and_are_spread() {
         for repetition in 0..40 {
-            let (least, most) = (backoff(repetition, 0), backoff(repetition, u32::MAX));
+            let (least, most) =
+                (backoff(FIRST_WAIT, repetition, 0), backoff(FIRST_WAIT, repetition, u32::MAX));
             assert!(
                 least * 2 <= most + Duration::from_nanos(2) && most <= WAIT_MAX,
                 "{repetition}: {least:?} {most:?}"
             );
-            assert!(repetition == 0 || most >= backoff(repetition - 1, u32::MAX));
+            assert!(repetition == 0 || most >= backoff(FIRST_WAIT, repetition - 1, u32::MAX));
         }
-        assert_eq!(backoff(0, u32::MAX), FIRST_WAIT);
-        assert_eq!(backoff(39, u32::MAX), WAIT_MAX);
+        assert_eq!(backoff(FIRST_WAIT, 0, u32::MAX), FIRST_WAIT);
+        assert_eq!(backoff(FIRST_WAIT, 39, u32::MAX), WAIT_MAX);
     }
 }

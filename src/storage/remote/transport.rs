@@ -167,7 +167,13 @@ impl HttpTransport for Transport {
             // What is there is never replaced.
             parts.headers.insert("overwrite", HeaderValue::from_static("F"));
         }
-        let asked = Asked { purpose, is_part: parts.headers.contains_key(header::RANGE) };
+        let is_listing = purpose == Purpose::List || parts.method.as_str() == "PROPFIND";
+        let asked = Asked {
+            purpose,
+            is_of_object: !is_listing && [Method::GET, Method::HEAD].contains(&parts.method),
+            is_listing,
+            part: parts.headers.get(header::RANGE).and_then(Part::asked),
+        };
         let url = reqwest::Url::parse(&parts.uri.to_string())
             .map_err(|cause| failed("a request to an address that is none").set_source(cause))?;
         let patience = wire.patience(body.len());
@@ -191,11 +197,14 @@ impl HttpTransport for Transport {
 
 impl Transport {
     async fn receive(&self, asked: Asked, answer: reqwest::Response) -> opendal::Result<Response<HttpBody>> {
-        let (status, is_whole) = (answer.status(), answer.status() == StatusCode::OK);
-        if asked.purpose == Purpose::Get && asked.is_part && is_whole {
-            return Err(
-                failed("the storage answers with a whole object where a part was asked for").set_temporary()
-            );
+        let status = answer.status();
+        if let Some(part) = asked.part.filter(|_| asked.purpose == Purpose::Get && status.is_success())
+            && !part.is_answered_by(answer.headers())
+        {
+            return Err(failed("the storage answers with another part than was asked for").set_temporary());
+        }
+        if status == StatusCode::OK && asked.is_of_object && is_page(answer.headers()) {
+            return Err(failed(PAGE).set_temporary());
         }
         let mut builder = Response::builder().status(status).version(answer.version());
         if let Some(headers) = builder.headers_mut() {
@@ -210,7 +219,7 @@ impl Transport {
         } else {
             let content = stream.collect(ANSWER_BYTES_MAX).await?;
             if status.is_success() {
-                check_form(asked.purpose, &content)?;
+                check_form(asked.is_listing, status, &content)?;
             }
             let length = content.len() as u64;
             let parts = if content.is_empty() { Vec::new() } else { vec![Ok(Buffer::from(content))] };
@@ -223,7 +232,52 @@ impl Transport {
 /// What was asked for.
 struct Asked {
     purpose: Purpose,
-    is_part: bool,
+    /// What comes is an object, or what is known of one.
+    is_of_object: bool,
+    /// What comes has the form of a listing, even if it is of one object.
+    is_listing: bool,
+    part: Option<Part>,
+}
+
+/// A part of an object: from its first byte to its last, or to the end of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    first: u64,
+    last: Option<u64>,
+}
+
+impl Part {
+    /// What a request asks for by `bytes=1-2`.
+    fn asked(header: &HeaderValue) -> Option<Self> {
+        let (first, last) = header.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+        Some(Self { first: first.parse().ok()?, last: last.parse().ok() })
+    }
+
+    /// Whether an answer with these headers is of this part. Its status does not say: some send a part and call it whole.
+    fn is_answered_by(self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        match text(header::CONTENT_RANGE) {
+            Some(range) => {
+                let told =
+                    range.strip_prefix("bytes ").and_then(|range| range.split_once('/')?.0.split_once('-'));
+                let Some((Ok(first), Ok(last))) =
+                    told.map(|(first, last)| (first.parse(), last.parse::<u64>()))
+                else {
+                    return false;
+                };
+                let told_bytes = last.saturating_sub(first).saturating_add(1);
+                first == self.first && length.is_none_or(|length| length == told_bytes)
+            }
+            // The whole object, which may be what was asked for.
+            None => {
+                self.first == 0
+                    && self
+                        .last
+                        .is_none_or(|last| length.is_some_and(|length| length <= last.saturating_add(1)))
+            }
+        }
+    }
 }
 
 fn purpose(call: Option<&Call>, method: &Method) -> Purpose {
@@ -246,15 +300,27 @@ fn asked_pause(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+const PAGE: &str = "something else than the storage answers, with a page for people";
+
+/// Networks that want somebody to log in answer everything with a page for people, and call it a success.
+fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/html")
+}
+
 /// A success whose body says otherwise is a failure; a listing must be one from its first byte to its last.
-fn check_form(purpose: Purpose, content: &[u8]) -> opendal::Result<()> {
+fn check_form(is_listing: bool, status: StatusCode, content: &[u8]) -> opendal::Result<()> {
     let form = Form::of(content);
-    let is_right = match purpose {
-        Purpose::List => {
-            matches!(form, Form::Xml { root, is_closed: true } if LISTINGS.contains(&root))
-                || form == Form::Json
-        }
-        _ => !matches!(form, Form::Xml { root: "Error", .. }),
+    // Servers of WebDAV say by such a page that they created something, with the status for it.
+    let is_page = matches!(form, Form::Xml { root, .. }
+        if root.eq_ignore_ascii_case("html") || root.eq_ignore_ascii_case("!doctype"));
+    if status == StatusCode::OK && is_page {
+        return Err(failed(PAGE).set_temporary());
+    }
+    let is_right = if is_listing {
+        matches!(form, Form::Xml { root, is_closed: true } if LISTINGS.contains(&root)) || form == Form::Json
+    } else {
+        !matches!(form, Form::Xml { root: "Error", .. })
     };
     if is_right {
         return Ok(());
@@ -320,17 +386,17 @@ mod tests {
     fn a_listing_is_one_from_its_first_byte_to_its_last() {
         let whole =
             "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"x\"><Key>a</Key></ListBucketResult>\n";
-        assert!(check_form(Purpose::List, whole.as_bytes()).is_ok());
+        assert!(check_form(true, StatusCode::OK, whole.as_bytes()).is_ok());
         for good in [
             "<D:multistatus xmlns:D=\"DAV:\"><D:response/></D:multistatus>",
             "<!-- x --><ListBucketResult/>",
             "\u{feff}<EnumerationResults a='b'></EnumerationResults>",
             "{\"kind\": \"storage#objects\"}",
         ] {
-            assert!(check_form(Purpose::List, good.as_bytes()).is_ok(), "{good}");
+            assert!(check_form(true, StatusCode::OK, good.as_bytes()).is_ok(), "{good}");
         }
         for length in 0..whole.trim_end().len() {
-            assert!(check_form(Purpose::List, &whole.as_bytes()[..length]).is_err(), "{length}");
+            assert!(check_form(true, StatusCode::OK, &whole.as_bytes()[..length]).is_err(), "{length}");
         }
         for bad in [
             "<html><body>Welcome to the wireless network</body></html>",
@@ -341,19 +407,55 @@ mod tests {
             "",
             "\u{0}\u{1}",
         ] {
-            assert!(check_form(Purpose::List, bad.as_bytes()).expect_err(bad).is_temporary());
+            assert!(check_form(true, StatusCode::OK, bad.as_bytes()).expect_err(bad).is_temporary());
         }
     }
 
     #[test]
     fn a_success_that_is_none_is_found_out() {
         let error = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>InternalError</Code></Error>";
-        for purpose in [Purpose::Put, Purpose::Delete, Purpose::Other] {
-            assert!(check_form(purpose, error.as_bytes()).is_err());
-            for good in ["", "ok", "<CopyObjectResult/>"] {
-                assert!(check_form(purpose, good.as_bytes()).is_ok());
-            }
+        assert!(check_form(false, StatusCode::OK, error.as_bytes()).is_err());
+        for good in ["", "ok", "<CopyObjectResult/>"] {
+            assert!(check_form(false, StatusCode::OK, good.as_bytes()).is_ok());
         }
+    }
+
+    #[test]
+    fn a_page_for_people_is_no_success_unless_it_says_created() {
+        for page in ["<!DOCTYPE html><html></html>", "<html><body>x</body></html>", "<HTML>"] {
+            assert!(check_form(false, StatusCode::OK, page.as_bytes()).is_err(), "{page}");
+            assert!(check_form(false, StatusCode::CREATED, page.as_bytes()).is_ok(), "{page}");
+        }
+        let of = |kind: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
+        };
+        assert!(is_page(&of("text/html; charset=utf-8")) && is_page(&of("Text/HTML")));
+        assert!(!is_page(&of("application/octet-stream")) && !is_page(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_answer_of_another_part_is_found_out() {
+        let is_answered = |asked: &'static str, range: Option<&'static str>, length: Option<&'static str>| {
+            let part = Part::asked(&HeaderValue::from_static(asked)).expect(asked);
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(header::CONTENT_RANGE, range), (header::CONTENT_LENGTH, length)] {
+                headers.extend(value.map(|value| (name, HeaderValue::from_static(value))));
+            }
+            part.is_answered_by(&headers)
+        };
+        assert!(is_answered("bytes=3-9", Some("bytes 3-9/20"), Some("7")));
+        assert!(is_answered("bytes=3-9", Some("bytes 3-5/*"), None));
+        assert!(is_answered("bytes=3-9", Some("bytes 3-5/6"), Some("3")));
+        assert!(!is_answered("bytes=3-9", Some("bytes 3-9/20"), Some("3")));
+        assert!(is_answered("bytes=3-", Some("bytes 3-9/10"), None));
+        assert!(!is_answered("bytes=3-9", Some("bytes 0-9/10"), Some("10")));
+        assert!(!is_answered("bytes=3-9", Some("a word"), None));
+        assert!(!is_answered("bytes=3-9", None, Some("7")));
+        assert!(is_answered("bytes=0-9", None, Some("10")));
+        assert!(is_answered("bytes=0-9", None, Some("5")));
+        assert!(!is_answered("bytes=0-9", None, Some("11")));
+        assert!(!is_answered("bytes=0-9", None, None));
+        assert!(is_answered("bytes=0-", None, None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::storage::{Call, Deed, Director};
+use crate::storage::{Call, Deed, Director, Kept};
 
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Kind {
     Delayed,
     /// The process ends here.
     Crash,
+    /// The machine loses its power here.
+    PowerLoss,
 }
 
 /// A fault at one call, or from one call on.
@@ -28,8 +30,9 @@ pub struct Fault {
     pub kind: Kind,
     /// The number of the call.
     pub at: usize,
-    /// All later calls of the same sort go wrong as well. A crash is for ever in any case; this says that the call at
-    /// which it comes is still done.
+    /// All later calls of the same sort go wrong as well. A crash and a loss of power are for ever in any case; of these
+    /// it says that the call at which the crash comes is still done, and that the last thing before the power went is
+    /// there, though not what was done before it.
     pub for_ever: bool,
     /// After how many further calls something late arrives.
     pub after: u64,
@@ -46,6 +49,11 @@ impl Plan {
     /// A plan for one handle.
     pub fn new(fault: Fault) -> Self {
         Self { fault, hit: Mutex::new(None) }
+    }
+
+    /// What a loss of power keeps.
+    pub const fn kept(&self) -> Kept {
+        if self.fault.for_ever { Kept::Last } else { Kept::Nothing }
     }
 
     /// The first call that went wrong, if it came to that.
@@ -71,6 +79,7 @@ impl Director for Plan {
             Kind::Duplicate => Deed::Twice(after),
             Kind::Delayed => Deed::Late(after),
             Kind::Crash => Deed::Die { done: for_ever },
+            Kind::PowerLoss => Deed::LosePower(self.kept()),
         }
     }
 }

@@ -147,23 +147,9 @@ fn cut_points() {
     }
 }
 
-const KINDS: [ObjectKind; 11] = [
-    ObjectKind::Config,
-    ObjectKind::Slot,
-    ObjectKind::DataPack,
-    ObjectKind::TreePack,
-    ObjectKind::IndexRun,
-    ObjectKind::SessionStart,
-    ObjectKind::SessionBeat,
-    ObjectKind::Commit,
-    ObjectKind::Tombstone,
-    ObjectKind::Condemned,
-    ObjectKind::Verdict,
-];
-
 /// The kind of a number.
 pub fn kind(number: u64) -> ObjectKind {
-    let kind = KINDS.into_iter().find(|kind| u64::from(kind.number()) == number);
+    let kind = ObjectKind::ALL.into_iter().find(|kind| u64::from(kind.number()) == number);
     kind.unwrap_or_else(|| panic!("no kind {number}"))
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use packstone::base::Result;
 use packstone::storage::memory::Memory;
-use packstone::storage::{Body, Capabilities, Listed, ObjectName, Storage};
+use packstone::storage::{Body, Listed, ObjectName, Storage};
 
 /// What is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,20 +33,14 @@ impl Lying {
 }
 
 impl Storage for Lying {
+    packstone::storage::forward_storage!(self => self.memory; get, get_range, delete, barrier, capabilities, location);
+
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         if matches!(self.lie, Lie::Overwrites(folder) if folder == name.folder()) {
             self.memory.replace(name, Bytes::from(body.concat()));
             return Ok(());
         }
         self.memory.put_if_absent(name, body)
-    }
-
-    fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
-        self.memory.get(name, size_bytes_max)
-    }
-
-    fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.memory.get_range(name, offset, length)
     }
 
     fn list(
@@ -59,21 +53,5 @@ impl Storage for Lying {
         self.memory.list(folder, start_after, &mut |listed| {
             if is_stale && self.old.binary_search(&listed.name).is_err() { Ok(()) } else { visit(listed) }
         })
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.memory.delete(name)
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.memory.barrier()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
-
-    fn location(&self) -> String {
-        self.memory.location()
     }
 }

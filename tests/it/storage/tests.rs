@@ -8,7 +8,7 @@ use packstone::storage::contract::check_contract;
 use packstone::storage::memory::Memory;
 use packstone::storage::{ObjectName, Storage};
 
-use super::{AT_THE_END, Call, Deed, Director, Handle, Sort, World};
+use super::{AT_THE_END, Call, Deed, Director, Handle, Kept, Sort, World};
 
 /// One call has this fate.
 #[derive(Debug)]
@@ -119,4 +119,19 @@ fn a_read_has_the_fate_that_was_decided() {
     let torn = world.handle(Arc::new(At(0, Deed::Torn))).get_range(&name("a/1"), 0, 3).unwrap_err();
     assert_eq!(torn.kind(), ErrorKind::Damaged);
     assert!(Sort::List.is_reading() && !Sort::Barrier.is_reading());
+}
+
+#[test]
+fn what_no_barrier_made_durable_goes_with_the_power() {
+    for (kept, left) in [(Kept::Nothing, &["a/1", "a/2"][..]), (Kept::Last, &["a/1", "a/2", "a/4"])] {
+        let world = World::new(Memory::new());
+        let handle = world.handle(Arc::new(At(6, Deed::LosePower(kept))));
+        ["a/1", "a/2"].iter().for_each(|text| put(&handle, text).unwrap());
+        handle.barrier().unwrap();
+        handle.delete(&name("a/1")).unwrap();
+        ["a/3", "a/4"].iter().for_each(|text| put(&handle, text).unwrap());
+        handle.barrier().unwrap_err();
+        put(&handle, "a/5").unwrap_err();
+        assert_eq!(listed(&world.calm()).0, left, "{kept:?}");
+    }
 }

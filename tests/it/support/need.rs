@@ -40,6 +40,34 @@ pub fn postgres(skipped: &str) -> Option<String> {
     host
 }
 
+/// A server of the tests behind which there are objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// S3 with all conditions.
+    S3,
+    /// S3 that takes no notice of conditions.
+    S3WithoutConditions,
+    /// WebDAV.
+    Webdav,
+}
+
+/// The address of a server, as `host:port`, on which tests may do as they like. Without one, says that `skipped` is not
+/// tested here.
+pub fn server(server: Server, skipped: &str) -> Option<String> {
+    let (name, need) = match server {
+        Server::S3 => ("PACKSTONE_TEST_S3", "a server for S3"),
+        Server::S3WithoutConditions => {
+            ("PACKSTONE_TEST_S3_WITHOUT_CONDITIONS", "a server for S3 without conditions")
+        }
+        Server::Webdav => ("PACKSTONE_TEST_WEBDAV", "a server for WebDAV"),
+    };
+    let address = variable(name);
+    if address.is_none() {
+        skip(need, skipped);
+    }
+    address
+}
+
 /// Whether a program is installed. If not, says that `skipped` is not tested here.
 pub fn has_program(name: &str, skipped: &str) -> bool {
     let mut command = Command::new(name);

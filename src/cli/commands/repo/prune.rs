@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use packstone::base::host::Host;
 use packstone::base::{Error, ErrorKind, Result, SessionId, Wrap, size};
-use packstone::ops::prune::{Alarm, Prepared, PruneOptions, PruneSummary, prepare_without};
+use packstone::ops::prune::{Alarm, Consent, Prepared, PruneOptions, PruneSummary, prepare_without};
 use packstone::repository::{MaxUnused, ObjectCount, PlanOptions, PrunePlan};
 
 use crate::args::{parse_duration, parse_size};
@@ -24,7 +24,8 @@ is named first, and goes once the sessions that were running then are over. If t
 prune goes on.
 
 What other machines forgot is asked about if it takes a group's newest snapshot or more than half of the group: a thief \
-of a key could have done that. --yes agrees.
+of a key could have done that. --yes agrees. What this machine forgot itself is not asked about, but it knows that by \
+its cache folder: with --no-cache, or another --cache-dir, its own earlier \"packstone forget\" counts as another's.
 
 Examples:
   packstone repo prune
@@ -88,7 +89,7 @@ fn parse_max_unused(text: &str) -> std::result::Result<MaxUnused, String> {
 
 impl PruneArguments {
     /// How the engine is to do it.
-    fn options(&self) -> PruneOptions {
+    fn options(&self, forgotten: &[SessionId]) -> PruneOptions {
         let usual = PruneOptions::new(Host::current());
         PruneOptions {
             plan: PlanOptions {
@@ -97,6 +98,7 @@ impl PruneArguments {
             },
             wait: self.wait.unwrap_or(usual.wait),
             is_sole: self.sole_pruner,
+            consent: if self.yes { Consent::Given } else { Consent::Needed(forgotten.to_vec()) },
             ..usual
         }
     }
@@ -118,7 +120,7 @@ pub fn plan(
     forgotten: &[SessionId],
     context: &Context,
 ) -> Outcome<Done> {
-    let options = how.options();
+    let options = how.options(forgotten);
     let prepared = prepared(opened, &options, forgotten, context)?;
     prepared.alarms(forgotten).iter().for_each(|alarm| report::warn(&told(alarm)));
     conclude(&context.global, || plan_lines(prepared.plan()), || PrunePlanLine::of(prepared.plan()));
@@ -154,14 +156,12 @@ pub fn prune(
     forgotten: &[SessionId],
     context: &Context,
 ) -> Outcome<Done> {
-    let options = how.options();
+    let options = how.options(forgotten);
     let prepared = prepared(opened, &options, &[], context)?;
     let alarms = prepared.alarms(forgotten);
     if !how.yes && !alarms.is_empty() {
         alarms.iter().for_each(|alarm| report::warn(&told(alarm)));
-        agree().hint(ErrorKind::Failed, || {
-            "look at \"packstone snapshots\"; if all of it is meant, \"packstone repo prune --yes\" goes on".to_owned()
-        })?;
+        agree().hint(ErrorKind::Failed, agreement_hint)?;
     }
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Other("prune")));
     let shown = progress.begin();
@@ -171,6 +171,11 @@ pub fn prune(
         "if nobody else prunes this repository meanwhile, add --sole-pruner".to_owned()
     })?;
     conclude(&context.global, || lines(&summary), || PruneLine::of(&summary, progress.elapsed()));
+    if !summary.alarms.is_empty() {
+        summary.alarms.iter().for_each(|alarm| report::warn(&told(alarm)));
+        let message = "what was forgotten while this ran is not removed without agreement";
+        return Err(Error::new(ErrorKind::Failed, message)).hint(ErrorKind::Failed, agreement_hint);
+    }
     match summary.repack_failure {
         None => Ok(Done::Fully),
         Some(error) => {
@@ -178,6 +183,11 @@ pub fn prune(
             Err(error).hint(ErrorKind::Damaged, damage_hint)
         }
     }
+}
+
+fn agreement_hint() -> String {
+    "look at \"packstone snapshots\"; if all of it is meant, \"packstone repo prune --yes\" goes on"
+        .to_owned()
 }
 
 fn damage_hint() -> String {
@@ -260,8 +270,17 @@ fn lines(summary: &PruneSummary) -> Vec<String> {
         lines.push(format!("{} became {to}", show::count(from, "index run")));
     }
     for session in &summary.waits_for {
-        let host = session.start.as_ref().map_or("an unknown machine", |start| start.host.name.as_str());
-        lines.push(format!("session {} of {host} is still running", session.id.short()));
+        let id = session.id.short();
+        match &session.start {
+            Ok(start) => lines.push(format!("session {id} of {} is still running", start.host.name)),
+            Err(error) => {
+                let why = error.chain().join(": ");
+                lines.push(format!("session {id} may still be running; its start cannot be read: {why}"));
+                lines.push(format!(
+                    "if nothing more comes of it, \"packstone repo sessions end {id}\" ends it"
+                ));
+            }
+        }
     }
     if !summary.waits_for.is_empty() {
         lines.push(format!(
