@@ -62,6 +62,7 @@ fn options(context: &Context) -> Result<packstone::storage::remote::RemoteOption
         upload_bytes_per_second: network.limit_upload,
         download_bytes_per_second: network.limit_download,
         patience: network.retry_for.unwrap_or(usual.patience),
+        first_wait: usual.first_wait,
         authorities: network.ca_file.as_deref().map(|path| read("--ca-file", path)).transpose()?,
         identity: network
             .tls_client_cert
