@@ -35,6 +35,7 @@ mod session;
 mod sessions;
 mod slots;
 mod snapshots;
+mod transfer;
 mod uploads;
 mod view;
 
@@ -58,6 +59,7 @@ pub use session::{Session, SessionOptions, Stored};
 pub use sessions::{EndedNow, LiveSession, Over};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
+pub use transfer::{Lack, Unreadable};
 pub use view::{Forgotten, MarkAll, View};
 
 use std::path::{Path, PathBuf};
@@ -93,6 +95,15 @@ impl Repository {
     /// How input becomes chunks.
     pub const fn parameters(&self) -> &Parameters {
         &self.config.parameters
+    }
+
+    /// Whether equal input becomes equal chunks and pages in both, under the same names.
+    pub fn is_sibling_of(&self, other: &Self) -> bool {
+        let shape = |repository: &Self| {
+            let Parameters { chunking, bundling, paging, .. } = repository.config.parameters;
+            (chunking, bundling, paging)
+        };
+        self.keys.is_sibling_of(&other.keys) && shape(self) == shape(other)
     }
 
     /// Where it is, for messages.

@@ -18,6 +18,8 @@ mod name;
 mod refusal;
 #[cfg(feature = "remote")]
 pub mod remote;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 mod traffic;
 
 use std::fmt::Debug;

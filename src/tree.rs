@@ -4,6 +4,7 @@
 //! named them, and stops where a tree holds more than its snapshot says.
 
 mod build;
+mod common;
 mod hurt;
 mod inspect;
 mod list;
@@ -12,6 +13,7 @@ mod read;
 mod walk;
 
 pub use build::{DirectoryBuilder, Joined, Member};
+pub use common::mark_common;
 pub use hurt::{Hurt, HurtBy, SHOWN_MAX, find_hurt};
 pub use inspect::{Inspected, TreeCounts, TreeDamage, inspect};
 pub use list::ListBuilder;

@@ -20,6 +20,7 @@ Environment (a flag goes before its variable):
   PACKSTONE_PASSWORD_COMMAND  as --password-command
   PACKSTONE_KEY_FILE          as --key-file
   PACKSTONE_CACHE_DIR         as --cache-dir
+  PACKSTONE_SSH_COMMAND       what reaches sftp: in the place of ssh, as the shell reads it
   PACKSTONE_RCLONE_COMMAND    what reaches rclone remotes: in the place of rclone, the name or path of a program
 
 Exit codes:
@@ -45,6 +46,7 @@ Examples:
   packstone -r /srv/backup repo init
   packstone -r /srv/backup repo info
   packstone -r /srv/backup repo check --read-data
+  packstone -r /srv/backup repo copy --from /mnt/usb/backup
   packstone -r /srv/backup repo prune --dry-run
   packstone -r /srv/backup repo key list";
 
@@ -145,6 +147,9 @@ pub enum Command {
     /// Find what is damaged or missing in a repository, and which files that hurts
     #[command(hide = true)]
     Check(repo::check::Arguments),
+    /// Copy snapshots of another repository into this one
+    #[command(hide = true)]
+    Copy(repo::copy::Arguments),
     /// Give back the space of what no snapshot needs
     #[command(hide = true)]
     Prune(repo::prune::Arguments),

@@ -34,6 +34,9 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Repo(repo::Command::Check(arguments)) | Command::Check(arguments) => {
             repo::check::run(&arguments, context)
         }
+        Command::Repo(repo::Command::Copy(arguments)) | Command::Copy(arguments) => {
+            repo::copy::run(&arguments, context)
+        }
         Command::Repo(repo::Command::Prune(arguments)) | Command::Prune(arguments) => {
             repo::prune::run(&arguments, context)
         }

@@ -23,17 +23,33 @@ use crate::{environment, storages};
 
 /// Makes a repository at a location that is unused, with one key slot.
 pub fn create(context: &Context, location: &Location, obtained: &Obtained) -> Result<Repository> {
-    let storage = match location {
-        Location::Local(directory) => Arc::new(prepare(directory)?),
-        Location::Remote(_) => storages::open(context, location)?,
-    };
-    let options = InitOptions {
+    Repository::init(unused(context, location)?, options(obtained))
+}
+
+/// Makes a sibling of another repository at a location that is unused, with one key slot.
+pub fn create_sibling(
+    context: &Context,
+    location: &Location,
+    obtained: &Obtained,
+    other: &Repository,
+) -> Result<Repository> {
+    Repository::init_sibling(unused(context, location)?, other, options(obtained))
+}
+
+fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
+    match location {
+        Location::Local(directory) => Ok(Arc::new(prepare(directory)?)),
+        Location::Remote(_) => storages::open(context, location),
+    }
+}
+
+fn options(obtained: &Obtained) -> InitOptions {
+    InitOptions {
         parameters: Parameters::default(),
         slots: vec![NewSlot { credential: obtained.credential.clone(), label: slot_label() }],
         password_cost: PasswordCost::RECOMMENDED,
         cache_folder: None,
-    };
-    Repository::init(storage, options)
+    }
 }
 
 /// What a key slot made here is called.

@@ -32,12 +32,16 @@ pub enum Source {
     PasswordCommand(OsString),
     /// In a key file.
     KeyFile(PathBuf),
-    /// It is this password, from the environment.
-    Password(Zeroizing<Vec<u8>>),
+    /// It is this password, from this variable of the environment.
+    Password(&'static str, Zeroizing<Vec<u8>>),
 }
 
 /// The ways to give a new password or key.
 const NEW_WAYS: &str = "--new-password-file, --new-password-command or --new-key-file";
+
+/// The ways to give what opens the other repository of a command.
+const OTHER_WAYS: &str = "--from-password-file, --from-password-command, --from-key-file, PACKSTONE_FROM_PASSWORD, \
+                          PACKSTONE_FROM_PASSWORD_FILE, PACKSTONE_FROM_PASSWORD_COMMAND or PACKSTONE_FROM_KEY_FILE";
 
 /// A secret, and what to call it.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Obtained {
 pub enum Purpose {
     /// To open a repository.
     Open,
+    /// To open another one than the one that is meant.
+    OpenOther,
     /// To make one that it will open: a typed password is asked for twice, and none may be empty.
     Create,
     /// To open one from now on that is open by another; as for `Create`.
@@ -64,6 +70,7 @@ impl Purpose {
     const fn questions(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Open => ("password: ", None),
+            Self::OpenOther => ("password of the other repository: ", None),
             Self::Create => ("password: ", Some("the same password again: ")),
             Self::Add => ("new password: ", Some("the same new password again: ")),
         }
@@ -72,6 +79,7 @@ impl Purpose {
     const fn ways(self) -> &'static str {
         match self {
             Self::Open | Self::Create => WAYS,
+            Self::OpenOther => OTHER_WAYS,
             Self::Add => NEW_WAYS,
         }
     }
@@ -79,7 +87,6 @@ impl Purpose {
 
 /// What the flags say, else what the environment says. `Usage` if they contradict themselves.
 pub fn choose(global: &Global, environment: &Environment) -> Result<Option<Source>> {
-    let path = |name| environment.get(name).map(PathBuf::from);
     let flags = [
         global.password_file.clone().map(|file| ("--password-file", Source::PasswordFile(file))),
         global
@@ -89,17 +96,32 @@ pub fn choose(global: &Global, environment: &Environment) -> Result<Option<Sourc
         global.key_file.clone().map(|file| ("--key-file", Source::KeyFile(file))),
     ];
     let variables = [
-        environment.password().cloned().map(|password| (environment::PASSWORD, Source::Password(password))),
-        path(environment::PASSWORD_FILE).map(|file| (environment::PASSWORD_FILE, Source::PasswordFile(file))),
-        environment
-            .get(environment::PASSWORD_COMMAND)
-            .map(|command| (environment::PASSWORD_COMMAND, Source::PasswordCommand(command.to_owned()))),
-        path(environment::KEY_FILE).map(|file| (environment::KEY_FILE, Source::KeyFile(file))),
+        environment::PASSWORD,
+        environment::PASSWORD_FILE,
+        environment::PASSWORD_COMMAND,
+        environment::KEY_FILE,
     ];
-    match only_one(flags.into_iter().flatten())? {
-        Some(source) => Ok(Some(source)),
-        None => only_one(variables.into_iter().flatten()),
+    choose_among(flags, variables, environment)
+}
+
+/// What these flags say, else what these variables say: the password, its file, its command, the key file.
+pub fn choose_among(
+    flags: [Option<(&'static str, Source)>; 3],
+    variables: [&'static str; 4],
+    environment: &Environment,
+) -> Result<Option<Source>> {
+    if let Some(source) = only_one(flags.into_iter().flatten())? {
+        return Ok(Some(source));
     }
+    let [password, file, command, key_file] = variables;
+    let path = |name| environment.get(name).map(PathBuf::from);
+    let variables = [
+        environment.password(password).cloned().map(|secret| (password, Source::Password(password, secret))),
+        path(file).map(|path| (file, Source::PasswordFile(path))),
+        environment.get(command).map(|text| (command, Source::PasswordCommand(text.to_owned()))),
+        path(key_file).map(|path| (key_file, Source::KeyFile(path))),
+    ];
+    only_one(variables.into_iter().flatten())
 }
 
 fn only_one(mut sources: impl Iterator<Item = (&'static str, Source)>) -> Result<Option<Source>> {
@@ -129,10 +151,10 @@ pub fn take(source: Option<Source>, context: &Context, purpose: Purpose) -> Resu
         Some(Source::PasswordCommand(command)) => {
             (from_command(&command)?, "the password that the password command printed".to_owned())
         }
-        Some(Source::Password(password)) => (password, "the password in PACKSTONE_PASSWORD".to_owned()),
+        Some(Source::Password(variable, password)) => (password, format!("the password in {variable}")),
         None => (ask(context, purpose)?, "the password that was typed".to_owned()),
     };
-    if purpose != Purpose::Open && password.is_empty() {
+    if matches!(purpose, Purpose::Create | Purpose::Add) && password.is_empty() {
         return Err(Error::new(ErrorKind::Usage, format!("{name} is empty")));
     }
     Ok(Obtained { credential: Credential::Password(password), name })
@@ -199,7 +221,11 @@ fn first_line(mut reader: impl Read) -> Result<Zeroizing<Vec<u8>>> {
 fn ask(context: &Context, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>> {
     let is_attended = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
     if !is_attended || std::fs::File::open("/dev/tty").is_err() {
-        let what = if purpose == Purpose::Add { "new password or key" } else { "password or key" };
+        let what = match purpose {
+            Purpose::Add => "new password or key",
+            Purpose::OpenOther => "password or key of the other repository",
+            Purpose::Open | Purpose::Create => "password or key",
+        };
         let ways = purpose.ways();
         let message = format!("no {what} was given, and there is no terminal to ask: use {ways}");
         return Err(Error::new(ErrorKind::Usage, message));
@@ -240,7 +266,7 @@ mod tests {
             Some(Source::PasswordFile(path)) => format!("password file {}", path.display()),
             Some(Source::PasswordCommand(command)) => format!("command {}", command.display()),
             Some(Source::KeyFile(path)) => format!("key file {}", path.display()),
-            Some(Source::Password(password)) => format!("password {}", password.len()),
+            Some(Source::Password(_, password)) => format!("password {}", password.len()),
         })
     }
 

@@ -20,9 +20,22 @@ pub const PASSWORD_COMMAND: &str = "PACKSTONE_PASSWORD_COMMAND";
 pub const KEY_FILE: &str = "PACKSTONE_KEY_FILE";
 /// The folder for what speeds up later commands.
 pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
+/// The command by which SFTP is reached, for the shell.
+pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";
+
+/// Where the repository is from which is copied.
+pub const FROM_REPOSITORY: &str = "PACKSTONE_FROM_REPOSITORY";
+/// Its password itself.
+pub const FROM_PASSWORD: &str = "PACKSTONE_FROM_PASSWORD";
+/// A file that holds its password.
+pub const FROM_PASSWORD_FILE: &str = "PACKSTONE_FROM_PASSWORD_FILE";
+/// A command that prints its password.
+pub const FROM_PASSWORD_COMMAND: &str = "PACKSTONE_FROM_PASSWORD_COMMAND";
+/// A key file that opens it.
+pub const FROM_KEY_FILE: &str = "PACKSTONE_FROM_KEY_FILE";
 
 /// What no child process is given.
-pub const SECRETS: [&str; 1] = [PASSWORD];
+pub const SECRETS: [&str; 2] = [PASSWORD, FROM_PASSWORD];
 
 /// The name of the user who runs this program, if the number has one that is UTF-8.
 pub fn user() -> Option<String> {
@@ -33,7 +46,7 @@ pub fn user() -> Option<String> {
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
-    password: Option<Zeroizing<Vec<u8>>>,
+    passwords: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
 }
 
 impl Environment {
@@ -42,14 +55,14 @@ impl Environment {
         std::env::vars_os().collect()
     }
 
-    /// The value of a variable other than the password; an empty one counts as absent.
+    /// The value of a variable other than the passwords; an empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
-    /// The value of `PACKSTONE_PASSWORD`.
-    pub const fn password(&self) -> Option<&Zeroizing<Vec<u8>>> {
-        self.password.as_ref()
+    /// The value of a variable that is a password.
+    pub fn password(&self, name: &str) -> Option<&Zeroizing<Vec<u8>>> {
+        self.passwords.get(name)
     }
 }
 
@@ -60,10 +73,13 @@ impl FromIterator<(OsString, OsString)> for Environment {
             if value.is_empty() {
                 continue;
             }
-            if name == PASSWORD {
-                environment.password = Some(Zeroizing::new(value.into_vec()));
-            } else {
-                environment.variables.insert(name, value);
+            match SECRETS.iter().find(|secret| name == **secret) {
+                Some(secret) => {
+                    environment.passwords.insert(secret, Zeroizing::new(value.into_vec()));
+                }
+                None => {
+                    environment.variables.insert(name, value);
+                }
             }
         }
         environment
@@ -83,7 +99,7 @@ pub mod tests {
     fn an_empty_variable_counts_as_absent() {
         let environment = environment(&[("HOME", ""), (PASSWORD, ""), (REPOSITORY, "x")]);
         assert_eq!(environment.get("HOME"), None);
-        assert_eq!(environment.password(), None);
+        assert_eq!(environment.password(PASSWORD), None);
         assert_eq!(environment.get(REPOSITORY), Some("x".as_ref()));
     }
 }

@@ -4,6 +4,7 @@
 //! name that is not UTF-8 loses nothing: it is shown as everywhere in this program, and its bytes stand beside it.
 
 mod check;
+mod copy;
 mod forget;
 mod listing;
 mod message;
@@ -18,6 +19,7 @@ mod summary;
 mod traffic;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
+pub use copy::{CopiedLine, CopyLine, SkippedLine};
 pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};

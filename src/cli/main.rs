@@ -20,6 +20,7 @@ mod key_file;
 mod key_sheet;
 mod new_credential;
 mod open;
+mod other;
 mod output;
 mod patterns;
 mod progress;

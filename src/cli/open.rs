@@ -3,6 +3,7 @@
 //! What must hold: a repository that was named is never created by itself; nobody is asked for a password of a
 //! repository that is not there.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use packstone::storage::Storage;
 use packstone::storage::location::Location;
 
 use crate::context::Context;
-use crate::credentials::{self, Obtained, Purpose};
+use crate::credentials::{self, Obtained, Purpose, Source};
 use crate::default_repository::{self, DefaultPlaces};
 use crate::environment;
 use crate::folders::Folder;
@@ -85,6 +86,14 @@ pub fn open_named(context: &Context, location: Location) -> Outcome<Opened> {
         format!("\"packstone -r {} repo init\" makes one", show::location(&location))
     })?;
     let obtained = credentials::obtain(context, Purpose::Open)?;
+    Ok(open_with(context, found, location, obtained)?)
+}
+
+/// Opens another repository than the one that is meant, by what is said of it.
+pub fn open_other(context: &Context, location: &OsStr, source: Option<Source>) -> Outcome<Opened> {
+    let location = Location::parse(location.as_bytes())?;
+    let found = find(context, &location)?;
+    let obtained = credentials::take(source, context, Purpose::OpenOther)?;
     Ok(open_with(context, found, location, obtained)?)
 }
 

@@ -47,6 +47,8 @@ pub enum Work {
     Restore,
     /// A repository is checked.
     Check,
+    /// Snapshots are copied pack by pack.
+    CopyOfPacks,
     /// Something else, in a word.
     Other(&'static str),
 }
@@ -57,6 +59,7 @@ impl Work {
             Self::Backup => "backup",
             Self::Restore => "restore",
             Self::Check => "check",
+            Self::CopyOfPacks => "copy",
             Self::Other(word) => word,
         }
     }
@@ -103,7 +106,7 @@ impl Progress {
             match work {
                 Work::Backup | Work::Restore | Work::Check => Face::Json,
                 // Its output is one document.
-                Work::Other(_) => Face::Nothing,
+                Work::CopyOfPacks | Work::Other(_) => Face::Nothing,
             }
         } else if std::io::stderr().is_terminal() {
             Face::Bar(ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr()))
@@ -201,7 +204,7 @@ impl Progress {
         let expected = is_all_expected.then_some(met);
         let path = self.path.try_lock().map(|path| self.name(&path)).unwrap_or_default();
         let bytes_per_second = window.rate(elapsed, bytes);
-        let is_of_packs = self.work == Work::Check;
+        let is_of_packs = matches!(self.work, Work::Check | Work::CopyOfPacks);
         Reading { files, bytes, met, expected, findings, elapsed, bytes_per_second, path, is_of_packs }
     }
 
@@ -210,6 +213,14 @@ impl Progress {
         match (&self.face, std::str::from_utf8(path)) {
             (Face::Json, Ok(text)) => text.to_owned(),
             _ => show_path(path),
+        }
+    }
+
+    /// Prints something else, above the bar.
+    pub fn above(&self, print: impl FnOnce()) {
+        match &self.face {
+            Face::Bar(bar) => bar.suspend(print),
+            Face::Nothing | Face::Log | Face::Json => print(),
         }
     }
 

@@ -12,6 +12,8 @@ use packstone::storage::location::{Location, RemoteLocation};
 use packstone::storage::{Requests, Storage, Traffic};
 
 use crate::context::Context;
+#[cfg(feature = "remote")]
+use crate::environment;
 
 /// Storages that a command uses.
 #[derive(Clone, Default)]
@@ -79,11 +81,22 @@ fn options(context: &Context) -> Result<packstone::storage::remote::RemoteOption
             .map(std::path::PathBuf::from)
             .find(|folder| folder.is_dir())
             .unwrap_or(usual.runtime_folder),
-        hidden_variables: crate::environment::SECRETS.map(str::to_owned).to_vec(),
+        ssh_command: ssh_command(context),
+        withheld: &environment::SECRETS,
         credentials: Credentials::gather(|name| credential(context, name))?,
         on_trouble: crate::report::warn,
         is_stopped: Stopped(Arc::new(move || interruption.is_requested())),
     })
+}
+
+/// What the user put in the place of `ssh`; its arguments come behind those that stand there.
+#[cfg(feature = "remote")]
+fn ssh_command(context: &Context) -> Vec<std::ffi::OsString> {
+    let Some(command) = context.environment.get(environment::SSH_COMMAND) else { return Vec::new() };
+    let mut script = std::ffi::OsString::from("exec ");
+    script.push(command);
+    script.push(" \"$@\"");
+    vec!["sh".into(), "-c".into(), script, "sh".into()]
 }
 
 /// A value from the environment, or from the file that the environment names; its last line break is none of it.

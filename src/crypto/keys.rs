@@ -61,6 +61,20 @@ impl Keys {
         })
     }
 
+    /// Keys for another repository in which equal content has the same names and is cut at the same places. What seals
+    /// its objects is new.
+    pub fn sibling(&self) -> Result<Self> {
+        let masters = BTreeMap::from([(FIRST_GENERATION, random::secret()?)]);
+        Ok(Self { masters, kept: Vec::new(), ..self.clone() })
+    }
+
+    /// Whether equal content has the same names and is cut at the same places under both.
+    pub fn is_sibling_of(&self, other: &Self) -> bool {
+        let shared =
+            |keys: &Self| [&keys.data_id, &keys.tree_id, &keys.names, &keys.chunker].map(Clone::clone);
+        shared(self) == shared(other)
+    }
+
     /// The plaintext of a key slot.
     pub fn to_bundle(&self, label: &str, created: Timestamp) -> Zeroizing<Vec<u8>> {
         let bundle = Bundle {
@@ -161,6 +175,27 @@ mod tests {
         let bundle = keys.to_bundle("laptop", Timestamp::default());
         assert_eq!(Keys::from_bundle(&bundle), Ok(keys.clone()));
         assert_ne!(Keys::generate().expect("random keys"), keys);
+    }
+
+    #[test]
+    fn siblings_share_what_names_and_cuts_chunks_and_nothing_else() {
+        let keys = Keys::generate().expect("random keys");
+        let sibling = keys.sibling().expect("random keys");
+        assert!(sibling.is_sibling_of(&keys) && keys.is_sibling_of(&sibling));
+        assert!(sibling.sibling().expect("random keys").is_sibling_of(&keys));
+        assert!(!Keys::generate().expect("random keys").is_sibling_of(&keys));
+        for kind in [ChunkKind::Data, ChunkKind::Tree] {
+            assert_eq!(keys.chunk_id(kind, b"x"), sibling.chunk_id(kind, b"x"));
+        }
+        assert_eq!(keys.gear_table(), sibling.gear_table());
+        assert_eq!(keys.name_number(1, b"x"), sibling.name_number(1, b"x"));
+        for kind in [ObjectKind::Config, ObjectKind::DataPack, ObjectKind::Commit] {
+            let subkey = |keys: &Keys| keys.subkey(kind, FIRST_GENERATION).expect("the first generation");
+            assert_ne!(subkey(&keys), subkey(&sibling), "{kind:?}");
+        }
+        let mut other = keys.clone();
+        other.names = random::secret().expect("random keys");
+        assert!(!other.is_sibling_of(&keys));
     }
 
     #[test]

@@ -39,12 +39,28 @@ pub struct InitOptions {
 impl Repository {
     /// Makes a repository in an empty storage. `Exists` if there is one.
     pub fn init(storage: Arc<dyn Storage>, options: InitOptions) -> Result<Self> {
+        Self::make(storage, options, Keys::generate)
+    }
+
+    /// Makes a sibling of a repository in an empty storage: both give equal content the same names, so that what one holds
+    /// is copied into the other as it is. The parameters are those of the other, whatever the options say; what seals its
+    /// objects, and what opens it, is its own. `Exists` if there is a repository.
+    pub fn init_sibling(storage: Arc<dyn Storage>, other: &Self, options: InitOptions) -> Result<Self> {
+        let options = InitOptions { parameters: other.config.parameters, ..options };
+        Self::make(storage, options, || other.keys.sibling())
+    }
+
+    fn make(
+        storage: Arc<dyn Storage>,
+        options: InitOptions,
+        keys: impl FnOnce() -> Result<Keys>,
+    ) -> Result<Self> {
         options.parameters.check().map_err(|error| error.of_object("the parameters"))?;
         options.slots.iter().try_for_each(NewSlot::check)?;
         if let Some(number) = open::newest_config(&*storage)? {
             return Err(exists(&*storage, number));
         }
-        let keys = Keys::generate()?;
+        let keys = keys()?;
         let config = Config {
             repository: RepositoryId(random::array()?),
             generation: crate::crypto::keys::FIRST_GENERATION,

@@ -27,18 +27,27 @@ pub struct Marks {
     table: Arc<Table>,
     needed: Bits,
     walked: Bits,
+    /// What was needed when it was settled; none: nothing was.
+    settled: Option<Bits>,
 }
 
+/// A bit for each row of an index.
 #[derive(Debug)]
-struct Bits(Vec<AtomicU64>);
+pub(super) struct Bits(Vec<AtomicU64>);
+
+impl Clone for Bits {
+    fn clone(&self) -> Self {
+        Self(self.0.iter().map(|word| AtomicU64::new(word.load(Ordering::Relaxed))).collect())
+    }
+}
 
 impl Bits {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         Self((0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// True for the first who sets it.
-    fn set(&self, row: usize) -> bool {
+    pub(super) fn set(&self, row: usize) -> bool {
         let bit = 1 << (row % 64);
         self.0.get(row / 64).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
@@ -46,13 +55,25 @@ impl Bits {
     fn is_set(&self, row: usize) -> bool {
         self.0.get(row / 64).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (row % 64)) != 0)
     }
+
+    /// The rows whose bits are set, ascending.
+    pub(super) fn rows(&self) -> impl Iterator<Item = usize> + '_ {
+        self.0.iter().enumerate().flat_map(|(number, word)| {
+            let mut word = word.load(Ordering::Relaxed);
+            std::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(number * 64 + bit)
+            })
+        })
+    }
 }
 
 impl Marks {
     /// No chunk is marked.
     pub(super) fn new(table: Arc<Table>) -> Self {
         let rows = table.entry_count();
-        Self { needed: Bits::new(rows), walked: Bits::new(rows), table }
+        Self { needed: Bits::new(rows), walked: Bits::new(rows), settled: None, table }
     }
 
     /// Marks a chunk as needed.
@@ -69,6 +90,16 @@ impl Marks {
         let Some(row) = self.table.row_of(id) else { return Marked::Missing };
         self.needed.set(row);
         if self.walked.set(row) { Marked::First } else { Marked::Again }
+    }
+
+    /// What is needed until now is done with: from now on only what comes to be needed is new.
+    pub fn settle(&mut self) {
+        self.settled = Some(self.needed.clone());
+    }
+
+    /// The first rows of the chunks that came to be needed since the marks were settled, ascending.
+    pub(super) fn newly_needed(&self) -> impl Iterator<Item = usize> + '_ {
+        self.needed.rows().filter(|row| self.settled.as_ref().is_none_or(|settled| !settled.is_set(*row)))
     }
 
     /// Whether the chunk of which this is the first row is needed.
@@ -92,5 +123,23 @@ impl Marks {
     /// The index that is marked.
     pub(super) const fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_bits_are_found_in_order() {
+        let bits = Bits::new(200);
+        for row in [199, 0, 63, 64, 127, 128] {
+            assert!(bits.set(row) && !bits.set(row));
+        }
+        assert_eq!(bits.rows().collect::<Vec<_>>(), [0, 63, 64, 127, 128, 199]);
+        let copy = bits.clone();
+        bits.set(5);
+        assert!(bits.is_set(5) && !copy.is_set(5));
+        assert_eq!(Bits::new(0).rows().count(), 0);
     }
 }

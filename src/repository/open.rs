@@ -4,7 +4,7 @@
 //! nothing of the config is acted upon before its code is checked. A config that is older than what this machine has seen
 //! is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -16,7 +16,7 @@ use crate::crypto::{Keys, content_name};
 use crate::format::config::Config;
 use crate::format::names;
 use crate::repository::object::object_name;
-use crate::repository::records::Records;
+use crate::repository::records::{Records, write_file};
 use crate::repository::seen_config::SeenConfig;
 use crate::repository::slots::{OwnSlot, listed_slots, read_slot};
 use crate::repository::{MemoryLimit, Repository};
@@ -76,14 +76,24 @@ impl FoundRepository {
         let damaged = |error: crate::format::DecodeError| error.of_object(&format!("object {name}"));
         let (covered, code) = Config::split(&object).map_err(damaged)?;
         let config = Config::decode(covered).map_err(damaged)?;
-        let (keys, own_slot) = find_keys(&*storage, &config, credential)?;
+        let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
+        let (keys, own_slot) = match usual_keys(&*storage, &config, credential, cache_folder.as_deref()) {
+            Some(found) => found,
+            None => {
+                let found = find_keys(&*storage, &config, credential)?;
+                if let Some(folder) = &cache_folder {
+                    // What is not remembered is looked for again.
+                    let _ = write_file(&folder.join(USUAL_SLOT), found.1.name.hex().as_bytes());
+                }
+                found
+            }
+        };
         let expected = keys.config_code(config.generation, &name, covered)?;
         if !bool::from(expected.ct_eq(code)) {
             let message =
                 format!("cannot use object {name}: its code does not fit its bytes (format rule CFG-2)");
             return Err(Error::damaged(message));
         }
-        let cache_folder = cache_folder.map(|folder| folder.join(config.repository.hex()));
         if let Some(folder) = &cache_folder {
             SeenConfig { number, hash: content_name([object.as_slice()]) }.check(folder)?;
         }
@@ -107,6 +117,23 @@ impl Repository {
     ) -> Result<Self> {
         FoundRepository::find(storage)?.open(credential, cache_folder)
     }
+}
+
+/// The file of the name of the slot that opened the repository last.
+const USUAL_SLOT: &str = "slot";
+
+/// Tries the credential on the slot that opened last, which saves a listing; whatever is wrong with it, all are tried.
+fn usual_keys(
+    storage: &dyn Storage,
+    config: &Config,
+    credential: &Credential,
+    folder: Option<&Path>,
+) -> Option<(Keys, OwnSlot)> {
+    let name = std::fs::read_to_string(folder?.join(USUAL_SLOT)).ok()?;
+    let name = names::parse_slot(&format!("{}/{name}", names::KEYS))?;
+    let slot = read_slot(storage, &name).ok()?;
+    let opened = open_slot(&slot, credential, &config.repository).ok()??;
+    Some((opened.keys, OwnSlot { name, label: opened.label, created: opened.created }))
 }
 
 /// Tries the credential on each slot. One that cannot be used never stands in the way of another.

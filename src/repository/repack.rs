@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::base::host::Host;
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Monitor, Result, Wrap};
-use crate::crypto::Opener;
+use crate::crypto::{ChunkKind, Opener};
 use crate::format::names;
 use crate::format::pack::SegmentRow;
 use crate::format::sealing::Role;
@@ -81,35 +81,38 @@ impl Session<'_> {
             opener
                 .open(u64::from(number), Role::Body, &mut opened)
                 .wrap(|| format!("cannot use segment {number}"))?;
-            self.copy_segment(pack, &row, opened, of_segment)?;
+            self.copy_segment(pack.kind, &row, opened, of_segment)?;
         }
         Ok(())
     }
 
-    fn copy_segment(
+    /// Stores chunks of a segment that was opened, given in the order in which they lie; of another repository only if
+    /// that is a sibling.
+    pub(super) fn copy_segment(
         &self,
-        pack: &PackRow,
+        kind: ChunkKind,
         row: &SegmentRow,
         opened: Vec<u8>,
         chunks: &[(Place, ChunkId)],
     ) -> Result<()> {
         let needed_bytes: u64 = chunks.iter().map(|(place, _)| u64::from(place.length)).sum();
         if needed_bytes == u64::from(row.raw_bytes) {
+            self.count_new(kind, chunks.len() as u64, needed_bytes);
             let closed = ClosedSegment {
                 stored: Held::copy_of(&opened),
                 raw_bytes: row.raw_bytes,
                 codec: row.codec,
                 chunks: chunks.iter().map(|(place, id)| (*id, place.length)).collect(),
             };
-            return self.add_to_pack(pack.kind, closed);
+            return self.add_to_pack(kind, closed);
         }
         let raw = decode_segment(opened, row.codec, row.raw_bytes as usize)?;
         for (place, id) in chunks {
             let start = place.offset as usize;
             let content = raw.get(start..start.saturating_add(place.length as usize));
             match content {
-                Some(content) if self.repository().keys.chunk_id(pack.kind, content) == *id => {
-                    self.append(pack.kind, *id, content)?;
+                Some(content) if self.repository().keys.chunk_id(kind, content) == *id => {
+                    self.append(kind, *id, content)?;
                 }
                 _ => {
                     let message = format!("the bytes of chunk {id} are not those that it is named after");

@@ -239,12 +239,7 @@ impl Session<'_> {
 
     /// Adds a chunk to an open segment, whether the repository holds it or not.
     pub(super) fn append(&self, kind: ChunkKind, id: ChunkId, content: &[u8]) -> Result<()> {
-        self.counts.bytes_added.fetch_add(content.len() as u64, Ordering::Relaxed);
-        let count = match kind {
-            ChunkKind::Data => &self.counts.data_chunks,
-            ChunkKind::Tree => &self.counts.tree_chunks,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.count_new(kind, 1, content.len() as u64);
         let class = Class::of(kind, content);
         let parameters = &self.repository.config.parameters;
         let most_bytes = parameters.packing.segment_bytes as usize + content.len().max(TYPICAL_CHUNK_BYTES);
@@ -255,6 +250,21 @@ impl Session<'_> {
             return Ok(());
         }
         self.add_to_pack(class.kind(), segment.close(class, self.options.compression, &self.segments)?)
+    }
+
+    /// So many chunks, which have so many bytes together, are stored.
+    pub(super) fn count_new(&self, kind: ChunkKind, chunks: u64, bytes: u64) {
+        let count = match kind {
+            ChunkKind::Data => &self.counts.data_chunks,
+            ChunkKind::Tree => &self.counts.tree_chunks,
+        };
+        count.fetch_add(chunks, Ordering::Relaxed);
+        self.counts.bytes_added.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Something that was to be stored was not: nothing may be committed.
+    pub(super) fn set_failed(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 
     /// True for the first who asks for a chunk that the index does not have.
@@ -461,6 +471,15 @@ impl Session<'_> {
         self.repository.storage.barrier().wrap(|| "cannot make packs and index runs durable")?;
         let stored = self.counts.bytes_stored.load(Ordering::Relaxed);
         self.close().map(|()| stored)
+    }
+
+    /// Ends the session without a snapshot, and keeps what it stored for those who come next, until a prune finds that
+    /// nobody needs it. After a failure nothing is kept.
+    pub fn keep_without_snapshot(self) -> Result<()> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.publish_all().map(drop)
     }
 
     /// Ends the session without a snapshot, because there was nothing to commit.

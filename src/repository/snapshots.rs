@@ -86,7 +86,8 @@ impl Repository {
             Ok(())
         })?;
         let tombstones = self.forgotten()?;
-        let asked = || committed.iter().filter(|(session, _)| with_forgotten || !tombstones.contains(session));
+        let asked =
+            || committed.iter().filter(|(session, _)| with_forgotten || !tombstones.contains(session));
         self.prefetch(asked().map(|(session, size_bytes)| (names::commit(session), *size_bytes)));
         let read = asked().map(|(session, size_bytes)| (*session, self.listed_commit(*session, *size_bytes)));
         let read = self.without_removed(read.collect())?;

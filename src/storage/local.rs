@@ -11,7 +11,7 @@
 //! An object and a folder cannot have the same name here. Files have mode 0600, directories 0700. A directory goes when
 //! its last object is deleted.
 
-mod durability;
+pub(super) mod durability;
 mod folders;
 mod listing;
 mod publishing;

@@ -10,50 +10,49 @@
 //! 4. Nothing but this folder knows opendal, HTTP or tokio. Calls block; none may be made from within the runtime.
 
 mod body;
+pub(super) mod caller;
 mod creation;
-mod errors;
-mod listing;
+pub(super) mod errors;
+pub(super) mod listing;
 mod rclone;
-mod services;
+pub(super) mod services;
 mod strays;
-mod timing;
-mod transport;
+pub(super) mod timing;
+pub(super) mod transport;
 mod webdav;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use opendal::{HttpTransporter, OperationContext, Operator};
-use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 
+use self::caller::Caller;
 use self::creation::Refuses;
-use self::errors::Failure;
+use self::errors::{Attempt, Failure};
 use self::rclone::Rclone;
 pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
-use self::timing::{Pacer, Pause, RealTimer, Timer, backoff};
-use self::transport::{CALL, Call, Counted, Purpose, Transport, Wire};
+use self::timing::{RealTimer, Timer};
+use self::transport::{Purpose, Transport};
 use self::webdav::Webdav;
 use super::location::{RemoteLocation, Service};
+#[cfg(feature = "sftp")]
+use super::sftp::Sftp;
 use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// A connection is not made within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// What never answered is given up earlier: more often than not its name is wrong.
-const FIRST_PATIENCE: Duration = Duration::from_secs(60);
-/// Trouble is told when it has lasted so long, and again after each such time.
-const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Opens what a location names; nothing is sent. `Usage` for what this program was built without.
 pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dyn Storage>> {
-    Remote::open(location, options).map(|remote| Arc::new(remote) as Arc<dyn Storage>)
+    match location.service {
+        #[cfg(feature = "sftp")]
+        Service::Sftp { .. } => Ok(Arc::new(Sftp::open(location, options)?)),
+        _ => Ok(Arc::new(Remote::open(location, options)?)),
+    }
 }
 
 /// Objects on a service.
@@ -67,26 +66,14 @@ pub struct Remote {
     rclone: Option<Rclone>,
     webdav: Option<Webdav>,
     transporter: HttpTransporter,
-    wire: Arc<Wire>,
-    patience: Duration,
-    first_wait: Duration,
-    on_trouble: fn(&str),
-    is_stopped: Stopped,
-    has_answered: AtomicBool,
-    told: Mutex<Duration>,
-    connections: Arc<Semaphore>,
-    connection_count: usize,
-    shown: String,
-    runtime: Runtime,
+    caller: Caller,
 }
 
 impl fmt::Debug for Remote {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Remote").field("location", &self.shown).finish_non_exhaustive()
+        formatter.debug_struct("Remote").field("location", &self.caller.shown).finish_non_exhaustive()
     }
 }
-
-type Attempt<T> = std::result::Result<T, Failure>;
 
 impl Remote {
     /// Prepares the connection to a service; nothing is sent. `Usage` for what this program was built without or what
@@ -108,23 +95,10 @@ impl Remote {
         timer: Box<dyn Timer>,
         rclone: Option<Rclone>,
     ) -> Result<Self> {
-        let connection_count = options.connections.max(1);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("packstone-network")
-            .enable_all()
-            .build()
-            .map_err(|cause| Error::system("cannot start the thread of the network", cause))?;
-        let wire = Arc::new(Wire {
-            timer,
-            upload: options.upload_bytes_per_second.map(Pacer::new),
-            download: options.download_bytes_per_second.map(Pacer::new),
-            pause: Pause::default(),
-            connections: connection_count,
-            counted: Counted::default(),
-        });
+        let caller = Caller::start(location.to_string(), options, timer)?;
         let socket = rclone.as_ref().map(Rclone::socket);
-        let transport = Transport { client: client(options, socket.as_deref())?, wire: Arc::clone(&wire) };
+        let client = client(options, socket.as_deref())?;
+        let transport = Transport { client, wire: Arc::clone(&caller.wire) };
         let transporter = HttpTransporter::new(transport.clone());
         if socket.is_none() {
             // What asks for credentials by itself has no other way; of several storages the first one's will do.
@@ -144,76 +118,26 @@ impl Remote {
             rclone,
             webdav,
             transporter,
-            wire,
-            patience: options.patience,
-            first_wait: options.first_wait,
-            on_trouble: options.on_trouble,
-            is_stopped: options.is_stopped.clone(),
-            has_answered: AtomicBool::new(false),
-            told: Mutex::default(),
-            connections: Arc::new(Semaphore::new(connection_count)),
-            connection_count,
-            shown: location.to_string(),
-            runtime,
+            caller,
         })
     }
 
-    /// Runs a call to its end, when a connection is free.
     fn run<T>(&self, purpose: Purpose, call: impl Future<Output = T>) -> T {
-        self.runtime.block_on(CALL.scope(Arc::new(Call::new(purpose)), async {
-            // It is never closed.
-            let _permit = self.connections.acquire().await;
-            call.await
-        }))
+        self.caller.run(purpose, call)
     }
 
-    /// Tries until it succeeds, fails for good, or patience ends.
     async fn try_often<T>(&self, mut attempt: impl AsyncFnMut() -> Attempt<T>) -> Result<T> {
-        let timer = &self.wire.timer;
-        let (mut since, mut repetition, mut attempts) = (timer.now(), 0, 1_u32);
-        loop {
+        let attempt = async || {
             if let Some(rclone) = &self.rclone {
-                rclone.ensure_running()?;
+                rclone.ensure_running().map_err(Failure::lasting)?;
             }
-            // Names that were not asked for make the crate below panic.
-            let failure = match AssertUnwindSafe(attempt()).catch_unwind().await {
-                Ok(Ok(value)) => {
-                    self.rclone.iter().for_each(Rclone::served);
-                    self.has_answered.store(true, Ordering::Relaxed);
-                    return Ok(value);
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::lasting(Error::damaged("the storage gives an answer that makes no sense")),
-            };
-            if !failure.may_pass || (self.is_stopped.0)() {
-                return Err(failure.error);
+            let outcome = attempt().await;
+            if outcome.is_ok() {
+                self.rclone.iter().for_each(Rclone::served);
             }
-            if failure.has_progressed {
-                (since, repetition) = (timer.now(), 0);
-            }
-            let wait = backoff(self.first_wait, repetition, getrandom::u32().unwrap_or_default());
-            let has_answered = self.has_answered.load(Ordering::Relaxed) || transport::last_status() != 0;
-            let patience = if has_answered { self.patience } else { self.patience.min(FIRST_PATIENCE) };
-            if (timer.now() + wait).saturating_sub(since) > patience {
-                let message = format!("{} did not answer as it should, {attempts} times", self.shown);
-                return Err(failure.error.while_doing(message).of_kind(ErrorKind::Unreachable));
-            }
-            self.tell_of_trouble(since, &failure.error);
-            self.wire.counted.repetition();
-            timer.wait(wait).await;
-            repetition += 1;
-            attempts = attempts.saturating_add(1);
-        }
-    }
-
-    /// Says that something is tried again, unless that was said a moment ago.
-    fn tell_of_trouble(&self, since: Duration, error: &Error) {
-        let now = self.wire.timer.now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_sub(since.max(*told)) >= TROUBLE_INTERVAL {
-            *told = now;
-            (self.on_trouble)(&format!("{} does not answer as it should, trying again: {error}", self.shown));
-        }
+            outcome
+        };
+        self.caller.try_often(attempt).await
     }
 
     /// Size of what is stored under a path, if it is there.
@@ -409,20 +333,22 @@ impl Storage for Remote {
     }
 
     fn parallel_calls(&self) -> usize {
-        self.connection_count
+        self.caller.wire.connections
     }
 
     fn traffic(&self) -> Option<Traffic> {
-        Some(self.wire.counted.traffic())
+        Some(self.caller.wire.counted.traffic())
     }
 
     fn location(&self) -> String {
-        self.shown.clone()
+        self.caller.shown.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::storage::location::Location;
     use crate::storage::remote::timing::tests::FakeTimer;
@@ -456,7 +382,7 @@ mod tests {
         assert!((4..12).contains(&repeated), "{repeated} repetitions in a minute");
         let told = TOLD.lock().unwrap().clone();
         assert!(
-            (2..=5).contains(&told.len()) && told.iter().all(|line| line.contains("trying again")),
+            (1..=5).contains(&told.len()) && told.iter().all(|line| line.contains("trying again")),
             "{told:?}"
         );
     }

@@ -28,6 +28,7 @@ transcripts!(
     check,
     check_damage,
     completions_and_man,
+    copy,
     credentials,
     damage,
     default_repository,

@@ -197,6 +197,7 @@ macro_rules! operations {
 // Many tests, so that they run beside each other.
 operations! {
     first_backup same_backup backup_beside_collection forget idle_prune prune prune_open_collection prune_many_runs check
+    copy_from_sibling copy_from_stranger
 }
 
 #[test]

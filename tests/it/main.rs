@@ -11,6 +11,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod damage;
@@ -40,7 +42,8 @@ mod prune;
 mod rclone;
 #[cfg(test)]
 mod real_tree;
-#[cfg(all(test, feature = "s3", feature = "webdav"))]
+#[cfg(test)]
+#[cfg(all(feature = "s3", feature = "webdav"))]
 mod remote;
 #[cfg(test)]
 mod restore;
@@ -48,6 +51,9 @@ mod restore;
 mod retention;
 #[cfg(test)]
 mod round_trip;
+#[cfg(test)]
+#[cfg(feature = "sftp")]
+mod sftp;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]

@@ -7,9 +7,11 @@
 pub mod code;
 pub mod dump;
 pub mod generate;
+#[cfg(all(feature = "s3", feature = "webdav"))]
 pub mod http;
 pub mod mutate;
 pub mod need;
+#[cfg(all(feature = "s3", feature = "webdav"))]
 pub mod proxy;
 pub mod random;
 pub mod scratch;

@@ -1,6 +1,7 @@
 //! `packstone repo …`: making and looking after repositories.
 
 pub mod check;
+pub mod copy;
 pub mod info;
 pub mod init;
 pub mod key;
@@ -19,6 +20,8 @@ pub enum Command {
     Info(info::Arguments),
     /// Find what is damaged or missing in a repository, and which files that hurts
     Check(check::Arguments),
+    /// Copy snapshots of another repository into this one
+    Copy(copy::Arguments),
     /// Give back the space of what no snapshot needs
     Prune(prune::Arguments),
     /// List the sessions that are not over, and end those of which nothing more comes

@@ -235,6 +235,12 @@ impl Table {
         (row < self.entries && self.id(row) == *id).then_some(row)
     }
 
+    /// A row: a chunk and one of its places.
+    pub fn row_at(&self, number: usize) -> Option<(ChunkId, Place)> {
+        let entry = self.entry(number).filter(|_| number < self.entries)?;
+        Some((entry.id, entry.place))
+    }
+
     /// All rows in order: chunks ascending, of a chunk its places by row of the pack.
     pub fn rows(&self) -> impl Iterator<Item = (ChunkId, Place)> + '_ {
         (0..self.entries).map_while(|number| self.entry(number)).map(|entry| (entry.id, entry.place))

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 use opendal::{Buffer, Operator};
 
-use super::errors::Failure;
+use super::Remote;
+use super::errors::{Attempt, Failure};
 use super::services::Publishing;
 use super::transport::{Purpose, last_status};
-use super::{Attempt, Remote};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::storage::name::{UNFINISHED_FOLDER, unfinished_name};
 use crate::storage::{Body, ObjectName, refusal};
@@ -168,11 +168,7 @@ impl Remote {
         if stored_bytes != Some(content.len() as u64) {
             let message =
                 format!("of {} bytes that were sent, the storage has {stored_bytes:?}", content.len());
-            return Err(Failure {
-                error: Error::new(ErrorKind::Unreachable, message),
-                may_pass: true,
-                has_progressed: false,
-            });
+            return Err(Failure::passing(Error::new(ErrorKind::Unreachable, message)));
         }
         match self.rename(operator, unfinished, name.as_str()).await {
             Err(failure) if failure.is_taken() || last_status() == 412 => {

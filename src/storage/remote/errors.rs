@@ -10,20 +10,28 @@ use opendal::ErrorKind as Opendal;
 use super::transport::last_status;
 use crate::base::{Error, ErrorKind};
 
+/// What became of one attempt.
+pub(in crate::storage) type Attempt<T> = std::result::Result<T, Failure>;
+
 /// A call that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: Error,
+pub(in crate::storage) struct Failure {
+    pub(in crate::storage) error: Error,
     /// The same may succeed if it is tried again.
-    pub(super) may_pass: bool,
+    pub(in crate::storage) may_pass: bool,
     /// Something was achieved nevertheless.
-    pub(super) has_progressed: bool,
+    pub(in crate::storage) has_progressed: bool,
 }
 
 impl Failure {
     /// One that stays, however often it is tried.
-    pub(super) const fn lasting(error: Error) -> Self {
+    pub(in crate::storage) const fn lasting(error: Error) -> Self {
         Self { error, may_pass: false, has_progressed: false }
+    }
+
+    /// One that may pass.
+    pub(in crate::storage) const fn passing(error: Error) -> Self {
+        Self { error, may_pass: true, has_progressed: false }
     }
 
     /// What a service said.

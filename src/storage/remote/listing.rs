@@ -18,10 +18,35 @@ use crate::storage::{Listed, ObjectName};
 const PAGE_NAMES: usize = 1000;
 
 /// An entry of a folder.
-pub(super) struct Entry {
+pub(in crate::storage) struct Entry {
     /// Path below the root; that of a folder ends with a slash.
-    pub(super) path: String,
-    pub(super) size_bytes: u64,
+    pub(in crate::storage) path: String,
+    /// Size in bytes of an object; 0 of a folder.
+    pub(in crate::storage) size_bytes: u64,
+}
+
+/// Visits what is in and below a folder, whose path ends with a slash, in the order that whole names have. What
+/// `entries_of` gives for a folder is sorted by path.
+pub(in crate::storage) fn visit_in_order(
+    entries_of: &dyn Fn(&str) -> Result<Vec<Entry>>,
+    folder: &str,
+    start_after: Option<&ObjectName>,
+    visit: &mut dyn FnMut(Listed) -> Result<()>,
+) -> Result<()> {
+    let after = start_after.map(ObjectName::as_str).unwrap_or_default();
+    for entry in entries_of(folder)? {
+        if entry.path.ends_with('/') {
+            // All of it may come before.
+            if entry.path.as_str() > after || after.starts_with(&entry.path) {
+                visit_in_order(entries_of, &entry.path, start_after, visit)?;
+            }
+        } else if entry.path.as_str() > after
+            && let Some(name) = ObjectName::parse(&entry.path)
+        {
+            visit(Listed { name, size_bytes: entry.size_bytes })?;
+        }
+    }
+    Ok(())
 }
 
 impl Remote {
@@ -63,7 +88,7 @@ impl Remote {
                     if last.as_deref() == Some(entry.path.as_str()) {
                         continue;
                     }
-                    let message = format!("{} lists its objects out of order", self.shown);
+                    let message = format!("{} lists its objects out of order", self.caller.shown);
                     return Err(Error::damaged(message));
                 }
                 if let Some(name) = ObjectName::parse(&entry.path) {
@@ -104,28 +129,18 @@ impl Remote {
         Ok(page)
     }
 
-    /// Lists what is below a folder, its entries first, in the order that whole names have.
+    /// Lists what is below a folder, folder by folder.
     pub(super) fn list_folder(
         &self,
         folder: &str,
         start_after: Option<&ObjectName>,
         visit: &mut dyn FnMut(Listed) -> Result<()>,
     ) -> Result<()> {
-        let entries = self.run(Purpose::List, self.try_often(async || self.folder(folder).await));
-        for entry in entries.wrap(|| format!("cannot list {folder}"))? {
-            let after = start_after.map(ObjectName::as_str).unwrap_or_default();
-            if entry.path.ends_with('/') {
-                // All of it may come before.
-                if entry.path.as_str() > after || after.starts_with(&entry.path) {
-                    self.list_folder(&entry.path, start_after, visit)?;
-                }
-            } else if entry.path.as_str() > after
-                && let Some(name) = ObjectName::parse(&entry.path)
-            {
-                visit(Listed { name, size_bytes: entry.size_bytes })?;
-            }
-        }
-        Ok(())
+        let entries_of = |folder: &str| {
+            let entries = self.run(Purpose::List, self.try_often(async || self.folder(folder).await));
+            entries.wrap(|| format!("cannot list {folder}"))
+        };
+        visit_in_order(&entries_of, folder, start_after, visit)
     }
 
     /// Entries of a folder, sorted by path; that of the root is a slash.

@@ -88,7 +88,7 @@ pub(super) struct Rclone {
     remote: String,
     folder: PathBuf,
     password: Zeroizing<String>,
-    hidden: Vec<String>,
+    hidden: &'static [&'static str],
     is_stopped: Stopped,
     running: Mutex<Option<Running>>,
     /// The process that runs now, or ran last, did something for us.
@@ -118,7 +118,7 @@ impl Rclone {
             remote,
             folder,
             password: Zeroizing::new(random()?),
-            hidden: options.hidden_variables.clone(),
+            hidden: options.withheld,
             is_stopped: options.is_stopped.clone(),
             running: Mutex::default(),
             has_served: AtomicBool::new(false),
@@ -166,7 +166,7 @@ impl Rclone {
         command.args(["serve", "webdav", "--addr", &address, "--vfs-cache-mode", "off"]);
         command.args(["--dir-cache-time", "0s", "--poll-interval", "0s", "--buffer-size", "0"]);
         command.args(["--no-modtime", "--ask-password=false", "--log-level", "NOTICE", "--", &self.remote]);
-        for name in UNWANTED.iter().copied().chain(self.hidden.iter().map(String::as_str)) {
+        for name in UNWANTED.iter().copied().chain(self.hidden.iter().copied()) {
             command.env_remove(name);
         }
         command.env("RCLONE_USER", USER).env("RCLONE_PASS", self.password.as_str());

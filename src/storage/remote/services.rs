@@ -5,6 +5,7 @@
 //! role, Google's application credentials).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,8 +88,10 @@ pub struct RemoteOptions {
     pub rclone_program: PathBuf,
     /// Where a private directory for the socket of rclone is made.
     pub runtime_folder: PathBuf,
-    /// Variables of the environment that other programs do not get.
-    pub hidden_variables: Vec<String>,
+    /// The program by which SFTP is reached, and its first arguments; empty: `ssh`.
+    pub ssh_command: Vec<OsString>,
+    /// Variables of the environment that such a program is not given.
+    pub withheld: &'static [&'static str],
     /// What opens the service.
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
@@ -120,7 +123,8 @@ impl Default for RemoteOptions {
             storage_class: None,
             rclone_program: PathBuf::from("rclone"),
             runtime_folder: PathBuf::from("/tmp"),
-            hidden_variables: Vec::new(),
+            ssh_command: Vec::new(),
+            withheld: &[],
             credentials: Credentials::default(),
             on_trouble: |_| {},
             is_stopped: Stopped(Arc::new(|| false)),
@@ -226,7 +230,7 @@ pub(super) const fn feature(service: &Service) -> &'static str {
 }
 
 /// Only some services have classes.
-pub(super) fn no_class(class: Option<&str>) -> Result<()> {
+pub(in crate::storage) fn no_class(class: Option<&str>) -> Result<()> {
     match class {
         None => Ok(()),
         Some(_) => Err(Error::new(ErrorKind::Usage, "this service has no storage classes")),

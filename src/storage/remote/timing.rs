@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A wait.
-pub(super) type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+pub(in crate::storage) type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Tells time and waits.
-pub(super) trait Timer: Send + Sync + Debug {
+pub(in crate::storage) trait Timer: Send + Sync + Debug {
     /// Time since some moment that stays the same.
     fn now(&self) -> Duration;
 
@@ -23,11 +23,11 @@ pub(super) trait Timer: Send + Sync + Debug {
 
 /// The timer of the runtime.
 #[derive(Debug)]
-pub(super) struct RealTimer(Instant);
+pub(in crate::storage) struct RealTimer(Instant);
 
 impl RealTimer {
     /// Counts from now on.
-    pub(super) fn start() -> Self {
+    pub(in crate::storage) fn start() -> Self {
         Self(Instant::now())
     }
 }
@@ -44,7 +44,7 @@ impl Timer for RealTimer {
 
 /// A limit on bytes a second, for all who share it: a token bucket.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(in crate::storage) struct Pacer {
     bytes_per_second: u64,
     /// Until when all that was let through has used up what time gives.
     used_until: Mutex<Duration>,
@@ -55,12 +55,12 @@ const BURST: Duration = Duration::from_millis(250);
 
 impl Pacer {
     /// At most so many bytes a second.
-    pub(super) fn new(bytes_per_second: u64) -> Self {
+    pub(in crate::storage) fn new(bytes_per_second: u64) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1), used_until: Mutex::default() }
     }
 
     /// Takes so many bytes, and gives how long to wait before they may go.
-    pub(super) fn take(&self, bytes: usize, now: Duration) -> Duration {
+    pub(in crate::storage) fn take(&self, bytes: usize, now: Duration) -> Duration {
         let cost = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.bytes_per_second);
         let cost = Duration::from_nanos(u64::try_from(cost).unwrap_or(u64::MAX));
         let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,14 +69,14 @@ impl Pacer {
     }
 
     /// The limit.
-    pub(super) const fn bytes_per_second(&self) -> u64 {
+    pub(in crate::storage) const fn bytes_per_second(&self) -> u64 {
         self.bytes_per_second
     }
 }
 
 /// A storage that asks for patience is asked nothing until then.
 #[derive(Debug, Default)]
-pub(super) struct Pause {
+pub(in crate::storage) struct Pause {
     until: Mutex<Duration>,
 }
 
@@ -85,13 +85,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 impl Pause {
     /// Asks for so long a pause.
-    pub(super) fn ask(&self, pause: Duration, now: Duration) {
+    pub(in crate::storage) fn ask(&self, pause: Duration, now: Duration) {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = (*until).max(now.saturating_add(pause.min(PAUSE_MAX)));
     }
 
     /// How long it still lasts.
-    pub(super) fn left(&self, now: Duration) -> Duration {
+    pub(in crate::storage) fn left(&self, now: Duration) -> Duration {
         self.until.lock().unwrap_or_else(PoisonError::into_inner).saturating_sub(now)
     }
 }
@@ -101,7 +101,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long to wait before the given repetition, the first being 0: between half and all of what doubles each time, so that
 /// many who failed together do not come back together. `random` is any number.
-pub(super) fn backoff(first_wait: Duration, repetition: u32, random: u32) -> Duration {
+pub(in crate::storage) fn backoff(first_wait: Duration, repetition: u32, random: u32) -> Duration {
     let whole = first_wait.saturating_mul(2_u32.saturating_pow(repetition.min(16))).min(WAIT_MAX);
     let half = whole / 2;
     half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))

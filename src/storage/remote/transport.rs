@@ -19,7 +19,7 @@ use crate::storage::{Requests, Traffic};
 
 /// What a request is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(in crate::storage) enum Purpose {
     /// To write an object.
     Put,
     /// To read one.
@@ -59,19 +59,19 @@ pub(super) fn last_status() -> u16 {
 
 /// What all requests of a storage share.
 #[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) timer: Box<dyn Timer>,
-    pub(super) upload: Option<Pacer>,
-    pub(super) download: Option<Pacer>,
-    pub(super) pause: Pause,
+pub(in crate::storage) struct Wire {
+    pub(in crate::storage) timer: Box<dyn Timer>,
+    pub(in crate::storage) upload: Option<Pacer>,
+    pub(in crate::storage) download: Option<Pacer>,
+    pub(in crate::storage) pause: Pause,
     /// Shares of the limits that a request may count on are smaller, the more there are.
-    pub(super) connections: usize,
-    pub(super) counted: Counted,
+    pub(in crate::storage) connections: usize,
+    pub(in crate::storage) counted: Counted,
 }
 
 /// Counters of `Traffic`.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(in crate::storage) struct Counted {
     put: AtomicU64,
     get: AtomicU64,
     list: AtomicU64,
@@ -84,7 +84,7 @@ pub(super) struct Counted {
 
 impl Counted {
     /// A request for this purpose.
-    pub(super) fn request(&self, purpose: Purpose) {
+    pub(in crate::storage) fn request(&self, purpose: Purpose) {
         let counter = match purpose {
             Purpose::Put => &self.put,
             Purpose::Get => &self.get,
@@ -96,22 +96,22 @@ impl Counted {
     }
 
     /// Something is tried again.
-    pub(super) fn repetition(&self) {
+    pub(in crate::storage) fn repetition(&self) {
         self.repeated.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes went out.
-    pub(super) fn sent(&self, bytes: usize) {
+    pub(in crate::storage) fn sent(&self, bytes: usize) {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes came in.
-    pub(super) fn received(&self, bytes: usize) {
+    pub(in crate::storage) fn received(&self, bytes: usize) {
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// The figures.
-    pub(super) fn traffic(&self) -> Traffic {
+    pub(in crate::storage) fn traffic(&self) -> Traffic {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Traffic {
             requests: Requests {
@@ -129,7 +129,7 @@ impl Counted {
 }
 
 /// An answer that does not begin, and a body of which nothing comes, are given up after this.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(60);
+pub(in crate::storage) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A connection that carries less is as good as none.
 const FLOOR_BYTES_PER_SECOND: u64 = 16 << 10;
 /// No answer but data is larger: a page of a listing has 1,000 names.

@@ -135,7 +135,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 57] = [
+const RUNS: [(&str, &str); 61] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -177,6 +177,10 @@ const RUNS: [(&str, &str); 57] = [
     ("forget", "forget --host nobody --keep-last 1"),
     ("forget", "forget latest --path empty"),
     ("forget", "forget"),
+    ("repo init", "-r copies repo init --from repository --from-key-file key"),
+    ("repo copy", "-r copies repo copy --from repository --from-key-file key --dry-run"),
+    ("repo copy", "-r copies repo copy --from repository --from-key-file key latest"),
+    ("repo copy", "-r copies repo copy --from repository --from-key-file key"),
     ("repo prune", "repo prune --dry-run"),
     ("repo prune", "repo prune"),
     ("backup", "backup --stdin-from-command -- sh -c 'head -c 1000000 /dev/zero; kill -KILL $PPID'"),

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use packstone::base::{Result, SessionId};
+use packstone::base::{Result, SessionId, Silent};
+use packstone::ops;
 use packstone::ops::backup::Comparison;
 use packstone::ops::check::CheckSummary;
+use packstone::ops::copy::CopyEvent;
+use packstone::repository::SnapshotEntry;
 use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
 
@@ -25,6 +28,8 @@ pub enum Operation {
     Prune,
     /// A check of everything.
     Check,
+    /// A copy of all snapshots of another repository.
+    Copy(Memory),
 }
 
 /// What an operation says that it did.
@@ -93,6 +98,7 @@ impl Scenario {
                 process::forget(storage, snapshot)?;
             }
             Operation::Prune => drop(process::prune(storage, &dead_host())?),
+            Operation::Copy(from) => done.made = copy(from, storage)?,
             Operation::Check => done.is_sound = Some(process::check(storage).map(|found| is_sound(&found))?),
         }
         Ok(done)
@@ -107,7 +113,7 @@ impl Scenario {
         must.into_iter().all(|id| visible.contains(&id))
             && gone.is_none_or(|gone| !visible.contains(&gone))
             && visible.iter().filter(is_new).count()
-                <= usize::from(matches!(self.operation, Operation::BackUp(_)))
+                <= usize::from(matches!(self.operation, Operation::BackUp(_) | Operation::Copy(_)))
     }
 }
 
@@ -175,6 +181,42 @@ pub fn prune_many_runs(sources: &Sources) -> Scenario {
     }
     scenario.forget_at(1);
     scenario
+}
+
+/// A copy from a sibling.
+pub fn copy_from_sibling(sources: &Sources) -> Scenario {
+    let mut scenario = Scenario::new(sources, Operation::Check);
+    let target = process::open(scenario.storage()).expect("it opens");
+    let from = Memory::new();
+    crate::copy::init_sibling(Arc::new(from.clone()), &target);
+    BackUp::new(2).run(Arc::new(from.clone()), sources).expect("a backup");
+    scenario.operation = Operation::Copy(from);
+    scenario
+}
+
+/// A copy from a repository that was made by itself, while packs that have what it would store are condemned.
+pub fn copy_from_stranger(sources: &Sources) -> Scenario {
+    let from = Memory::new();
+    init(Arc::new(from.clone()), PARAMETERS, None);
+    BackUp::new(2).run(Arc::new(from.clone()), sources).expect("a backup");
+    let mut scenario = Scenario::new(sources, Operation::Copy(from));
+    leave_collection(&mut scenario, sources);
+    scenario
+}
+
+/// Copies all snapshots, of which there is one; gives its copy.
+fn copy(from: &Memory, storage: Arc<dyn Storage>) -> Result<Option<SessionId>> {
+    let source = process::open(Arc::new(from.clone())).expect("it opens");
+    let target = process::open(storage)?;
+    let visible = source.snapshots().expect("snapshots").visible;
+    let mut made = None;
+    let snapshots: Vec<&SnapshotEntry> = visible.iter().collect();
+    ops::copy::copy(&source, &target, &snapshots, &crate::copy::options(), &Silent, &mut |event| {
+        if let CopyEvent::Copied(_, id, _) = event {
+            made = Some(*id);
+        }
+    })?;
+    Ok(made)
 }
 
 /// A check of a repository in which there is something of everything.

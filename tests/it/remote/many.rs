@@ -4,6 +4,7 @@
 //! as only one prunes.
 
 use std::collections::BTreeSet;
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
@@ -14,9 +15,10 @@ use packstone::ops::prune::{PruneOptions, prune};
 use packstone::storage::Storage;
 
 use super::place::Place;
-use crate::engine::init;
+use crate::engine::{KEY, init};
 use crate::process::{self, BackUp};
 use crate::support::need::Server;
+use crate::support::scratch::Scratch;
 use crate::witness::{PARAMETERS, Sources};
 
 /// How many write at once, and how often each.
@@ -86,4 +88,48 @@ fn writers_and_a_sole_pruner_lose_nothing_without_conditions() {
 #[test]
 fn writers_and_a_sole_pruner_lose_nothing_on_webdav() {
     write_and_prune(Server::Webdav);
+}
+
+/// The same by processes of the program, all of which begin at once.
+fn processes(server: Server) {
+    let Some(place) = Place::new(server, "many processes and a pruner") else { return };
+    let (sources, scratch) = (Sources::new(), Scratch::new());
+    let key_file = scratch.join("key");
+    std::fs::write(&key_file, KEY).expect("a file");
+    init(place.open(), PARAMETERS, None);
+    let forgotten = BackUp::new(WRITERS).run(place.open(), &sources).expect("a backup");
+    process::forget(place.open(), forgotten).expect("forgotten");
+    for _ in 0..2 {
+        sources.touch();
+        let mut running: Vec<Child> = (0..WRITERS)
+            .map(|source| {
+                let mut backup = place.program(scratch.path(), &key_file);
+                backup.arg("backup").arg(sources.path(source)).spawn().expect("the program")
+            })
+            .collect();
+        let mut prune = place.program(scratch.path(), &key_file);
+        prune.args(["repo", "prune", "--yes", "--wait", "0s", "--max-unused", "0"]);
+        if server != Server::S3 {
+            prune.arg("--sole-pruner");
+        }
+        running.push(prune.spawn().expect("the program"));
+        for mut child in running {
+            assert!(child.wait().expect("an end").success());
+        }
+    }
+    let repository = process::open(place.open()).expect("the repository opens");
+    let visible = sources.judge(&repository).expect("all comes back");
+    assert_eq!(visible.len(), 2 * WRITERS);
+    assert!(!visible.contains(&forgotten));
+    println!("{} snapshots by processes beside a pruner", visible.len());
+}
+
+#[test]
+fn processes_lose_nothing() {
+    processes(Server::S3);
+}
+
+#[test]
+fn processes_beside_a_sole_pruner_lose_nothing_without_conditions() {
+    processes(Server::S3WithoutConditions);
 }

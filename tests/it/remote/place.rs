@@ -1,5 +1,7 @@
 //! Places on the servers of the tests, each empty and nobody else's.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,13 +59,30 @@ impl Place {
         self.open_by(&self.address, Duration::from_secs(10))
     }
 
+    /// The place as a user names it, by way of an address.
+    fn location(&self, address: &str) -> String {
+        let Self { bucket, prefix, .. } = self;
+        let scheme = if self.server == Server::Webdav { "webdav" } else { "s3" };
+        format!("{scheme}:http://{address}/{bucket}/{prefix}")
+    }
+
+    /// The program, told of the place and of what opens it; it keeps what it likes below `home`.
+    pub fn program(&self, home: &Path, key_file: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
+        command
+            .env_clear()
+            .env("HOME", home)
+            .envs([("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", PASSWORD)])
+            .envs([("WEBDAV_USER", USER), ("WEBDAV_PASSWORD", PASSWORD)])
+            .args(["--quiet", "--repository", &self.location(&self.address), "--key-file"])
+            .arg(key_file)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// The storage there, by way of another address, tried for so long.
     pub fn open_by(&self, address: &str, patience: Duration) -> Arc<Remote> {
-        let Self { bucket, prefix, .. } = self;
-        let text = match self.server {
-            Server::S3 | Server::S3WithoutConditions => format!("s3:http://{address}/{bucket}/{prefix}"),
-            Server::Webdav => format!("webdav:http://{address}/{bucket}/{prefix}"),
-        };
+        let text = self.location(address);
         let Ok(Location::Remote(location)) = Location::parse(text.as_bytes()) else { panic!("{text}") };
         let known = |name| {
             let value = match name {

@@ -21,10 +21,9 @@ use crate::support::proxy::{Deed, Proxy};
 use crate::support::random::Random;
 use crate::witness::Sources;
 
-/// So many requests of each operation are hit by each deed; all of them when all sizes are wanted.
+/// So many requests of an operation that only reads are hit by each deed, and one of others; all of them when all sizes are
+/// wanted.
 const HIT: usize = 2;
-/// An operation of so many requests is hit once by each deed.
-const LONG: usize = 60;
 
 /// Puts what the scenario begins with into a place.
 fn lay_out(scenario: &Scenario, place: &Place) {
@@ -99,7 +98,7 @@ fn try_all(make: fn(&Sources) -> Scenario, run: Run, is_reading: bool) {
     for deed in DEEDS {
         let positions: Vec<usize> = match is_full() {
             true => (0..asked).collect(),
-            false => (0..if asked < LONG { HIT } else { 1 }).map(|_| random.range(0..asked)).collect(),
+            false => (0..if is_reading { HIT } else { 1 }).map(|_| random.range(0..asked)).collect(),
         };
         for at in positions {
             match trial.hit(&begin(&format!("{deed:?}-{at}-{}", random.next())), deed, at) {

@@ -41,6 +41,7 @@ pub fn postgres(skipped: &str) -> Option<String> {
 }
 
 /// A server of the tests behind which there are objects.
+#[cfg(all(feature = "s3", feature = "webdav"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     /// S3 with all conditions.
@@ -53,6 +54,7 @@ pub enum Server {
 
 /// The address of a server, as `host:port`, on which tests may do as they like. Without one, says that `skipped` is not
 /// tested here.
+#[cfg(all(feature = "s3", feature = "webdav"))]
 pub fn server(server: Server, skipped: &str) -> Option<String> {
     let (name, need) = match server {
         Server::S3 => ("PACKSTONE_TEST_S3", "a server for S3"),
