@@ -21,6 +21,7 @@ Environment (a flag goes before its variable):
   PACKSTONE_KEY_FILE          as --key-file
   PACKSTONE_CACHE_DIR         as --cache-dir
   PACKSTONE_SSH_COMMAND       what reaches sftp: in the place of ssh, as the shell reads it
+  PACKSTONE_RCLONE_COMMAND    what reaches rclone remotes: in the place of rclone, the name or path of a program
 
 Exit codes:
     0  done

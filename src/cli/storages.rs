@@ -56,6 +56,7 @@ fn open_remote(_context: &Context, _location: &RemoteLocation) -> Result<Arc<dyn
 fn options(context: &Context) -> Result<packstone::storage::remote::RemoteOptions> {
     use packstone::storage::remote::{Credentials, RemoteOptions, Stopped};
     let network = &context.global.network;
+    let environment = &context.environment;
     let usual = RemoteOptions::default();
     let interruption = context.interruption.clone();
     Ok(RemoteOptions {
@@ -71,6 +72,15 @@ fn options(context: &Context) -> Result<packstone::storage::remote::RemoteOption
             .map(|path| read("--tls-client-cert", path).map(zeroize::Zeroizing::new))
             .transpose()?,
         storage_class: network.storage_class.clone(),
+        rclone_program: environment
+            .get("PACKSTONE_RCLONE_COMMAND")
+            .map_or(usual.rclone_program, std::path::PathBuf::from),
+        runtime_folder: ["XDG_RUNTIME_DIR", "TMPDIR"]
+            .iter()
+            .filter_map(|name| environment.get(name))
+            .map(std::path::PathBuf::from)
+            .find(|folder| folder.is_dir())
+            .unwrap_or(usual.runtime_folder),
         ssh_command: ssh_command(context),
         withheld: &environment::SECRETS,
         credentials: Credentials::gather(|name| credential(context, name))?,

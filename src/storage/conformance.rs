@@ -24,7 +24,7 @@ const PROVEN: &str = "if the service does; proven by each session";
 const AS_SERVICE: &str = "as the service promises";
 
 /// All kinds.
-pub const TABLE: [Row; 8] = [
+pub const TABLE: [Row; 9] = [
     Row {
         storage: "directory",
         feature: "-",
@@ -56,6 +56,14 @@ pub const TABLE: [Row; 8] = [
         atomic_create: "no",
         durable: AS_SERVICE,
         tested: "rclone serve webdav",
+    },
+    Row {
+        storage: "rclone:",
+        feature: "webdav (default)",
+        published: "move",
+        atomic_create: "no",
+        durable: AS_SERVICE,
+        tested: "rclone 1.75.2, a directory",
     },
     Row {
         storage: "gs:",

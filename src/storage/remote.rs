@@ -14,9 +14,12 @@ pub(super) mod caller;
 mod creation;
 pub(super) mod errors;
 pub(super) mod listing;
+mod rclone;
 pub(super) mod services;
+mod strays;
 pub(super) mod timing;
 pub(super) mod transport;
+mod webdav;
 
 use std::fmt;
 use std::future::Future;
@@ -28,14 +31,16 @@ use opendal::{HttpTransporter, OperationContext, Operator};
 use self::caller::Caller;
 use self::creation::Refuses;
 use self::errors::{Attempt, Failure};
+use self::rclone::Rclone;
 pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{RealTimer, Timer};
 use self::transport::{Purpose, Transport};
+use self::webdav::Webdav;
 use super::location::{RemoteLocation, Service};
 #[cfg(feature = "sftp")]
 use super::sftp::Sftp;
-use super::{Body, Capabilities, Listed, ObjectName, Storage, Traffic, refusal};
+use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// A connection is not made within this time.
@@ -57,6 +62,10 @@ pub struct Remote {
     publishing: Publishing,
     listing: Listing,
     refuses: Refuses,
+    /// Ended after the last call.
+    rclone: Option<Rclone>,
+    webdav: Option<Webdav>,
+    transporter: HttpTransporter,
     caller: Caller,
 }
 
@@ -70,29 +79,45 @@ impl Remote {
     /// Prepares the connection to a service; nothing is sent. `Usage` for what this program was built without or what
     /// cannot be understood.
     pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Self> {
-        Self::by(location, options, Box::new(RealTimer::start()), None)
+        let rclone = match &location.service {
+            Service::Rclone { remote } if cfg!(feature = "webdav") => {
+                Some(Rclone::prepare(format!("{remote}{}", location.path), options)?)
+            }
+            _ => None,
+        };
+        Self::by(location, options, Box::new(RealTimer::start()), rclone)
     }
 
-    /// The same, with another timer and another way to the service than its address.
+    /// The same, with another timer, and by rclone if there is one.
     fn by(
         location: &RemoteLocation,
         options: &RemoteOptions,
         timer: Box<dyn Timer>,
-        socket: Option<&std::path::Path>,
+        rclone: Option<Rclone>,
     ) -> Result<Self> {
         let caller = Caller::start(location.to_string(), options, timer)?;
-        let transport = Transport { client: client(options, socket)?, wire: Arc::clone(&caller.wire) };
+        let socket = rclone.as_ref().map(Rclone::socket);
+        let client = client(options, socket.as_deref())?;
+        let transport = Transport { client, wire: Arc::clone(&caller.wire) };
         let transporter = HttpTransporter::new(transport.clone());
-        // What asks for credentials by itself has no other way; of several storages the first one's will do.
-        HttpTransporter::install_default(transport);
-        let Connected { operator, for_data, publishing, listing } = services::connect(location, options)?;
-        let context = OperationContext::default().with_http_transport(transporter);
+        if socket.is_none() {
+            // What asks for credentials by itself has no other way; of several storages the first one's will do.
+            HttpTransporter::install_default(transport);
+        }
+        let Connected { operator, for_data, publishing, listing, webdav } = match &rclone {
+            Some(rclone) => services::connect_rclone(rclone.password(), options)?,
+            None => services::connect(location, options)?,
+        };
+        let context = OperationContext::default().with_http_transport(transporter.clone());
         Ok(Self {
             operator: operator.with_context(context.clone()),
             for_data: for_data.map(|operator| operator.with_context(context)),
             publishing,
             listing,
             refuses: Refuses::default(),
+            rclone,
+            webdav,
+            transporter,
             caller,
         })
     }
@@ -101,7 +126,17 @@ impl Remote {
         self.caller.run(purpose, call)
     }
 
-    async fn try_often<T>(&self, attempt: impl AsyncFnMut() -> Attempt<T>) -> Result<T> {
+    async fn try_often<T>(&self, mut attempt: impl AsyncFnMut() -> Attempt<T>) -> Result<T> {
+        let attempt = async || {
+            if let Some(rclone) = &self.rclone {
+                rclone.ensure_running().map_err(Failure::lasting)?;
+            }
+            let outcome = attempt().await;
+            if outcome.is_ok() {
+                self.rclone.iter().for_each(Rclone::served);
+            }
+            outcome
+        };
         self.caller.try_often(attempt).await
     }
 
@@ -181,7 +216,7 @@ fn client(options: &RemoteOptions, socket: Option<&std::path::Path>) -> Result<r
         builder = builder.identity(reqwest::Identity::from_pem(identity).map_err(refused(what))?);
     }
     if let Some(socket) = socket {
-        builder = builder.unix_socket(socket);
+        builder = builder.unix_socket(socket).no_proxy();
     }
     builder.build().map_err(refused("cannot prepare connections"))
 }
@@ -257,6 +292,13 @@ impl Storage for Remote {
         match self.listing {
             Listing::Flat => self.list_flat(&folder, start_after, visit),
             Listing::Folders => self.list_folder(&format!("{folder}/"), start_after, visit),
+        }
+    }
+
+    fn strays(&self, folders: &[&str], visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
+        match self.listing {
+            Listing::Flat => Ok(()),
+            Listing::Folders => self.visit_strays(folders, visit),
         }
     }
 

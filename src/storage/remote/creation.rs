@@ -156,14 +156,21 @@ impl Remote {
         name: &ObjectName,
         content: &Buffer,
     ) -> Attempt<()> {
-        self.write(operator, unfinished, content, false).await?;
+        self.prepare_unfinished(operator).await?;
+        match self.write(operator, unfinished, content, false).await {
+            Err(failure) if self.misses_unfinished(&failure) => {
+                self.prepare_unfinished(operator).await?;
+                self.write(operator, unfinished, content, false).await?;
+            }
+            written => written?,
+        }
         let stored_bytes = self.size_of(unfinished).await?;
         if stored_bytes != Some(content.len() as u64) {
             let message =
                 format!("of {} bytes that were sent, the storage has {stored_bytes:?}", content.len());
             return Err(Failure::passing(Error::new(ErrorKind::Unreachable, message)));
         }
-        match operator.rename(unfinished, name.as_str()).await.map_err(|cause| Failure::of_service(&cause)) {
+        match self.rename(operator, unfinished, name.as_str()).await {
             Err(failure) if failure.is_taken() || last_status() == 412 => {
                 Err(Failure::lasting(refusal::taken(name)))
             }
@@ -192,6 +199,9 @@ impl Remote {
             if is_refused {
                 return Ok(true);
             }
+        }
+        if self.publishing == Publishing::Moved {
+            return self.run(Purpose::Put, self.create_by_move(&self.operator, name, &truth)).map(|()| false);
         }
         let write = async || self.write(&self.operator, name.as_str(), &truth, false).await;
         self.run(Purpose::Put, self.try_often(write)).map(|()| false)

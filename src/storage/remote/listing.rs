@@ -143,14 +143,16 @@ impl Remote {
         visit_in_order(&entries_of, folder, start_after, visit)
     }
 
-    async fn folder(&self, folder: &str) -> std::result::Result<Vec<Entry>, Failure> {
+    /// Entries of a folder, sorted by path; that of the root is a slash.
+    pub(super) async fn folder(&self, folder: &str) -> std::result::Result<Vec<Entry>, Failure> {
         let listed = match self.operator.list(folder).await {
             Err(cause) if cause.kind() == opendal::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|cause| Failure::of_service(&cause))?,
         };
         let mut entries: Vec<Entry> = Vec::with_capacity(listed.len());
         for entry in &listed {
-            let is_deeper = entry.path().len() > folder.len() && entry.path().starts_with(folder);
+            let is_deeper = folder == "/" && entry.path() != "/"
+                || entry.path().len() > folder.len() && entry.path().starts_with(folder);
             if !is_deeper {
                 continue;
             }

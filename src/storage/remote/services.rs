@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use opendal::Operator;
 use zeroize::Zeroizing;
 
 use super::errors::Failure;
+use super::webdav::Webdav;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::storage::location::{RemoteLocation, Service};
 
@@ -82,6 +84,10 @@ pub struct RemoteOptions {
     pub identity: Option<Zeroizing<Vec<u8>>>,
     /// Storage class of packs of data.
     pub storage_class: Option<String>,
+    /// The program that is rclone.
+    pub rclone_program: PathBuf,
+    /// Where a private directory for the socket of rclone is made.
+    pub runtime_folder: PathBuf,
     /// The program by which SFTP is reached, and its first arguments; empty: `ssh`.
     pub ssh_command: Vec<OsString>,
     /// Variables of the environment that such a program is not given.
@@ -115,6 +121,8 @@ impl Default for RemoteOptions {
             authorities: None,
             identity: None,
             storage_class: None,
+            rclone_program: PathBuf::from("rclone"),
+            runtime_folder: PathBuf::from("/tmp"),
             ssh_command: Vec::new(),
             withheld: &[],
             credentials: Credentials::default(),
@@ -145,13 +153,14 @@ pub(super) enum Listing {
 }
 
 /// A connection to a service.
-#[derive(Debug)]
 pub(super) struct Connected {
     pub(super) operator: Operator,
     /// The same with the storage class of data; none: no other.
     pub(super) for_data: Option<Operator>,
     pub(super) publishing: Publishing,
     pub(super) listing: Listing,
+    /// What more is asked of a server of WebDAV.
+    pub(super) webdav: Option<Webdav>,
 }
 
 /// Prepares the connection; nothing is sent.
@@ -166,6 +175,7 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         for_data,
         publishing,
         listing: Listing::Flat,
+        webdav: None,
     };
     match &location.service {
         #[cfg(feature = "s3")]
@@ -193,13 +203,10 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         #[cfg(feature = "webdav")]
         Service::Webdav { endpoint } => {
             no_class(class)?;
-            let operator = webdav(endpoint, location, options)?;
-            Ok(Connected {
-                operator,
-                for_data: None,
-                publishing: Publishing::Moved,
-                listing: Listing::Folders,
-            })
+            let credentials = &options.credentials;
+            let user = credentials.get("WEBDAV_USER");
+            let user = user.map(|user| (user, credentials.get("WEBDAV_PASSWORD").unwrap_or_default()));
+            webdav(endpoint, &location.path, user, credentials.get("WEBDAV_TOKEN"))
         }
         #[expect(clippy::allow_attributes, reason = "with all features every service is matched above")]
         #[allow(unreachable_patterns, reason = "with all features every service is matched above")]
@@ -281,20 +288,37 @@ fn s3(
     built(Operator::new(builder))
 }
 
+/// The same for a server of rclone at the other end of a socket.
 #[cfg(feature = "webdav")]
-fn webdav(endpoint: &str, location: &RemoteLocation, options: &RemoteOptions) -> Result<Operator> {
-    let credentials = &options.credentials;
-    let mut builder = opendal::services::Webdav::default().endpoint(endpoint).root(&location.path);
-    if let Some(user) = credentials.get("WEBDAV_USER") {
-        builder = builder.username(user);
+pub(super) fn connect_rclone(password: &str, options: &RemoteOptions) -> Result<Connected> {
+    no_class(options.storage_class.as_deref())?;
+    // The name of the host goes nowhere.
+    webdav("http://localhost", "", Some((super::rclone::USER, password)), None)
+}
+
+/// There is none.
+#[cfg(not(feature = "webdav"))]
+pub(super) fn connect_rclone(_password: &str, _options: &RemoteOptions) -> Result<Connected> {
+    Err(Error::new(ErrorKind::Usage, "this program was built without rclone (feature webdav)"))
+}
+
+#[cfg(feature = "webdav")]
+fn webdav(endpoint: &str, root: &str, user: Option<(&str, &str)>, token: Option<&str>) -> Result<Connected> {
+    let mut builder = opendal::services::Webdav::default().endpoint(endpoint).root(root);
+    builder = builder.disable_create_dir(true);
+    if let Some((user, password)) = user {
+        builder = builder.username(user).password(password);
     }
-    if let Some(password) = credentials.get("WEBDAV_PASSWORD") {
-        builder = builder.password(password);
-    }
-    if let Some(token) = credentials.get("WEBDAV_TOKEN") {
+    if let Some(token) = token {
         builder = builder.token(token);
     }
-    built(Operator::new(builder))
+    Ok(Connected {
+        operator: built(Operator::new(builder))?,
+        for_data: None,
+        publishing: Publishing::Moved,
+        listing: Listing::Folders,
+        webdav: Some(Webdav::new(endpoint, root, user, token)?),
+    })
 }
 
 #[cfg(feature = "gcs")]

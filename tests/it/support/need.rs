@@ -84,3 +84,12 @@ pub fn has_program(name: &str, skipped: &str) -> bool {
     }
     found
 }
+
+/// The program that is rclone: the one that the environment names, or the one that is installed. Without one, says that
+/// `skipped` is not tested here.
+pub fn rclone(skipped: &str) -> Option<PathBuf> {
+    match variable("PACKSTONE_TEST_RCLONE") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => has_program("rclone", skipped).then(|| PathBuf::from("rclone")),
+    }
+}

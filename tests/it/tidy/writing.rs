@@ -49,7 +49,14 @@ const PLACES: [Place; 7] = [
     },
     Place {
         tokens: &["Command"],
-        allowed: &["src/source/", "src/source.rs", "src/cli/", "src/storage/sftp.rs", "src/storage/sftp/"],
+        allowed: &[
+            "src/source/",
+            "src/source.rs",
+            "src/cli/",
+            "src/storage/sftp.rs",
+            "src/storage/sftp/",
+            "src/storage/remote/rclone.rs",
+        ],
         in_tests: true,
         reason: "other programs are started by sources, by the program, and to reach a storage only",
     },
