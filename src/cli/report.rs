@@ -120,6 +120,7 @@ fn general_hint(kind: ErrorKind) -> Option<String> {
             let version = env!("CARGO_PKG_VERSION");
             Some(format!("this is packstone {version}; the repository needs a newer or another program"))
         }
+        ErrorKind::Unreachable => Some("run the same again once the storage answers".into()),
         ErrorKind::OutOfDescriptors => Some(
             "a backup holds one open file for each level of directories; \"ulimit -Hn\" shows the limit"
                 .into(),

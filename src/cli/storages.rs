@@ -122,7 +122,9 @@ fn credential(context: &Context, name: &str) -> Result<Option<zeroize::Zeroizing
 fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
     use packstone::base::Wrap;
     use packstone::base::monitor::show_file;
-    std::fs::read(path).wrap(|| format!("cannot read {}, which {what} names", show_file(path)))
+    std::fs::read(path)
+        .wrap(|| format!("cannot read {}, which {what} names", show_file(path)))
+        .map_err(|error| error.of_kind(packstone::base::ErrorKind::Usage))
 }
 
 /// Traffic in one line.

@@ -24,7 +24,7 @@ const PROVEN: &str = "if the service does; proven by each session";
 const AS_SERVICE: &str = "as the service promises";
 
 /// All kinds.
-pub const TABLE: [Row; 9] = [
+pub const TABLE: [Row; 10] = [
     Row {
         storage: "directory",
         feature: "-",
@@ -48,6 +48,14 @@ pub const TABLE: [Row; 9] = [
         atomic_create: "no",
         durable: AS_SERVICE,
         tested: "rclone serve s3",
+    },
+    Row {
+        storage: "sftp:",
+        feature: "sftp (default)",
+        published: "hard link, else a rename",
+        atomic_create: "if the server links; proven by each session",
+        durable: "synced, if the server offers it",
+        tested: "OpenSSH 9.2",
     },
     Row {
         storage: "webdav:",

@@ -207,7 +207,14 @@ fn client(options: &RemoteOptions, socket: Option<&std::path::Path>) -> Result<r
         .user_agent(concat!("packstone/", env!("CARGO_PKG_VERSION")));
     if let Some(authorities) = &options.authorities {
         let what = "the certificates of authorities cannot be read";
-        for certificate in reqwest::Certificate::from_pem_bundle(authorities).map_err(refused(what))? {
+        let certificates = reqwest::Certificate::from_pem_bundle(authorities).map_err(refused(what))?;
+        if certificates.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "the file of authorities holds no certificate in the form of PEM",
+            ));
+        }
+        for certificate in certificates {
             builder = builder.add_root_certificate(certificate);
         }
     }

@@ -42,6 +42,7 @@ transcripts!(
     key_damage,
     key_sheets,
     keys,
+    locations,
     mounts,
     odd_names,
     prune,

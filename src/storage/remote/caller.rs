@@ -123,7 +123,7 @@ impl Caller {
     }
 
     fn given_up(&self, failure: Failure, attempts: u32) -> Error {
-        let message = format!("{} did not answer as it should, {attempts} times", self.shown);
+        let message = format!("{} did not answer as it should; attempts: {attempts}", self.shown);
         failure.error.while_doing(message).of_kind(ErrorKind::Unreachable)
     }
 

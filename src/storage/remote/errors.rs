@@ -37,6 +37,12 @@ impl Failure {
     /// What a service said.
     pub(super) fn of_service(cause: &opendal::Error) -> Self {
         let said = said(cause);
+        if said.contains("failed to load signing credential") {
+            return Self::lasting(Error::new(
+                ErrorKind::Denied,
+                format!("{said}: no credentials were found"),
+            ));
+        }
         let (kind, may_pass) = classify(cause, last_status(), &said);
         Self { error: Error::new(kind, said), may_pass, has_progressed: false }
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::transcript::Place;
 use crate::support::code::read;
+use crate::support::skip::skip;
 
 /// Keys and types of one table.
 type Table = Vec<(String, String)>;
@@ -117,6 +118,7 @@ impl Check<'_> {
                     let name = match self.command {
                         "repo key list" => "key",
                         "repo sessions" => "session",
+                        "repo probe" => "kind",
                         "forget" => "forgotten",
                         _ if value.get("group_key").is_some() => "group",
                         _ => "snapshot",
@@ -135,7 +137,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 61] = [
+const RUNS: [(&str, &str); 63] = [
     ("repo init", "repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -164,6 +166,8 @@ const RUNS: [(&str, &str); 61] = [
     ("stats", "stats --mode files-by-contents"),
     ("stats", "stats --mode blobs-per-file"),
     ("repo info", "repo info"),
+    ("repo probe", "-r \"sftp:here:$PWD/probed\" repo probe"),
+    ("repo probe", "repo probe --table"),
     ("repo check", "repo check --read-data --progress-interval 1ms"),
     (
         "repo check",
@@ -205,8 +209,22 @@ const RUNS: [(&str, &str); 61] = [
     ("snapshots", "-r missing snapshots"),
 ];
 
+/// What answers behind SSH, without SSH.
+const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
+
+#[test]
+fn the_table_of_storages_is_the_program_s() {
+    let place = Place::new();
+    let output = place.shell("packstone repo probe --table").output().expect("a shell");
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert!(table.lines().count() > 5 && read("docs/storages.md").text.contains(&table), "{table}");
+}
+
 #[test]
 fn what_is_printed_is_what_is_documented() {
+    if !std::path::Path::new(SFTP_SERVER).exists() {
+        return skip("sftp-server", "docs/json.md against what is printed");
+    }
     let documented = Documented::parse(&read("docs/json.md").text);
     let place = Place::new();
     let prepared = place.shell(PREPARE).output().expect("a shell");
@@ -216,6 +234,7 @@ fn what_is_printed_is_what_is_documented() {
     for (command, arguments) in RUNS {
         let script = format!(
             "export PACKSTONE_REPOSITORY=repository PACKSTONE_KEY_FILE=key
+            export PACKSTONE_SSH_COMMAND=\"sh -c 'exec {SFTP_SERVER}'\"
             third=$(packstone --json --key-file third repo key list | sed 's/.*true,\"id\":\"\\([0-9a-f]*\\).*/\\1/')
             exec packstone --json {arguments}"
         );
