@@ -38,7 +38,8 @@ mod process;
 mod properties;
 #[cfg(test)]
 mod prune;
-#[cfg(all(test, feature = "webdav"))]
+#[cfg(test)]
+#[cfg(feature = "webdav")]
 mod rclone;
 #[cfg(test)]
 mod real_tree;
