@@ -21,6 +21,7 @@ pub const KEY_FILE: &str = "PACKSTONE_KEY_FILE";
 /// The folder for what speeds up later commands.
 pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
 /// The command by which SFTP is reached, for the shell.
+#[cfg(feature = "remote")]
 pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";
 
 /// Where the repository is from which is copied.

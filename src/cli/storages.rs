@@ -3,6 +3,7 @@
 //! What must hold: a secret comes from the environment or from a file that it names, never from an argument; what every
 //! storage of the command was asked for can be told at its end.
 
+#[cfg(feature = "remote")]
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -140,9 +140,17 @@ impl Repository {
             return vec![self.read_run(name)];
         }
         std::thread::scope(|scope| {
-            let reading: Vec<_> = names.iter().map(|(name, _)| scope.spawn(|| self.read_run(name))).collect();
-            let failed = || Error::new(ErrorKind::Failed, "a thread that read an index run ended");
-            reading.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(failed()))).collect()
+            let start = |name: ContentName| {
+                std::thread::Builder::new().spawn_scoped(scope, move || self.read_run(&name))
+            };
+            let reading: Vec<_> = names.iter().map(|(name, _)| (name, start(*name))).collect();
+            let ended = || Error::new(ErrorKind::Failed, "a thread that read an index run ended");
+            let read = reading.into_iter().map(|(name, thread)| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|_| Err(ended())),
+                // No more threads can be had.
+                Err(_) => self.read_run(name),
+            });
+            read.collect()
         })
     }
 

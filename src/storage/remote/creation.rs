@@ -62,12 +62,8 @@ impl Remote {
     async fn create(&self, operator: &Operator, name: &ObjectName, content: &Buffer) -> Result<()> {
         let mut is_uncertain = false;
         self.try_often(async || {
-            if is_uncertain {
-                match self.is_stored(name, content).await? {
-                    Some(true) => return Ok(()),
-                    Some(false) => return Err(Failure::lasting(refusal::taken(name))),
-                    None => {}
-                }
+            if is_uncertain && self.has_arrived(name, content).await? {
+                return Ok(());
             }
             let outcome = self.create_once(operator, name, content).await;
             match outcome {
@@ -124,14 +120,20 @@ impl Remote {
         written.map(drop).map_err(|cause| Failure::of_service(&cause))
     }
 
+    /// Whether an earlier attempt created the object; an error if its name is taken by other bytes.
+    async fn has_arrived(&self, name: &ObjectName, content: &Buffer) -> Attempt<bool> {
+        match self.is_stored(name, content).await? {
+            Some(false) => Err(Failure::lasting(refusal::taken(name))),
+            found => Ok(found.is_some()),
+        }
+    }
+
     async fn create_by_move(&self, operator: &Operator, name: &ObjectName, content: &Buffer) -> Result<()> {
         let mut is_uncertain = false;
         self.try_often(async || {
             if is_uncertain {
-                match self.is_stored(name, content).await? {
-                    Some(true) => return Ok(()),
-                    Some(false) => return Err(Failure::lasting(refusal::taken(name))),
-                    None => {}
+                if self.has_arrived(name, content).await? {
+                    return Ok(());
                 }
             } else if self.size_of(name.as_str()).await?.is_some() {
                 return Err(Failure::lasting(refusal::taken(name)));
