@@ -59,7 +59,11 @@ impl Place {
         let settings =
             settings.map(|(name, value)| format!("export RCLONE_CONFIG_BUCKETS_{name}='{value}'\n")).concat();
         let wrapper = place.scratch.join("rclone-with-bucket");
-        write_program(&wrapper, &format!("{settings}exec '{}' \"$@\"\n", place.program.display()));
+        // Authorities of another service would be in the way of older versions.
+        write_program(
+            &wrapper,
+            &format!("unset AWS_CA_BUNDLE\n{settings}exec '{}' \"$@\"\n", place.program.display()),
+        );
         (place.program, place.remote, place.path) = (wrapper, "buckets".to_owned(), format!("{bucket}/a/b"));
         Some(place)
     }
@@ -172,9 +176,13 @@ fn rclone_keeps_the_contract() {
     contract(Place::new("the contract of a storage by rclone"));
 }
 
+/// It takes a minute and more; a life in a bucket is in every run.
 #[cfg(feature = "s3")]
 #[test]
 fn rclone_keeps_the_contract_in_a_bucket() {
+    if !need::is_full() {
+        return;
+    }
     contract(Place::in_bucket("the contract of a storage by rclone in a bucket"));
 }
 
