@@ -41,7 +41,7 @@ impl Gate {
 }
 
 impl Storage for Gate {
-    crate::forward_storage!(self => self.memory; get, get_range, list, delete, barrier, capabilities, location);
+    crate::storage::forward_storage!(self => self.memory; get, get_range, list, delete, barrier, capabilities, location);
 
     fn put_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
         let bytes = usize::try_from(body_bytes(body)).unwrap();
