@@ -7,7 +7,8 @@
 //! 2. Whether the service refuses to create what is there is never assumed. It is tried out by each session
 //!    (`prove_create`); until then, and where it does not, each creation is preceded by a look.
 //! 3. Where an interrupted upload could be seen, objects are published by a move.
-//! 4. Nothing but this folder knows opendal, HTTP or tokio. Calls block; none may be made from within the runtime.
+//! 4. The crate is given whole paths: below a root of its own it takes names of elsewhere for ours, or panics.
+//! 5. Nothing but this folder knows opendal, HTTP or tokio. Calls block; none may be made from within the runtime.
 
 mod body;
 pub(super) mod caller;
@@ -35,7 +36,7 @@ use self::rclone::Rclone;
 pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{RealTimer, Timer};
-use self::transport::{Purpose, Transport};
+use self::transport::{Purpose, Transport, failed};
 use self::webdav::Webdav;
 use super::location::{RemoteLocation, Service};
 #[cfg(feature = "sftp")]
@@ -59,6 +60,9 @@ pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dy
 pub struct Remote {
     operator: Operator,
     for_data: Option<Operator>,
+    /// What stands before an object's name in its path: empty, or it ends with a slash.
+    prefix: String,
+    tells_tags: bool,
     publishing: Publishing,
     listing: Listing,
     refuses: Refuses,
@@ -104,7 +108,8 @@ impl Remote {
             // What asks for credentials by itself has no other way; of several storages the first one's will do.
             HttpTransporter::install_default(transport);
         }
-        let Connected { operator, for_data, publishing, listing, webdav } = match &rclone {
+        let Connected { operator, for_data, prefix, tells_tags, publishing, listing, webdav } = match &rclone
+        {
             Some(rclone) => services::connect_rclone(rclone.password(), options)?,
             None => services::connect(location, options)?,
         };
@@ -112,6 +117,8 @@ impl Remote {
         Ok(Self {
             operator: operator.with_context(context.clone()),
             for_data: for_data.map(|operator| operator.with_context(context)),
+            prefix,
+            tells_tags,
             publishing,
             listing,
             refuses: Refuses::default(),
@@ -140,9 +147,18 @@ impl Remote {
         self.caller.try_often(attempt).await
     }
 
-    /// Size of what is stored under a path, if it is there.
-    async fn size_of(&self, path: &str) -> Attempt<Option<u64>> {
-        match self.operator.stat(path).await {
+    /// The path of a name, or of a folder.
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Size of what is stored under a name, if it is there.
+    async fn size_of(&self, name: &str) -> Attempt<Option<u64>> {
+        match self.operator.stat(&self.path(name)).await {
+            Ok(found) if self.tells_tags && found.etag().is_none() && found.last_modified().is_none() => {
+                let message = "the storage says that the object is there, and nothing of it";
+                Err(Failure::of_service(&failed(message).set_temporary()))
+            }
             Ok(found) if found.is_file() => Ok(Some(found.content_length())),
             // A folder is no object, yet its name is taken.
             Ok(_) => Ok(Some(0)),
@@ -179,7 +195,7 @@ impl Remote {
             opendal::ErrorKind::NotFound => Failure::lasting(refusal::not_found(name)),
             _ => Failure::of_service(&cause),
         };
-        let reader = self.operator.reader(name.as_str()).await.map_err(of_service)?;
+        let reader = self.operator.reader(&self.path(name.as_str())).await.map_err(of_service)?;
         let begin = offset + bytes.len() as u64;
         let stream = match length {
             Some(length) => reader.into_stream(begin..offset + length as u64).await,
@@ -317,7 +333,10 @@ impl Storage for Remote {
                     return Err(Failure::lasting(refusal::not_found(name)));
                 }
                 was_there = true;
-                self.operator.delete(name.as_str()).await.map_err(|cause| Failure::of_service(&cause))
+                self.operator
+                    .delete(&self.path(name.as_str()))
+                    .await
+                    .map_err(|cause| Failure::of_service(&cause))
             })
             .await
         });

@@ -27,7 +27,7 @@ fn contract(server: Server) {
     let bodies = ["first", "second", "truth"].map(|text| [Bytes::from(text)]);
     let bodies = [&bodies[0][..], &bodies[1][..], &bodies[2][..]];
     let is_atomic = storage.prove_create(&name, bodies).unwrap();
-    assert_eq!(is_atomic, server == Server::S3);
+    assert_eq!(is_atomic, server.creates_atomically());
     assert_eq!(storage.capabilities().atomic_create, is_atomic);
     assert_eq!(storage.get(&name, 10).unwrap(), if is_atomic { b"first" } else { b"truth" });
     let taken = storage.put_if_absent(&name, bodies[1]).unwrap_err();
@@ -51,6 +51,12 @@ fn s3_without_conditions_keeps_the_contract() {
 #[test]
 fn webdav_keeps_the_contract() {
     contract(Server::Webdav);
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn azure_keeps_the_contract() {
+    contract(Server::Azure);
 }
 
 /// More than a page has, and more than two.
@@ -97,6 +103,13 @@ fn s3_lists_many_pages() {
 #[test]
 fn s3_without_conditions_lists_many_pages() {
     pages(Server::S3WithoutConditions, 2100);
+}
+
+/// A page there has 5,000 names.
+#[cfg(feature = "azure")]
+#[test]
+fn azure_lists_many_pages() {
+    pages(Server::Azure, 5100);
 }
 
 #[test]

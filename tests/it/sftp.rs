@@ -1,5 +1,6 @@
 //! Storage by SFTP: the promises of a storage, a whole life of a repository, and connections that break at any byte.
 
+mod full;
 mod server;
 
 use std::os::unix::fs::symlink;

@@ -157,6 +157,10 @@ pub(super) struct Connected {
     pub(super) operator: Operator,
     /// The same with the storage class of data; none: no other.
     pub(super) for_data: Option<Operator>,
+    /// What stands before an object's name in its path: empty, or it ends with a slash.
+    pub(super) prefix: String,
+    /// Whoever writes an object is told a tag for it, and whoever asks for one as well.
+    pub(super) tells_tags: bool,
     pub(super) publishing: Publishing,
     pub(super) listing: Listing,
     /// What more is asked of a server of WebDAV.
@@ -170,9 +174,12 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         Some(false) => Publishing::Checked,
         _ => Publishing::Conditional,
     };
+    let prefix = prefix(&location.path)?;
     let flat = |operator: Operator, for_data: Option<Operator>, publishing| Connected {
         operator,
         for_data,
+        prefix: prefix.clone(),
+        tells_tags: matches!(location.service, Service::S3 { .. } | Service::Azure { .. }),
         publishing,
         listing: Listing::Flat,
         webdav: None,
@@ -198,7 +205,7 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         #[cfg(feature = "b2")]
         Service::B2 { bucket } => {
             no_class(class)?;
-            Ok(flat(b2(location, bucket, options)?, None, Publishing::Checked))
+            Ok(flat(b2(bucket, options)?, None, Publishing::Checked))
         }
         #[cfg(feature = "webdav")]
         Service::Webdav { endpoint } => {
@@ -206,13 +213,25 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
             let credentials = &options.credentials;
             let user = credentials.get("WEBDAV_USER");
             let user = user.map(|user| (user, credentials.get("WEBDAV_PASSWORD").unwrap_or_default()));
-            webdav(endpoint, &location.path, user, credentials.get("WEBDAV_TOKEN"))
+            webdav(endpoint, prefix, user, credentials.get("WEBDAV_TOKEN"))
         }
         #[expect(clippy::allow_attributes, reason = "with all features every service is matched above")]
         #[allow(unreachable_patterns, reason = "with all features every service is matched above")]
         other => {
             Err(Error::new(ErrorKind::Usage, format!("this program was built without {}", feature(other))))
         }
+    }
+}
+
+/// What stands before an object's name in its path.
+fn prefix(path: &str) -> Result<String> {
+    match path.chars().next() {
+        None => Ok(String::new()),
+        // It would be lost on the way.
+        Some(first) if first.is_whitespace() => {
+            Err(Error::new(ErrorKind::Usage, "cannot use the location: its path begins with a space"))
+        }
+        Some(_) => Ok(format!("{path}/")),
     }
 }
 
@@ -256,7 +275,7 @@ fn s3(
     let region = settings.region.as_deref();
     let region =
         region.or_else(|| credentials.get("AWS_REGION")).or_else(|| credentials.get("AWS_DEFAULT_REGION"));
-    let mut builder = S3::default().bucket(bucket).root(&location.path).region(region.unwrap_or("us-east-1"));
+    let mut builder = S3::default().bucket(bucket).region(region.unwrap_or("us-east-1"));
     if let Some(endpoint) = endpoint {
         builder = builder.endpoint(endpoint);
     }
@@ -293,7 +312,7 @@ fn s3(
 pub(super) fn connect_rclone(password: &str, options: &RemoteOptions) -> Result<Connected> {
     no_class(options.storage_class.as_deref())?;
     // The name of the host goes nowhere.
-    webdav("http://localhost", "", Some((super::rclone::USER, password)), None)
+    webdav("http://localhost", String::new(), Some((super::rclone::USER, password)), None)
 }
 
 /// There is none.
@@ -303,8 +322,13 @@ pub(super) fn connect_rclone(_password: &str, _options: &RemoteOptions) -> Resul
 }
 
 #[cfg(feature = "webdav")]
-fn webdav(endpoint: &str, root: &str, user: Option<(&str, &str)>, token: Option<&str>) -> Result<Connected> {
-    let mut builder = opendal::services::Webdav::default().endpoint(endpoint).root(root);
+fn webdav(
+    endpoint: &str,
+    prefix: String,
+    user: Option<(&str, &str)>,
+    token: Option<&str>,
+) -> Result<Connected> {
+    let mut builder = opendal::services::Webdav::default().endpoint(endpoint);
     builder = builder.disable_create_dir(true);
     if let Some((user, password)) = user {
         builder = builder.username(user).password(password);
@@ -315,15 +339,17 @@ fn webdav(endpoint: &str, root: &str, user: Option<(&str, &str)>, token: Option<
     Ok(Connected {
         operator: built(Operator::new(builder))?,
         for_data: None,
+        prefix,
+        tells_tags: false,
         publishing: Publishing::Moved,
         listing: Listing::Folders,
-        webdav: Some(Webdav::new(endpoint, root, user, token)?),
+        webdav: Some(Webdav::new(endpoint, user, token)?),
     })
 }
 
 #[cfg(feature = "gcs")]
 fn gcs(location: &RemoteLocation, bucket: &str, class: Option<&str>) -> Result<Operator> {
-    let mut builder = opendal::services::Gcs::default().bucket(bucket).root(&location.path);
+    let mut builder = opendal::services::Gcs::default().bucket(bucket);
     if let Some(endpoint) = &location.settings.endpoint {
         builder = builder.endpoint(endpoint);
     }
@@ -339,8 +365,7 @@ fn azure(location: &RemoteLocation, container: &str, options: &RemoteOptions) ->
     let account = credentials.get("AZURE_ACCOUNT_NAME").unwrap_or_default();
     let usual = format!("https://{account}.blob.core.windows.net");
     let endpoint = location.settings.endpoint.as_deref().unwrap_or(&usual);
-    let mut builder =
-        opendal::services::Azblob::default().container(container).root(&location.path).endpoint(endpoint);
+    let mut builder = opendal::services::Azblob::default().container(container).endpoint(endpoint);
     if !account.is_empty() {
         builder = builder.account_name(account);
     }
@@ -354,9 +379,9 @@ fn azure(location: &RemoteLocation, container: &str, options: &RemoteOptions) ->
 }
 
 #[cfg(feature = "b2")]
-fn b2(location: &RemoteLocation, bucket: &str, options: &RemoteOptions) -> Result<Operator> {
+fn b2(bucket: &str, options: &RemoteOptions) -> Result<Operator> {
     let credentials = &options.credentials;
-    let mut builder = opendal::services::B2::default().bucket(bucket).root(&location.path);
+    let mut builder = opendal::services::B2::default().bucket(bucket);
     if let Some(id) = credentials.get("B2_BUCKET_ID") {
         builder = builder.bucket_id(id);
     }

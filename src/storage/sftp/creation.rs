@@ -70,6 +70,10 @@ impl Sftp {
             let unfinished = unfinished_name().map_err(Failure::lasting)?;
             let path = self.path(&format!("{UNFINISHED_FOLDER}/{unfinished}"));
             let outcome = self.write_and_publish(server, &path, name, &pieces, &mut is_uncertain).await;
+            let outcome = match outcome {
+                Err(failure) => Err(self.find_reason(server, failure).await),
+                done => done,
+            };
             // Without a connection it stays, until the next one or a sweep.
             let removed = server.remove(Purpose::Other, &path).await;
             left_over = removed.is_err().then_some(path);
@@ -87,6 +91,19 @@ impl Sftp {
             .wrap(|| format!("cannot write object {name}"))
     }
 
+    /// That there is no space has no status of its own in the protocol.
+    async fn find_reason(&self, server: Server<'_>, failure: Failure) -> Failure {
+        if failure.may_pass || failure.error.kind() != ErrorKind::Failed {
+            return failure;
+        }
+        let Ok(Some(space)) = server.space(&self.path(".")).await else { return failure };
+        if space.free_bytes >= PIECE_BYTES as u64 && space.free_files != Some(0) {
+            return failure;
+        }
+        let message = "no space is left on the server";
+        Failure { error: failure.error.while_doing(message).of_kind(ErrorKind::OutOfSpace), ..failure }
+    }
+
     async fn write_and_publish(
         &self,
         server: Server<'_>,
@@ -102,10 +119,11 @@ impl Sftp {
             }
             other => other,
         }?;
-        server.write(&handle, pieces).await?;
-        if server.connection.extensions.sync {
-            let synced = server.sync(&handle).await;
-            synced.map_err(|failure| self.remember_failed_sync(failure))?;
+        if let Err(failure) = self.write_and_sync(server, &handle, pieces).await {
+            let failure = self.find_reason(server, failure).await;
+            // While it is open it takes its space, removed or not.
+            server.release(&handle).await;
+            return Err(failure);
         }
         server.close(&handle).await?;
         for _ in 0..PUBLISH_ATTEMPTS_MAX {
@@ -137,6 +155,15 @@ impl Sftp {
         }
         let message = format!("its folder was removed {PUBLISH_ATTEMPTS_MAX} times");
         Err(Failure::lasting(Error::new(ErrorKind::Failed, message)))
+    }
+
+    async fn write_and_sync(&self, server: Server<'_>, handle: &Bytes, pieces: &[Bytes]) -> Attempt<()> {
+        server.write(handle, pieces).await?;
+        if server.connection.extensions.sync {
+            let synced = server.sync(handle).await;
+            synced.map_err(|failure| self.remember_failed_sync(failure))?;
+        }
+        Ok(())
     }
 
     /// Gives a complete file its name.

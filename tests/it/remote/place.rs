@@ -15,6 +15,8 @@ use crate::support::need::{Server, server};
 /// Who may use the servers of the tests; `scripts/test` tells them so.
 const USER: &str = "packstone";
 const PASSWORD: &str = "packstone-secret";
+/// The same as the services that sign with it want it: base64.
+const KEY: &str = "cGFja3N0b25lLXNlY3JldA==";
 /// The bucket that `scripts/test` makes where nobody can make one without a signature.
 const BUCKET: &str = "packstone-tests";
 
@@ -62,8 +64,12 @@ impl Place {
     /// The place as a user names it, by way of an address.
     fn location(&self, address: &str) -> String {
         let Self { bucket, prefix, .. } = self;
-        let scheme = if self.server == Server::Webdav { "webdav" } else { "s3" };
-        format!("{scheme}:http://{address}/{bucket}/{prefix}")
+        match self.server {
+            Server::S3 | Server::S3WithoutConditions => format!("s3:http://{address}/{bucket}/{prefix}"),
+            Server::Webdav => format!("webdav:http://{address}/{bucket}/{prefix}"),
+            #[cfg(feature = "azure")]
+            Server::Azure => format!("azure:{bucket}/{prefix}?endpoint=http://{address}/{USER}"),
+        }
     }
 
     /// The program, told of the place and of what opens it; it keeps what it likes below `home`.
@@ -74,6 +80,7 @@ impl Place {
             .env("HOME", home)
             .envs([("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", PASSWORD)])
             .envs([("WEBDAV_USER", USER), ("WEBDAV_PASSWORD", PASSWORD)])
+            .envs([("AZURE_ACCOUNT_NAME", USER), ("AZURE_ACCOUNT_KEY", KEY)])
             .args(["--quiet", "--repository", &self.location(&self.address), "--key-file"])
             .arg(key_file)
             .stdin(Stdio::null());
@@ -86,8 +93,9 @@ impl Place {
         let Ok(Location::Remote(location)) = Location::parse(text.as_bytes()) else { panic!("{text}") };
         let known = |name| {
             let value = match name {
-                "AWS_ACCESS_KEY_ID" | "WEBDAV_USER" => USER,
+                "AWS_ACCESS_KEY_ID" | "WEBDAV_USER" | "AZURE_ACCOUNT_NAME" => USER,
                 "AWS_SECRET_ACCESS_KEY" | "WEBDAV_PASSWORD" => PASSWORD,
+                "AZURE_ACCOUNT_KEY" => KEY,
                 _ => return Ok(None),
             };
             Ok(Some(Zeroizing::new(value.to_owned())))
