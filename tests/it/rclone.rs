@@ -141,7 +141,7 @@ fn rclone_keeps_the_contract() {
     let bodies = ["first", "second", "truth"].map(|text| [Bytes::from(text)]);
     let is_atomic =
         storage.prove_create(&name("proof/1"), [&bodies[0][..], &bodies[1][..], &bodies[2][..]]).unwrap();
-    assert!(!is_atomic && !storage.capabilities().atomic_create);
+    assert!(!is_atomic && storage.capabilities().atomic_create == Some(false));
     assert_eq!(storage.get(&name("proof/1"), 10).unwrap(), b"truth");
     let checked = check_contract(&storage, "contract", &mut |_| ()).unwrap();
     assert_eq!(checked, 19);

@@ -137,8 +137,9 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 63] = [
+const RUNS: [(&str, &str); 64] = [
     ("repo init", "repo init"),
+    ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
     ("backup", "backup source missing --tag a,b --description text --progress-interval 1ms"),

@@ -66,15 +66,22 @@ impl Place {
         format!("{scheme}:http://{address}/{bucket}/{prefix}")
     }
 
-    /// The program, told of the place and of what opens it; it keeps what it likes below `home`.
+    /// The program, told of the place and of what opens it; it keeps what it likes below `home`, and is quiet.
     pub fn program(&self, home: &Path, key_file: &Path) -> Command {
+        let mut command = self.program_by(&self.address, home, key_file);
+        command.arg("--quiet");
+        command
+    }
+
+    /// The same by way of another address, and not quiet.
+    pub fn program_by(&self, address: &str, home: &Path, key_file: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
         command
             .env_clear()
             .env("HOME", home)
             .envs([("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", PASSWORD)])
             .envs([("WEBDAV_USER", USER), ("WEBDAV_PASSWORD", PASSWORD)])
-            .args(["--quiet", "--repository", &self.location(&self.address), "--key-file"])
+            .args(["--repository", &self.location(address), "--key-file"])
             .arg(key_file)
             .stdin(Stdio::null());
         command
