@@ -23,7 +23,8 @@ use crate::context::Context;
 use crate::credentials::Obtained;
 use crate::open::is_repository;
 use crate::report::{Hint, Outcome};
-use crate::{environment, show, storages};
+use crate::storages::{self, Role};
+use crate::{environment, show};
 
 /// Makes a repository at a location that is unused, with one key slot.
 pub fn create(context: &Context, location: &Location, obtained: &Obtained) -> Result<Repository> {
@@ -95,7 +96,7 @@ fn try_out(context: &Context, location: &Location, storage: &dyn Storage) -> Out
 fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
     match location {
         Location::Local(directory) => Ok(Arc::new(prepare(directory)?)),
-        Location::Remote(_) => storages::open(context, location),
+        Location::Remote(_) => storages::open(context, location, Role::Meant),
     }
 }
 

@@ -137,7 +137,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 64] = [
+const RUNS: [(&str, &str); 65] = [
     ("repo init", "repo init"),
     ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
@@ -186,6 +186,7 @@ const RUNS: [(&str, &str); 64] = [
     ("repo copy", "-r copies repo copy --from repository --from-key-file key --dry-run"),
     ("repo copy", "-r copies repo copy --from repository --from-key-file key latest"),
     ("repo copy", "-r copies repo copy --from repository --from-key-file key"),
+    ("repo copy", "-r copies repo copy --from repository --from-key-file key --to \"sftp:here:$PWD/distant\" --to missing"),
     ("repo prune", "repo prune --dry-run"),
     ("repo prune", "repo prune"),
     ("backup", "backup --stdin-from-command -- sh -c 'head -c 1000000 /dev/zero; kill -KILL $PPID'"),

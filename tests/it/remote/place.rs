@@ -60,7 +60,7 @@ impl Place {
     }
 
     /// The place as a user names it, by way of an address.
-    fn location(&self, address: &str) -> String {
+    pub fn location(&self, address: &str) -> String {
         let Self { bucket, prefix, .. } = self;
         let scheme = if self.server == Server::Webdav { "webdav" } else { "s3" };
         format!("{scheme}:http://{address}/{bucket}/{prefix}")
