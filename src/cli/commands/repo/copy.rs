@@ -40,12 +40,13 @@ Environment (a flag goes before its variable):
   PACKSTONE_FROM_PASSWORD_FILE     as --from-password-file
   PACKSTONE_FROM_PASSWORD_COMMAND  as --from-password-command
   PACKSTONE_FROM_KEY_FILE          as --from-key-file
-  PACKSTONE_FROM_AWS_ACCESS_KEY_ID, PACKSTONE_FROM_AWS_SECRET_ACCESS_KEY, PACKSTONE_FROM_WEBDAV_USER, ...
-                                   what opens the other repository's storage, where that is not what opens the \
-target's: any variable of docs/storages.md with PACKSTONE_FROM_ before it, and _FILE behind it for a file. If one of a \
-service is set, none without PACKSTONE_FROM_ is used for the other storage, but for the region.
-  PACKSTONE_FROM_SSH_COMMAND, PACKSTONE_FROM_RCLONE_COMMAND
-                                   as without FROM_, for the other repository alone
+  PACKSTONE_FROM_SSH_COMMAND       as PACKSTONE_SSH_COMMAND, for the other repository alone
+  PACKSTONE_FROM_RCLONE_COMMAND    as PACKSTONE_RCLONE_COMMAND, for the other repository alone
+
+What opens the service on which the other repository lies is that of the target, unless variables with PACKSTONE_FROM_ \
+before their names say otherwise: PACKSTONE_FROM_AWS_ACCESS_KEY_ID and PACKSTONE_FROM_AWS_SECRET_ACCESS_KEY, \
+PACKSTONE_FROM_WEBDAV_USER and so on, with _FILE behind them for a file. If one of a service is set, none without \
+PACKSTONE_FROM_ is used for the other repository, but for the region.
 
 Examples:
   packstone -r /mnt/usb/backup --key-file usb.key repo init --from /srv/backup --from-key-file srv.key
@@ -88,10 +89,13 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let selected = list.select(&arguments.wanted, &filter).hint(ErrorKind::NotFound, hint)?;
     let mut is_damaged = false;
     for (name, target) in &targets {
-        let run = Run { arguments, context, source: &source, name: Some(name.as_str()).filter(|_| !arguments.to.is_empty()) };
+        let name_if_several = (!arguments.to.is_empty()).then_some(name.as_str());
+        let run = Run { arguments, context, source: &source, name: name_if_several };
         match run.copy_into(target, &selected) {
             Ok(summary) => is_damaged |= summary.unreadable > 0,
-            Err(failure) if arguments.to.is_empty() => return Err(failure),
+            Err(failure) if arguments.to.is_empty() || context.interruption.is_requested() => {
+                return Err(failure);
+            }
             Err(failure) => failed.add(name, failure)?,
         }
     }

@@ -24,7 +24,7 @@ the terminal. Whoever loses it loses the backups.
 With --from the new repository is a sibling of another: both give equal content the same names, so that \"packstone repo \
 copy\" sends from one to the other only what is missing there, as it is. What opens one opens nothing of the other. \
 PACKSTONE_FROM_PASSWORD and the other variables for what opens the \
-other repository are those of \"packstone repo copy\"; where it is, only --from says.
+other repository and its storage are those of \"packstone repo copy\"; where it is, only --from says.
 
 Examples:
   packstone -r /srv/backup repo init
