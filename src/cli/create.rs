@@ -14,10 +14,10 @@ use packstone::format::config::Parameters;
 use packstone::format::names;
 use packstone::format::slot::PasswordCost;
 use packstone::repository::{InitOptions, NewSlot, Repository};
+use packstone::storage::Storage;
 use packstone::storage::contract::{self, Creation, Trial};
 use packstone::storage::local::Local;
 use packstone::storage::location::Location;
-use packstone::storage::Storage;
 
 use crate::context::Context;
 use crate::credentials::Obtained;

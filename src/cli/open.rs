@@ -22,8 +22,8 @@ use crate::default_repository::{self, DefaultPlaces};
 use crate::environment;
 use crate::folders::Folder;
 use crate::report::{self, Hint, Outcome};
-use crate::storages::{self, Role};
 use crate::show;
+use crate::storages::{self, Role};
 
 /// Which repository is meant.
 #[derive(Debug)]
@@ -91,7 +91,8 @@ pub fn open_named(context: &Context, location: Location) -> Outcome<Opened> {
 /// Opens the repository that is meant and those at further locations, all by what opens the former; each may fail by
 /// itself, and has the name under which it is told. Fails as a whole if it is not known what opens them.
 pub fn open_all(context: &Context, further: &[OsString]) -> Outcome<Vec<(String, Outcome<Opened>)>> {
-    let mut locations = further.iter().map(|text| Location::parse(text.as_bytes())).collect::<Result<Vec<_>>>()?;
+    let mut locations =
+        further.iter().map(|text| Location::parse(text.as_bytes())).collect::<Result<Vec<_>>>()?;
     let mut all = Vec::new();
     let mut obtained = None;
     match place(context)? {

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use packstone::base::{Error, Result};
 use packstone::storage::local::Local;
-use packstone::storage::location::{Location, RemoteLocation};
 #[cfg(feature = "remote")]
 use packstone::storage::location::Service;
+use packstone::storage::location::{Location, RemoteLocation};
 use packstone::storage::{Requests, Storage, Traffic};
 
 use crate::context::Context;
@@ -288,6 +288,9 @@ mod tests {
             assert_eq!(check(&s3, &variables).unwrap_err(), said, "{part:?}");
         }
         let said = check(&azure, &[("PACKSTONE_FROM_AZURE_ACCOUNT_NAME", "x")]).unwrap_err();
-        assert!(said.ends_with("PACKSTONE_FROM_AZURE_ACCOUNT_KEY or PACKSTONE_FROM_AZURE_ACCOUNT_SAS"), "{said}");
+        assert!(
+            said.ends_with("PACKSTONE_FROM_AZURE_ACCOUNT_KEY or PACKSTONE_FROM_AZURE_ACCOUNT_SAS"),
+            "{said}"
+        );
     }
 }

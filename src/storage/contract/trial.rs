@@ -56,9 +56,8 @@ pub enum Deletion {
 pub fn try_out(storage: &dyn Storage, token: &str) -> Result<Trial> {
     let probe = Probe::new(storage, token)?;
     let name = probe.name("one")?;
-    let tried = create(&probe, &name).and_then(|(creation, bodies)| {
-        read(&probe, &name, &bodies).map(|()| creation)
-    });
+    let tried =
+        create(&probe, &name).and_then(|(creation, bodies)| read(&probe, &name, &bodies).map(|()| creation));
     let creation = match tried {
         Ok(creation) => creation,
         Err(error) => {

@@ -186,7 +186,10 @@ const RUNS: [(&str, &str); 65] = [
     ("repo copy", "-r copies repo copy --from repository --from-key-file key --dry-run"),
     ("repo copy", "-r copies repo copy --from repository --from-key-file key latest"),
     ("repo copy", "-r copies repo copy --from repository --from-key-file key"),
-    ("repo copy", "-r copies repo copy --from repository --from-key-file key --to \"sftp:here:$PWD/distant\" --to missing"),
+    (
+        "repo copy",
+        "-r copies repo copy --from repository --from-key-file key --to \"sftp:here:$PWD/distant\" --to missing",
+    ),
     ("repo prune", "repo prune --dry-run"),
     ("repo prune", "repo prune"),
     ("backup", "backup --stdin-from-command -- sh -c 'head -c 1000000 /dev/zero; kill -KILL $PPID'"),

@@ -37,8 +37,7 @@ impl Bench {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command =
-            self.place.program_by(&self.proxy.address(), self.scratch.path(), &self.key_file());
+        let mut command = self.place.program_by(&self.proxy.address(), self.scratch.path(), &self.key_file());
         command.args(arguments).output().unwrap()
     }
 
@@ -74,7 +73,8 @@ fn is_of_trial(asked: &Asked) -> bool {
 
 #[test]
 fn what_a_storage_does_is_told_when_a_repository_is_made() {
-    let atomic = "The storage was tried: creation is atomic: any number of machines may back up and prune here.";
+    let atomic =
+        "The storage was tried: creation is atomic: any number of machines may back up and prune here.";
     let not_atomic = "The storage was tried: creation is not atomic: any number of machines may back up here, and one \
                       may prune, with --sole-pruner.";
     for (server, told) in

@@ -128,8 +128,7 @@ impl Failed {
     /// Fails as the first of them did.
     fn conclude(self, targets: usize) -> Outcome<()> {
         let Some(kind) = self.first else { return Ok(()) };
-        let message =
-            format!("of {targets} targets {} failed: {}", self.names.len(), self.names.join(", "));
+        let message = format!("of {targets} targets {} failed: {}", self.names.len(), self.names.join(", "));
         Err(Error::new(kind, message).into())
     }
 }
@@ -186,8 +185,7 @@ impl Run<'_> {
         let progress = Arc::new(Progress::new(&context.global, &context.interruption, work));
         let shown = progress.begin();
         let mut tell = |event: &CopyEvent<'_>| progress.above(|| self.tell(event));
-        let copied =
-            || copy(self.source, target, selected, &options, &*progress, &mut tell);
+        let copied = || copy(self.source, target, selected, &options, &*progress, &mut tell);
         let summary = context.interruption.gently(copied);
         drop(shown);
         let summary = summary
@@ -202,7 +200,8 @@ impl Run<'_> {
         let global = &self.context.global;
         match event {
             CopyEvent::Copied(entry, id, _) => {
-                let line = || vec![format!("snapshot {} saved, copied from {}", id.short(), entry.id.short())];
+                let line =
+                    || vec![format!("snapshot {} saved, copied from {}", id.short(), entry.id.short())];
                 conclude(global, line, || CopiedLine::of(entry.id, Some(*id), self.name));
             }
             CopyEvent::WouldCopy(entry) => {

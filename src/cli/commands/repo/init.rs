@@ -96,7 +96,8 @@ fn seen(trial: &Trial) -> Vec<String> {
             ));
         }
         Deletion::Ignored => lines.push(
-            "It says that it deletes, and does not: backups need no delete, a prune will free nothing.".to_owned(),
+            "It says that it deletes, and does not: backups need no delete, a prune will free nothing."
+                .to_owned(),
         ),
     }
     lines

@@ -84,7 +84,7 @@ pub fn probe(storage: &dyn Storage, context: &Context) -> Result<Probed> {
             report::say(promise);
         }
     })?;
-    Ok(Probed { promises, is_atomic: is_proven && storage.capabilities().atomic_create })
+    Ok(Probed { promises, is_atomic: is_proven && storage.capabilities().atomic_create == Some(true) })
 }
 
 fn print_table(context: &Context) -> Done {
