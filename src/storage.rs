@@ -115,7 +115,7 @@ pub trait Storage: Send + Sync + Debug {
     ) -> Result<()>;
 
     /// Calls `visit` for all that is neither an object in one of these folders nor a folder on the way to one. A storage
-    /// that can hold nothing else has none.
+    /// that can hold nothing else has none; where folders stay, those that hold nothing are passed over.
     fn strays(&self, _folders: &[&str], _visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
         Ok(())
     }

@@ -204,6 +204,8 @@ fn what_is_no_object_is_found() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "12345").unwrap();
     }
+    // Where something was, folders stay.
+    std::fs::create_dir_all(place.objects().join("probe-x/a/b")).unwrap();
     let mut found = Vec::new();
     let visited = storage.strays(&["packs", "index"], &mut |stray| {
         found.push((String::from_utf8(stray.path).unwrap(), stray.size_bytes, stray.is_unfinished));
