@@ -205,7 +205,7 @@ const RUNS: [(&str, &str); 65] = [
     ("repo key list", "--key-file second repo key list"),
     ("repo key", "repo key export --current --output sheet"),
     ("repo key", "repo key export --output sheet2"),
-    ("repo key", "repo key remove 0"),
+    ("repo key", "repo key remove nothing"),
     ("repo key", "repo key passwd --new-key-file third"),
     ("repo key", "--key-file second repo key remove \"$third\""),
     ("man", "man pages"),

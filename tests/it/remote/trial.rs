@@ -74,8 +74,8 @@ fn is_of_trial(asked: &Asked) -> bool {
 #[test]
 fn what_a_storage_does_is_told_when_a_repository_is_made() {
     let atomic =
-        "The storage was tried: creation is atomic: any number of machines may back up and prune here.";
-    let not_atomic = "The storage was tried: creation is not atomic: any number of machines may back up here, and one \
+        "The storage was tried; creation is atomic: any number of machines may back up and prune here.";
+    let not_atomic = "The storage was tried; creation is not atomic: any number of machines may back up here, and one \
                       may prune, with --sole-pruner.";
     for (server, told) in
         [(Server::S3, atomic), (Server::S3WithoutConditions, not_atomic), (Server::Webdav, not_atomic)]

@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
 /// What the storage was seen to do, in words.
 fn seen(trial: &Trial) -> Vec<String> {
     let is_atomic = trial.creation == Creation::Atomic;
-    let mut lines = vec![format!("The storage was tried: {}.", probe::verdict(is_atomic))];
+    let mut lines = vec![format!("The storage was tried; {}.", probe::verdict(is_atomic))];
     match &trial.deletion {
         Deletion::Works => {}
         Deletion::Refused(error) => {
