@@ -114,7 +114,7 @@ impl Storage for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: true }
+        Capabilities { atomic_create: Some(true) }
     }
 
     fn location(&self) -> String {

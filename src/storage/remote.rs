@@ -254,7 +254,7 @@ impl Storage for Remote {
     }
 
     fn prove_create(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
-        self.prove(name, bodies).wrap(|| format!("cannot write object {name}"))
+        self.prove(name, bodies)
     }
 
     fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
@@ -355,7 +355,7 @@ impl Storage for Remote {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: self.is_conditional() }
+        Capabilities { atomic_create: self.creates_atomically() }
     }
 
     fn parallel_calls(&self) -> usize {

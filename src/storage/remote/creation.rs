@@ -112,6 +112,15 @@ impl Remote {
         self.publishing == Publishing::Conditional && self.refuses.seen() != Seen::Overwritten
     }
 
+    /// Whether of many creators of one name exactly one succeeds; none: not tried yet.
+    pub(super) fn creates_atomically(&self) -> Option<bool> {
+        match self.refuses.seen() {
+            _ if !self.is_conditional() => Some(false),
+            Seen::Nothing => None,
+            seen => Some(seen == Seen::Refused),
+        }
+    }
+
     async fn write(
         &self,
         operator: &Operator,
@@ -204,18 +213,18 @@ impl Remote {
 
     /// Finds out whether the service refuses to create what is there, and remembers it.
     pub(super) fn prove(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
-        let [first, second, truth] = bodies.map(|body| Buffer::from(body.to_vec()));
-        if self.is_conditional() {
-            let is_refused = self.run(Purpose::Put, self.create_twice(name, &first, &second))?;
-            self.refuses.is(if is_refused { Seen::Refused } else { Seen::Overwritten });
-            if is_refused {
-                return Ok(true);
-            }
+        let [first, second, truth] = bodies;
+        if !self.is_conditional() {
+            return self.put(&self.operator, name, truth).map(|()| false);
         }
-        if self.publishing == Publishing::Moved {
-            return self.run(Purpose::Put, self.create_by_move(&self.operator, name, &truth)).map(|()| false);
+        let failed = || format!("cannot write object {name}");
+        let [first, second, truth] = [first, second, truth].map(|body| Buffer::from(body.to_vec()));
+        let is_refused = self.run(Purpose::Put, self.create_twice(name, &first, &second)).wrap(failed)?;
+        self.refuses.is(if is_refused { Seen::Refused } else { Seen::Overwritten });
+        if is_refused {
+            return Ok(true);
         }
-        self.run(Purpose::Put, self.overwrite(name, &truth)).map(|()| false)
+        self.run(Purpose::Put, self.overwrite(name, &truth)).wrap(failed).map(|()| false)
     }
 
     /// Writes an object whatever is there.

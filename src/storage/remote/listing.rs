@@ -148,11 +148,13 @@ impl Remote {
         start_after: Option<&ObjectName>,
         visit: &mut dyn FnMut(Listed) -> Result<()>,
     ) -> Result<()> {
-        let entries_of = |folder: &str| {
-            let entries = self.run(Purpose::List, self.try_often(async || self.folder(folder).await));
-            entries.wrap(|| format!("cannot list {folder}"))
-        };
-        visit_in_order(&entries_of, folder, start_after, visit)
+        visit_in_order(&|folder| self.entries(folder), folder, start_after, visit)
+    }
+
+    /// The same as `folder`, tried often.
+    pub(super) fn entries(&self, folder: &str) -> Result<Vec<Entry>> {
+        let entries = self.run(Purpose::List, self.try_often(async || self.folder(folder).await));
+        entries.wrap(|| format!("cannot list {folder}"))
     }
 
     /// Entries of a folder, sorted by path; that of the root is a slash.

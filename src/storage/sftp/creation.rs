@@ -34,7 +34,8 @@ impl Links {
         self.0.load(Ordering::Acquire) == Self::FAIL
     }
 
-    fn work(&self) -> bool {
+    /// They were seen to work.
+    pub(super) fn work(&self) -> bool {
         self.0.load(Ordering::Acquire) == Self::WORK
     }
 
@@ -231,16 +232,21 @@ impl Sftp {
     /// As `Storage::prove_create`.
     pub(super) fn prove(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
         let [first, second, truth] = bodies;
-        self.create(name, first)?;
-        if !self.links.fail() && self.call(Purpose::Other, async |server| Ok(self.has_links(server)))? {
-            return match self.create(name, second) {
-                Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
-                // Then what is there is the second.
-                Ok(()) => self.replace(name, truth).map(|()| false),
-                Err(error) => Err(error),
-            };
+        let has_links = || self.call(Purpose::Other, async |server| Ok(self.has_links(server)));
+        if !has_links()? {
+            return self.create(name, truth).map(|()| false);
         }
-        self.replace(name, truth).map(|()| false)
+        self.create(name, first)?;
+        // Whether the file system behind the server makes them shows now.
+        if !has_links()? {
+            return self.replace(name, truth).map(|()| false);
+        }
+        match self.create(name, second) {
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
+            // Then what is there is the second.
+            Ok(()) => self.replace(name, truth).map(|()| false),
+            Err(error) => Err(error),
+        }
     }
 
     fn replace(&self, name: &ObjectName, body: &Body) -> Result<()> {

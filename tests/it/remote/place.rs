@@ -62,7 +62,7 @@ impl Place {
     }
 
     /// The place as a user names it, by way of an address.
-    fn location(&self, address: &str) -> String {
+    pub fn location(&self, address: &str) -> String {
         let Self { bucket, prefix, .. } = self;
         match self.server {
             Server::S3 | Server::S3WithoutConditions => format!("s3:http://{address}/{bucket}/{prefix}"),
@@ -72,8 +72,15 @@ impl Place {
         }
     }
 
-    /// The program, told of the place and of what opens it; it keeps what it likes below `home`.
+    /// The program, told of the place and of what opens it; it keeps what it likes below `home`, and is quiet.
     pub fn program(&self, home: &Path, key_file: &Path) -> Command {
+        let mut command = self.program_by(&self.address, home, key_file);
+        command.arg("--quiet");
+        command
+    }
+
+    /// The same by way of another address, and not quiet.
+    pub fn program_by(&self, address: &str, home: &Path, key_file: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
         command
             .env_clear()
@@ -81,7 +88,7 @@ impl Place {
             .envs([("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", PASSWORD)])
             .envs([("WEBDAV_USER", USER), ("WEBDAV_PASSWORD", PASSWORD)])
             .envs([("AZURE_ACCOUNT_NAME", USER), ("AZURE_ACCOUNT_KEY", KEY)])
-            .args(["--quiet", "--repository", &self.location(&self.address), "--key-file"])
+            .args(["--repository", &self.location(address), "--key-file"])
             .arg(key_file)
             .stdin(Stdio::null());
         command

@@ -49,6 +49,8 @@ pub enum Deed {
     Whole,
     /// What the answer's body names lies beside the place that was asked for (`place …` in its path).
     OtherPlace,
+    /// It is passed on as if another object had been asked for, or other objects, which are not there.
+    AnotherName,
 }
 
 /// A request as a rule sees it.
@@ -267,6 +269,10 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
                 }
             }
             answer
+        }
+        Deed::AnotherName => {
+            let line = asked.head.line.replace("probe-", "nobody-");
+            exchange(&shared.server, &Head { line, ..asked.head.clone() }, body)?
         }
         Deed::Whole => exchange(&shared.server, &asked.head.clone().without("range"), body)?,
     };

@@ -18,6 +18,7 @@ use crate::open::{self, Place};
 use crate::progress::{Progress, Work};
 use crate::report::{self, Done, Hint, Outcome};
 use crate::show;
+use crate::storages::Role;
 
 const AFTER_HELP: &str = "\
 Without an option, everything but the packs of contents is read: every small object is opened, every index run is held \
@@ -247,7 +248,7 @@ fn run_on_storage(read_data: bool, context: &Context) -> Outcome<Done> {
         Place::Default(places) => places.location(),
     };
     let storage =
-        open::find_storage(context, &location)
+        open::find_storage(context, &location, Role::Meant)
             .and_then(|storage| {
                 if open::is_repository(&*storage)? { Ok(storage) } else { Err(open::missing(&location)) }
             })
