@@ -30,7 +30,10 @@ impl Remote {
                     !is_folder && folder != "/" && token.is_none() && ObjectName::parse(bare).is_some();
                 if is_folder && may_lead {
                     waiting.push(entry.path);
-                } else if !is_object && !(is_folder && self.holds_nothing(&entry.path, NAME_PARTS_MAX)?) {
+                    continue;
+                }
+                let is_nothing = is_folder && self.holds_nothing(&entry.path, NAME_PARTS_MAX)?;
+                if !is_object && !is_nothing {
                     visit(Stray {
                         path: bare.as_bytes().to_vec(),
                         size_bytes: entry.size_bytes,
