@@ -38,7 +38,10 @@ pub fn create_sibling(
 
 fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
     match location {
-        Location::Local(directory) => Ok(Arc::new(prepare(directory)?)),
+        Location::Local(directory) => {
+            storages::refuse_class(context)?;
+            Ok(Arc::new(prepare(directory)?))
+        }
         Location::Remote(_) => storages::open(context, location),
     }
 }

@@ -92,7 +92,7 @@ pub fn open_named(context: &Context, location: Location) -> Outcome<Opened> {
 /// Opens another repository than the one that is meant, by what is said of it.
 pub fn open_other(context: &Context, location: &OsStr, source: Option<Source>) -> Outcome<Opened> {
     let location = Location::parse(location.as_bytes())?;
-    let found = find(context, &location)?;
+    let found = find(&context.without_storage_class(), &location)?;
     let obtained = credentials::take(source, context, Purpose::OpenOther)?;
     Ok(open_with(context, found, location, obtained)?)
 }

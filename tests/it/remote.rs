@@ -3,6 +3,7 @@
 //! What must hold: each test works in a place of its own on servers that `scripts/test` starts, and leaves nothing to
 //! the next; what is expected of a place was read from the disk, or by a storage that nobody disturbs.
 
+mod cold;
 mod hostile;
 mod life;
 mod locked;

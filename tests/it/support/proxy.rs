@@ -45,6 +45,8 @@ pub enum Deed {
     SuccessWithPage,
     /// A part was asked for, and the whole comes.
     Whole,
+    /// The answer says that the object lies in a cold storage class.
+    SayCold,
 }
 
 /// A request as a rule sees it.
@@ -252,6 +254,10 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
         Deed::SuccessWithPage => {
             let answer = said(200, "<html><body>Please accept the terms of this network.</body></html>");
             Answer { head: answer.head.with("content-type", "text/html; charset=utf-8"), ..answer }
+        }
+        Deed::SayCold => {
+            let answer = pass()?;
+            Answer { head: answer.head.with("x-amz-storage-class", "GLACIER"), ..answer }
         }
         Deed::Whole => exchange(&shared.server, &asked.head.clone().without("range"), body)?,
     };
