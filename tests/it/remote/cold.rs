@@ -4,6 +4,7 @@
 //! called readable only if it is. How far the server is with thawing is one setting for all of its buckets: one test
 //! changes it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ impl Life {
         let place = Place::new(Server::S3, skipped)?;
         let scratch = Scratch::new();
         std::fs::write(scratch.join("key"), KEY).expect("a key file");
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(scratch.join("key"), mode).expect("a mode");
         let source = scratch.join("source");
         std::fs::create_dir(&source).expect("a directory");
         let mut random = Random::new(51);
@@ -65,17 +68,17 @@ impl Life {
         Some(Self { place, scratch })
     }
 
-    fn command(&self, place: &Place, arguments: &[&str]) -> Command {
-        use std::os::unix::fs::PermissionsExt;
-        let key = self.scratch.join("key");
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-        let mut command = place.program(&self.scratch.join("home"), &key);
-        command.args(arguments).current_dir(self.scratch.path());
-        command
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.place.program(&self.scratch.join("home"), &self.scratch.join("key"));
+        command.args(arguments).current_dir(self.scratch.path()).output().expect("the program runs")
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(&self.place, arguments).output().expect("the program runs")
+    /// The same for a repository in a directory.
+    fn run_locally(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
+        let home = self.scratch.join("home");
+        command.env_clear().env("HOME", home).args(["-q", "-r", "local", "--key-file", "key"]);
+        command.args(arguments).current_dir(self.scratch.path()).output().expect("the program runs")
     }
 
     /// Runs a command that must succeed, and gives what it prints.
@@ -137,12 +140,14 @@ fn a_whole_life_in_a_cold_class() {
     let source = life.source();
     let backup: Vec<&str> = ["backup", &source].into_iter().chain(COLD).collect();
     life.succeed(&["repo", "init", "--storage-class", "GLACIER"]);
+    let refused = life.fail(1, &["backup", &source, "--storage-class", "NONSENSE"]);
+    assert!(refused.contains("InvalidStorageClass"), "{refused}");
     life.succeed(&backup);
     std::fs::write(life.scratch.join("source/three"), Random::new(52).bytes(100_000)).expect("a file");
     life.succeed(&backup);
     std::fs::remove_file(life.scratch.join("source/one")).expect("it is there");
     life.succeed(&backup);
-    life.succeed(&["-v", "snapshots"]);
+    life.succeed(&["snapshots"]);
     life.succeed(&["ls", "latest"]);
     life.succeed(&["repo", "check"]);
     life.succeed(&["stats"]);
@@ -217,11 +222,11 @@ fn restores(life: &Life, source: &str) {
 fn a_copy_writes_its_packs_to_the_class() {
     let Some(life) = Life::new("a copy into a cold storage class") else { return };
     let source = life.source();
-    let local = life.scratch.join("local").display().to_string();
-    let key = life.scratch.join("key").display().to_string();
-    life.succeed(&["-r", &local, "repo", "init"]);
-    life.succeed(&["-r", &local, "backup", &source]);
-    let from = ["--from", local.as_str(), "--from-key-file", key.as_str()];
+    for arguments in [&["repo", "init"][..], &["backup", &source]] {
+        let output = life.run_locally(arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let from = ["--from", "local", "--from-key-file", "key"];
     let run = |command: &[&str]| {
         let arguments: Vec<&str> = command.iter().copied().chain(from).chain(COLD).collect();
         life.succeed(&arguments)
@@ -230,8 +235,8 @@ fn a_copy_writes_its_packs_to_the_class() {
     run(&["repo", "copy"]);
     assert_only_data_is_cold(&life.place);
     life.succeed(&["repo", "check"]);
-    let refused = life.fail(2, &["-r", &local, "backup", &source, "--storage-class", "GLACIER"]);
-    assert!(refused.contains("has no storage classes"), "{refused}");
+    let refused = life.run_locally(&["backup", &source, "--storage-class", "GLACIER"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
 
 /// An object of a class, and another handle by way of a proxy.
