@@ -188,6 +188,7 @@ fn only_what_the_selection_needs_is_asked_for() {
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Frozen);
     assert_eq!(told.last(), [1, 0, 0, 1]);
     assert_eq!(place.restore(&selected).0.unwrap().files, 1);
+    fs::remove_dir_all(place.target()).unwrap();
     let (outcome, told) = place.restore(&RestoreOptions { dry_run: true, ..thaw() });
     outcome.unwrap();
     assert_eq!(told.last()[2], place.data.len() as u64 - 1);

@@ -102,8 +102,10 @@ fn refused(status: StatusCode, code: &str, message: &str) -> Failure {
     let is_temporary = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
     let failure = Failure::of_service(&opendal::Error::new(kind, said).with_temporary(is_temporary));
     match failure.error.kind() {
-        // It is about another state than the one in which it can be asked for, and says which.
-        ErrorKind::Frozen => Failure { error: failure.error.of_kind(ErrorKind::Failed), ..failure },
+        // It is about something else than that the object is there, or can be read.
+        ErrorKind::Frozen | ErrorKind::NotFound => {
+            Failure { error: failure.error.of_kind(ErrorKind::Failed), ..failure }
+        }
         _ => failure,
     }
 }
@@ -155,7 +157,13 @@ impl Cold {
         }
     }
 
-    async fn ask(&self, transporter: &HttpTransporter, address: &str, body: String) -> Attempt<Thawing> {
+    async fn ask(
+        &self,
+        transporter: &HttpTransporter,
+        address: &str,
+        name: &ObjectName,
+        body: String,
+    ) -> Attempt<Thawing> {
         let address = format!("{address}?restore");
         let answer = self.send(transporter, Method::POST, &address, Buffer::from(body)).await?;
         let status = answer.status();
@@ -168,6 +176,7 @@ impl Cold {
         let (code, message) = error_of(&answer.into_body().to_vec());
         match (status, code.as_str()) {
             (StatusCode::CONFLICT, "RestoreAlreadyInProgress") => Ok(Thawing::UnderWay),
+            (StatusCode::NOT_FOUND, "NoSuchKey") => Err(Failure::lasting(refusal::not_found(name))),
             _ => Err(refused(status, &code, &message)),
         }
     }
@@ -190,7 +199,7 @@ impl Remote {
                 let state = match (told.state, request) {
                     (Thawing::Frozen, Some(request)) => {
                         has_asked = true;
-                        cold.ask(&self.transporter, &address, body(request, told.is_tiered)).await?
+                        cold.ask(&self.transporter, &address, name, body(request, told.is_tiered)).await?
                     }
                     (state, _) => state,
                 };
@@ -274,6 +283,8 @@ mod tests {
         };
         assert_eq!(kinds(403, "AccessDenied"), (ErrorKind::Denied, false));
         assert_eq!(kinds(403, ""), (ErrorKind::Denied, false));
+        assert_eq!(kinds(403, "InvalidObjectState"), (ErrorKind::Failed, false));
+        assert_eq!(kinds(404, "NoSuchBucket"), (ErrorKind::Failed, false));
         assert_eq!(kinds(500, "InternalError"), (ErrorKind::Unreachable, true));
         assert_eq!(kinds(501, "NotImplemented"), (ErrorKind::Unsupported, false));
         assert_eq!(kinds(400, "InvalidArgument"), (ErrorKind::Failed, false));

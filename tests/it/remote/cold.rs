@@ -109,10 +109,16 @@ const COLD: [&str; 2] = ["--storage-class", "GLACIER"];
 struct Progression<'p>(&'p Place);
 
 impl<'p> Progression<'p> {
-    fn held(place: &'p Place) -> Self {
-        let held = Self(place);
-        held.set("{\"progression\": \"manual\", \"times\": 1000000}");
-        held
+    /// What is asked for is under way when it is looked at for the first time, and readable the next time.
+    fn by_looks(place: &'p Place) -> Self {
+        let progression = Self(place);
+        progression.set("{\"progression\": \"manual\", \"times\": 1}");
+        progression
+    }
+
+    /// What is under way stays so.
+    fn hold(&self) {
+        self.set("{\"progression\": \"manual\", \"times\": 1000000}");
     }
 
     fn set(&self, transition: &str) {
@@ -200,17 +206,26 @@ fn restores(life: &Life, source: &str) {
     std::fs::remove_dir_all(&target).expect("an incomplete restore");
     let dry = restore(&["--thaw", "--dry-run"]);
     assert!(dry.status.success() && !lines(&dry).contains("\"frozen\":{\"count\":0"), "{dry:?}");
-    let held = Progression::held(&life.place);
-    for expected in ["\"under_way\":{\"count\":0,\"size\":0}", "\"asked\":{\"count\":0,\"size\":0}"] {
-        let asked = restore(&["--thaw", "--thaw-days", "3", "--thaw-speed", "bulk"]);
-        assert_eq!(asked.status.code(), Some(1), "{asked:?}");
-        assert!(lines(&asked).contains(expected), "{asked:?}");
-        assert!(is_empty(&target), "{asked:?}");
-    }
+    let progression = Progression::by_looks(&life.place);
+    let of = |output: &Output, state: &str| {
+        let (text, field) = (lines(output), format!("\"{state}\":{{\"count\":"));
+        let number = text.split(&field).nth(1).and_then(|rest| rest.split(',').next());
+        number.and_then(|number| number.parse::<u32>().ok()).unwrap_or_else(|| panic!("{output:?}"))
+    };
+    let asked = restore(&["--thaw", "--thaw-days", "3", "--thaw-speed", "bulk"]);
+    assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+    assert!(of(&asked, "asked") > 0 && of(&asked, "asked") == of(&asked, "needed"), "{asked:?}");
+    let looked = restore(&["--thaw", "--dry-run"]);
+    assert_eq!(of(&looked, "under_way"), of(&asked, "asked"), "{looked:?}");
+    progression.hold();
+    let again = restore(&["--thaw"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert_eq!((of(&again, "under_way"), of(&again, "asked")), (of(&asked, "asked"), 0), "{again:?}");
     let waited = restore(&["--thaw", "--thaw-wait", "2s"]);
     assert_eq!(waited.status.code(), Some(1), "{waited:?}");
     assert_eq!(lines(&waited).matches("\"message_type\":\"thaw\"").count(), 2, "{waited:?}");
-    held.go_on();
+    assert!(is_empty(&target));
+    progression.go_on();
     let done = restore(&["--thaw"]);
     assert!(done.status.success(), "{done:?}");
     assert_same(&dump(&life.scratch.join("source")), &dump(&target));
@@ -352,9 +367,9 @@ fn no_reply_to_a_request_is_taken_for_another() {
         let state = bench.direct.thaw(&object, None).expect("a state");
         let case = format!("{deed:?} at {at:?}: {outcome:?}, and it is {state:?}");
         match outcome {
-            Ok(Thawing::Asked | Thawing::UnderWay) => assert!(state != Thawing::Frozen, "{case}"),
-            Ok(Thawing::Readable) => assert_eq!(state, Thawing::Readable, "{case}"),
             Ok(Thawing::Frozen) => panic!("{case}"),
+            // What the server knows of it depends on another test.
+            Ok(_) => assert!(state != Thawing::Frozen, "{case}"),
             Err(error) => {
                 failed += 1;
                 let chain = error.chain().join(": ");
@@ -364,7 +379,7 @@ fn no_reply_to_a_request_is_taken_for_another() {
                     "{case}"
                 );
                 let is_clear = match deed {
-                    Deed::Say(404) => error.kind() == ErrorKind::NotFound,
+                    Deed::Say(404) => [ErrorKind::NotFound, ErrorKind::Failed].contains(&error.kind()),
                     Deed::Say(403) => error.kind() == ErrorKind::Denied,
                     _ => error.kind() != ErrorKind::Frozen,
                 };
