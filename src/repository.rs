@@ -37,6 +37,7 @@ mod slots;
 mod snapshots;
 mod thaw;
 mod transfer;
+mod tree_cache;
 mod uploads;
 mod view;
 
@@ -61,6 +62,7 @@ pub use sessions::{EndedNow, LiveSession, Over};
 pub use slots::{NewSlot, OwnSlot, SlotEntry, SlotList, SlotState};
 pub use snapshots::{GroupKey, Grouping, SnapshotEntry, SnapshotFilter, SnapshotList};
 pub use transfer::{Lack, Unreadable};
+pub use tree_cache::CACHE_BYTES;
 pub use view::{Forgotten, MarkAll, View};
 
 use std::path::{Path, PathBuf};
@@ -72,6 +74,7 @@ use crate::crypto::{Keys, Secret, seal};
 use crate::format::config::{Config, Parameters};
 use crate::format::sealing::ObjectKind;
 use crate::repository::records::Records;
+use crate::repository::tree_cache::TreeCache;
 use crate::storage::Storage;
 
 /// An opened repository.
@@ -84,10 +87,35 @@ pub struct Repository {
     own_slot: OwnSlot,
     cache_folder: Option<PathBuf>,
     records: Records,
+    trees: TreeCache,
     memory: MemoryLimit,
 }
 
 impl Repository {
+    /// With the usual limits; what this machine keeps of it lies in the folder.
+    fn of(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        keys: Keys,
+        own_slot: OwnSlot,
+        cache_folder: Option<PathBuf>,
+    ) -> Self {
+        let records = Records::new(cache_folder.as_deref());
+        let (keys, memory) = (Arc::new(keys), MemoryLimit::default());
+        let mut repository = Self {
+            storage,
+            config,
+            keys,
+            own_slot,
+            cache_folder,
+            records,
+            trees: TreeCache::default(),
+            memory,
+        };
+        repository.limit_cache(CACHE_BYTES);
+        repository
+    }
+
     /// Its random name.
     pub const fn id(&self) -> RepositoryId {
         self.config.repository
@@ -125,6 +153,13 @@ impl Repository {
     /// Limits what works on this repository to so much memory.
     pub fn limit_memory(&mut self, memory: MemoryLimit) {
         self.memory = memory;
+    }
+
+    /// Keeps at most so many bytes on this machine. What a run cannot do without, as the table of the index, is kept also
+    /// beyond that; none of it but for a storage that takes time.
+    pub fn limit_cache(&mut self, bytes: u64) {
+        let folder = self.cache_folder.as_deref().filter(|_| self.storage.parallel_calls() > 1);
+        self.trees = TreeCache::new(folder, bytes);
     }
 
     /// The limit on memory, and its shares.

@@ -100,6 +100,9 @@ pub struct Global {
     /// Keep nothing outside the repository
     #[arg(long, global = true)]
     pub no_cache: bool,
+    /// Keep at most so much of a repository behind a network; its index is kept also beyond that [default: 1G]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size, conflicts_with = "no_cache")]
+    pub cache_size: Option<u64>,
     /// Take about so much memory at most, from 32M on; with more, more threads work [default: 128M]
     #[arg(long, global = true, value_name = "SIZE", value_parser = parse_memory)]
     pub memory_limit: Option<u64>,

@@ -128,6 +128,9 @@ pub fn open_with(
     if let Some(bytes) = context.global.memory_limit {
         repository.limit_memory(MemoryLimit::of(bytes));
     }
+    if let Some(bytes) = context.global.cache_size {
+        repository.limit_cache(bytes);
+    }
     Ok(Opened { repository, location, cache, obtained })
 }
 

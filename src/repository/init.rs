@@ -15,9 +15,8 @@ use crate::format::config::{Config, Features, Parameters};
 use crate::format::names;
 use crate::format::slot::PasswordCost;
 use crate::repository::object::{Creation, create, create_unique, object_name};
-use crate::repository::records::Records;
 use crate::repository::slots::{NewSlot, OwnSlot};
-use crate::repository::{MemoryLimit, Repository, open};
+use crate::repository::{Repository, open};
 use crate::storage::Storage;
 
 /// The number of a repository's first config.
@@ -99,9 +98,7 @@ impl Repository {
         }
         storage.barrier()?;
         let cache_folder = options.cache_folder.map(|folder| folder.join(config.repository.hex()));
-        let records = Records::new(cache_folder.as_deref());
-        let memory = MemoryLimit::default();
-        Ok(Self { storage, config, keys: Arc::new(keys), own_slot, cache_folder, records, memory })
+        Ok(Self::of(storage, config, keys, own_slot, cache_folder))
     }
 }
 

@@ -15,11 +15,11 @@ use crate::crypto::slot::{Credential, open_slot};
 use crate::crypto::{Keys, content_name};
 use crate::format::config::Config;
 use crate::format::names;
+use crate::repository::Repository;
 use crate::repository::object::object_name;
-use crate::repository::records::{Records, write_file};
+use crate::repository::records::write_file;
 use crate::repository::seen_config::SeenConfig;
 use crate::repository::slots::{OwnSlot, listed_slots, read_slot};
-use crate::repository::{MemoryLimit, Repository};
 use crate::storage::Storage;
 
 /// The highest number of a config; none: there is no repository.
@@ -97,9 +97,7 @@ impl FoundRepository {
         if let Some(folder) = &cache_folder {
             SeenConfig { number, hash: content_name([object.as_slice()]) }.check(folder)?;
         }
-        let records = Records::new(cache_folder.as_deref());
-        let memory = MemoryLimit::default();
-        Ok(Repository { storage, config, keys: Arc::new(keys), own_slot, cache_folder, records, memory })
+        Ok(Repository::of(storage, config, keys, own_slot, cache_folder))
     }
 
     /// Where it is.

@@ -17,6 +17,7 @@ use crate::repository::Repository;
 use crate::repository::held::Held;
 use crate::repository::object::{create_unique, create_unique_data, object_name};
 use crate::repository::segment::ClosedSegment;
+use crate::repository::tree_cache::TreeCache;
 use crate::storage::Storage;
 
 /// What the index learns of a published pack; the pack's number in entries is 0.
@@ -37,6 +38,17 @@ impl SealedPack {
     /// Bytes that it takes in memory and in the storage.
     pub(super) fn body_bytes(&self) -> usize {
         self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// Keeps its segments on this machine if they are of trees, which will be read sooner or later.
+    pub(super) fn keep_trees(&self, kept: &TreeCache) {
+        let pack = &self.published.pack;
+        if pack.kind == ObjectKind::TreePack && kept.is_used() {
+            // The first part of the body is the header.
+            for (number, sealed) in (0..).zip(self.body.iter().skip(1).take(pack.segments.len())) {
+                kept.keep(&pack.name, number, sealed);
+            }
+        }
     }
 
     /// Writes it.

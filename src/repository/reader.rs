@@ -3,22 +3,18 @@
 //! What must hold: every chunk that is given out has the hash that names it; if one of several places fails, the
 //! others are tried; a chunk without a place is looked for in a fresh index before it is called missing.
 
+mod fetch;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, Wrap};
-use crate::crypto::{ChunkKind, Opener};
-use crate::format::names;
-use crate::format::sealing::Role;
+use crate::crypto::ChunkKind;
 use crate::repository::Repository;
 use crate::repository::Session;
 use crate::repository::index::table::{Place, Table};
-use crate::repository::object::object_name;
-use crate::repository::pack::decode_segment;
 use crate::repository::records::is_gone;
-
-/// Neighbouring segments are fetched by one request up to so many bytes.
-const FETCH_BYTES_MAX: u64 = 8 << 20;
+use fetch::{Misses, Source};
 
 /// A segment of a pack, by rows of one of the reader's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +71,9 @@ pub struct Reader<'r> {
     /// Packs, by table and row, that were asked for and are not there: the index may name packs for a while that a prune
     /// removed.
     gone: RwLock<HashSet<(u32, u32)>>,
+    /// What this machine keeps of the repository may stand for what is there.
+    uses_kept: bool,
+    misses: Misses,
 }
 
 impl Repository {
@@ -98,6 +97,8 @@ impl<'r> Reader<'r> {
             kept: Mutex::default(),
             kept_bytes_max: repository.memory.kept_bytes(),
             gone: RwLock::default(),
+            uses_kept: true,
+            misses: Misses::default(),
         }
     }
 
@@ -122,9 +123,9 @@ impl<'r> Reader<'r> {
         Self::new(session.repository(), Some(session), tables)
     }
 
-    /// A reader over one table.
+    /// A reader over one table, of what the storage itself has.
     pub(super) fn over(repository: &'r Repository, table: Arc<Table>) -> Self {
-        Self::new(repository, None, RwLock::new(vec![table]))
+        Self { uses_kept: false, ..Self::new(repository, None, RwLock::new(vec![table])) }
     }
 
     /// A chunk's bytes at one place of the newest table, and at no other.
@@ -322,52 +323,14 @@ impl<'r> Reader<'r> {
         let pack_number = wanted.pack;
         let not_indexed = || Error::damaged(format!("the local index has no pack {pack_number}"));
         let pack = table.pack(pack_number).ok_or_else(not_indexed)?;
-        let name = object_name(&names::pack(&pack.name))?;
-        let context = self.repository.context(pack.kind.pack_kind(), pack.generation, None);
-        let opener = Opener::from_index(&self.repository.keys, &context, pack.session, pack.salt)?;
-        let rows: Vec<_> = numbers
-            .iter()
-            .map(|number| table.segment(&pack, *number).map(|row| (*number, row)).ok_or_else(not_indexed))
-            .collect::<Result<_>>()?;
-        let mut results = Vec::with_capacity(rows.len());
-        let mut rest = rows.as_slice();
-        while let Some((_, first)) = rest.first() {
-            let start = u64::from(first.offset);
-            let mut end = start;
-            let together = rest
-                .iter()
-                .take_while(|(_, row)| {
-                    let next = u64::from(row.offset) + u64::from(row.stored_bytes);
-                    let joins =
-                        u64::from(row.offset) == end && (end == start || next - start <= FETCH_BYTES_MAX);
-                    if joins {
-                        end = next;
-                    }
-                    joins
-                })
-                .count();
-            let (group, after) = rest.split_at(together.max(1));
-            rest = after;
-            let length = usize::try_from(end - start).unwrap_or(usize::MAX);
-            let fetched = self.repository.storage.get_range(&name, start, length);
-            if is_gone(&fetched) {
-                self.gone.write().unwrap_or_else(PoisonError::into_inner).insert((wanted.table, wanted.pack));
-            }
-            let fetched = fetched.wrap(|| format!("cannot read pack {}", pack.name))?;
-            let mut fetched = fetched.as_slice();
-            for (number, row) in group {
-                let (sealed, after) = fetched.split_at(fetched.len().min(row.stored_bytes as usize));
-                fetched = after;
-                let mut opened = sealed.to_vec();
-                let segment = opener
-                    .open(u64::from(*number), Role::Body, &mut opened)
-                    .and_then(|()| decode_segment(opened, row.codec, row.raw_bytes as usize))
-                    .map(|raw| Segment { kind: pack.kind, raw: Arc::new(raw) })
-                    .wrap(|| format!("cannot use segment {number} of pack {}", pack.name));
-                results.push(segment);
-            }
+        let row =
+            |number: &u32| table.segment(&pack, *number).map(|row| (*number, row)).ok_or_else(not_indexed);
+        let rows: Vec<_> = numbers.iter().map(row).collect::<Result<_>>()?;
+        let read = Source::new(self.repository, pack, self.uses_kept)?.read(table, &rows, &self.misses);
+        if is_gone(&read) {
+            self.gone.write().unwrap_or_else(PoisonError::into_inner).insert((wanted.table, wanted.pack));
         }
-        Ok(results)
+        read
     }
 }
 

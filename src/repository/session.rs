@@ -347,6 +347,7 @@ impl Session<'_> {
         self.check_after_suspension()?;
         let options = PackOptions { verify: self.options.verify_packs, pad };
         let sealed = self.repository.seal_pack(self.id, kind, segments, options)?;
+        sealed.keep_trees(&self.repository.trees);
         self.arrived(self.uploads.publish(sealed)?)
     }
 

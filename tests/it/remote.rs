@@ -4,6 +4,7 @@
 //! the next; what is expected of a place was read from the disk, or by a storage that nobody disturbs.
 
 mod cold;
+mod frozen;
 mod hostile;
 mod life;
 mod locked;
