@@ -181,7 +181,7 @@ pub fn prune(
         Some(error) => {
             let error = error.while_doing("not all could be written again; what nobody needs is gone");
             Err(error).hint(ErrorKind::Damaged, damage_hint).hint(ErrorKind::Frozen, || {
-                "with --max-unused unlimited nothing is written again to save room".to_owned()
+                "with --max-repack-size 0 no pack is written again".to_owned()
             })
         }
     }
