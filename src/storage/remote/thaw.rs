@@ -101,9 +101,9 @@ fn refused(status: StatusCode, code: &str, message: &str) -> Failure {
     let said = if parts.is_empty() { usual.to_owned() } else { parts.join(": ") };
     let is_temporary = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
     let failure = Failure::of_service(&opendal::Error::new(kind, said).with_temporary(is_temporary));
-    match failure.error.kind() {
+    match (failure.error.kind(), code) {
         // It is about something else than that the object is there, or can be read.
-        ErrorKind::Frozen | ErrorKind::NotFound => {
+        (ErrorKind::Frozen | ErrorKind::NotFound, _) | (_, "InvalidObjectState") => {
             Failure { error: failure.error.of_kind(ErrorKind::Failed), ..failure }
         }
         _ => failure,
@@ -151,7 +151,11 @@ impl Cold {
     async fn look(&self, transporter: &HttpTransporter, address: &str, name: &ObjectName) -> Attempt<Told> {
         let answer = self.send(transporter, Method::HEAD, address, Buffer::new()).await?;
         match answer.status() {
-            StatusCode::OK => Ok(Told::by(answer.headers())),
+            StatusCode::OK if answer.headers().contains_key(header::ETAG) => Ok(Told::by(answer.headers())),
+            StatusCode::OK => {
+                let cause = failed("the storage answers with something else than what it knows of an object");
+                Err(Failure::of_service(&cause.set_temporary()))
+            }
             StatusCode::NOT_FOUND => Err(Failure::lasting(refusal::not_found(name))),
             status => Err(refused(status, "", "")),
         }

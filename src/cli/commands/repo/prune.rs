@@ -180,9 +180,9 @@ pub fn prune(
         None => Ok(Done::Fully),
         Some(error) => {
             let error = error.while_doing("not all could be written again; what nobody needs is gone");
-            Err(error).hint(ErrorKind::Damaged, damage_hint).hint(ErrorKind::Frozen, || {
-                "with --max-repack-size 0 no pack is written again".to_owned()
-            })
+            Err(error)
+                .hint(ErrorKind::Damaged, damage_hint)
+                .hint(ErrorKind::Frozen, || "with --max-repack-size 0 no pack is written again".to_owned())
         }
     }
 }
