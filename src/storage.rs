@@ -26,7 +26,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
-use crate::base::{ErrorKind, Result};
+use crate::base::{ErrorKind, Result, ThawRequest, Thawing};
 pub use forward::forward_storage;
 pub use name::{NAME_PART_BYTES_MAX, NAME_PARTS_MAX, ObjectName};
 pub use traffic::{Requests, Traffic};
@@ -118,6 +118,12 @@ pub trait Storage: Send + Sync + Debug {
     /// that can hold nothing else has none; where folders stay, those that hold nothing are passed over.
     fn strays(&self, _folders: &[&str], _visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether an object can be read; with a request, one that nobody asked for yet is asked for. `NotFound` if it is not
+    /// there, as far as that is looked at: a storage that freezes nothing need not.
+    fn thaw(&self, _name: &ObjectName, _request: Option<&ThawRequest>) -> Result<Thawing> {
+        Ok(Thawing::Readable)
     }
 
     /// Removes an object; `NotFound` if it is not there.

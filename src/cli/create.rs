@@ -95,7 +95,10 @@ fn try_out(context: &Context, location: &Location, storage: &dyn Storage) -> Out
 
 fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
     match location {
-        Location::Local(directory) => Ok(Arc::new(prepare(directory)?)),
+        Location::Local(directory) => {
+            storages::refuse_class(context)?;
+            Ok(Arc::new(prepare(directory)?))
+        }
         Location::Remote(_) => storages::open(context, location, Role::Meant),
     }
 }

@@ -129,7 +129,8 @@ fn find_hinted(context: &Context, location: &Location) -> Outcome<FoundRepositor
 /// Opens another repository than the one that is meant, by what is said of it.
 pub fn open_other(context: &Context, location: &OsStr, source: Option<Source>) -> Outcome<Opened> {
     let location = Location::parse(location.as_bytes())?;
-    let found = find_storage(context, &location, Role::Other).and_then(FoundRepository::find)?;
+    let found = find_storage(&context.without_storage_class(), &location, Role::Other)
+        .and_then(FoundRepository::find)?;
     let obtained = credentials::take(source, context, Purpose::OpenOther)?;
     Ok(open_with(context, found, location, obtained)?)
 }

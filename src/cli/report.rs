@@ -133,6 +133,11 @@ fn general_hint(kind: ErrorKind) -> Option<String> {
             Some(format!("this is packstone {version}; the repository needs a newer or another program"))
         }
         ErrorKind::Unreachable => Some("run the same again once the storage answers".into()),
+        ErrorKind::Frozen => Some(
+            "\"packstone restore SNAP[:PATH] -t DIR --thaw\" asks for the packs that are needed, and writes nothing before \
+             they can be read"
+                .into(),
+        ),
         ErrorKind::OutOfDescriptors => Some(
             "a backup holds one open file for each level of directories; \"ulimit -Hn\" shows the limit"
                 .into(),

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use packstone::base::{Error, Result};
+use packstone::base::{Error, ErrorKind, Result};
 use packstone::storage::local::Local;
 #[cfg(feature = "remote")]
 use packstone::storage::location::Service;
@@ -47,11 +47,26 @@ impl Storages {
 /// What a location names, which may be nothing yet. `NotFound` for a directory that is not there.
 pub fn open(context: &Context, location: &Location, role: Role) -> Result<Arc<dyn Storage>> {
     let storage: Arc<dyn Storage> = match location {
-        Location::Local(directory) => Arc::new(Local::open(directory)?),
+        Location::Local(directory) => {
+            refuse_class(context)?;
+            Arc::new(Local::open(directory)?)
+        }
         Location::Remote(remote) => open_remote(context, remote, role)?,
     };
     context.storages.add(Arc::clone(&storage));
     Ok(storage)
+}
+
+/// Refuses a storage class where there are none: it would be forgotten in silence.
+pub fn refuse_class(context: &Context) -> Result<()> {
+    match context.global.network.storage_class {
+        None => Ok(()),
+        Some(_) => {
+            let message =
+                "a directory has no storage classes: --storage-class is for S3 and Google Cloud Storage";
+            Err(Error::new(ErrorKind::Usage, message))
+        }
+    }
 }
 
 #[cfg(feature = "remote")]
@@ -65,7 +80,7 @@ fn open_remote(context: &Context, location: &RemoteLocation, role: Role) -> Resu
 #[cfg(not(feature = "remote"))]
 fn open_remote(_context: &Context, _location: &RemoteLocation, _role: Role) -> Result<Arc<dyn Storage>> {
     let message = "this program was built without storages behind a network";
-    Err(Error::new(packstone::base::ErrorKind::Usage, message))
+    Err(Error::new(ErrorKind::Usage, message))
 }
 
 #[cfg(feature = "remote")]
@@ -185,7 +200,7 @@ fn credential(
         return Ok(None);
     };
     let text = std::str::from_utf8(&bytes)
-        .map_err(|_| Error::new(packstone::base::ErrorKind::Usage, format!("{name} is not UTF-8")))?;
+        .map_err(|_| Error::new(ErrorKind::Usage, format!("{name} is not UTF-8")))?;
     Ok(Some(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned())))
 }
 
@@ -195,7 +210,7 @@ fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
     use packstone::base::monitor::show_file;
     std::fs::read(path)
         .wrap(|| format!("cannot read {}, which {what} names", show_file(path)))
-        .map_err(|error| error.of_kind(packstone::base::ErrorKind::Usage))
+        .map_err(|error| error.of_kind(ErrorKind::Usage))
 }
 
 /// Traffic in one line.

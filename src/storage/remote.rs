@@ -18,6 +18,8 @@ pub(super) mod listing;
 mod rclone;
 pub(super) mod services;
 mod strays;
+#[cfg(feature = "s3")]
+mod thaw;
 pub(super) mod timing;
 pub(super) mod transport;
 mod webdav;
@@ -43,6 +45,8 @@ use super::location::{RemoteLocation, Service};
 use super::sftp::Sftp;
 use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
 use crate::base::{Error, ErrorKind, Result, Wrap};
+#[cfg(feature = "s3")]
+use crate::base::{ThawRequest, Thawing};
 
 /// A connection is not made within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,6 +73,8 @@ pub struct Remote {
     /// Ended after the last call.
     rclone: Option<Rclone>,
     webdav: Option<Webdav>,
+    #[cfg(feature = "s3")]
+    cold: Option<thaw::Cold>,
     transporter: HttpTransporter,
     caller: Caller,
 }
@@ -108,22 +114,24 @@ impl Remote {
             // What asks for credentials by itself has no other way; of several storages the first one's will do.
             HttpTransporter::install_default(transport);
         }
-        let Connected { operator, for_data, prefix, tells_tags, publishing, listing, webdav } = match &rclone
-        {
+        let connected = match &rclone {
             Some(rclone) => services::connect_rclone(rclone.password(), options)?,
             None => services::connect(location, options)?,
         };
         let context = OperationContext::default().with_http_transport(transporter.clone());
+        let Connected { operator, for_data, .. } = connected;
         Ok(Self {
             operator: operator.with_context(context.clone()),
             for_data: for_data.map(|operator| operator.with_context(context)),
-            prefix,
-            tells_tags,
-            publishing,
-            listing,
+            prefix: connected.prefix,
+            tells_tags: connected.tells_tags,
+            publishing: connected.publishing,
+            listing: connected.listing,
             refuses: Refuses::default(),
             rclone,
-            webdav,
+            webdav: connected.webdav,
+            #[cfg(feature = "s3")]
+            cold: connected.cold,
             transporter,
             caller,
         })
@@ -297,6 +305,9 @@ impl Storage for Remote {
             Ok(()) if bytes.len() == length => Ok(bytes),
             Ok(()) => Err(too_short(offset + bytes.len() as u64)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() == ErrorKind::Frozen => {
+                Err(error.while_doing(format!("cannot read object {name}")))
+            }
             Err(error) => match size_bytes() {
                 Ok(size_bytes) if size_bytes < offset + length as u64 => Err(too_short(size_bytes)),
                 Err(missing) if missing.kind() == ErrorKind::NotFound => Err(missing),
@@ -322,6 +333,14 @@ impl Storage for Remote {
         match self.listing {
             Listing::Flat => Ok(()),
             Listing::Folders => self.visit_strays(folders, visit),
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    fn thaw(&self, name: &ObjectName, request: Option<&ThawRequest>) -> Result<Thawing> {
+        match &self.cold {
+            Some(cold) => self.thaw_by(cold, name, request),
+            None => Ok(Thawing::Readable),
         }
     }
 

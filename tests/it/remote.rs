@@ -5,6 +5,7 @@
 
 mod cold;
 mod copying;
+mod frozen;
 mod hostile;
 mod life;
 mod locked;

@@ -207,6 +207,11 @@ impl Remote {
             Err(failure) if failure.error.kind() == ErrorKind::NotFound => Ok(None),
             // Longer than ours, hence not ours.
             Err(failure) if failure.error.kind() == ErrorKind::Damaged => Ok(Some(false)),
+            // What froze at once was taken whole, with its checksum, and nobody else uses the names of data.
+            Err(failure) if failure.error.kind() == ErrorKind::Frozen => {
+                let stored_bytes = self.size_of(name.as_str()).await?;
+                Ok(stored_bytes.map(|stored_bytes| stored_bytes == content.len() as u64))
+            }
             Err(failure) => Err(failure),
         }
     }

@@ -165,6 +165,9 @@ pub(super) struct Connected {
     pub(super) listing: Listing,
     /// What more is asked of a server of WebDAV.
     pub(super) webdav: Option<Webdav>,
+    /// What more is asked of S3.
+    #[cfg(feature = "s3")]
+    pub(super) cold: Option<super::thaw::Cold>,
 }
 
 /// Prepares the connection; nothing is sent.
@@ -183,13 +186,19 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         publishing,
         listing: Listing::Flat,
         webdav: None,
+        #[cfg(feature = "s3")]
+        cold: None,
     };
     match &location.service {
         #[cfg(feature = "s3")]
         Service::S3 { endpoint, bucket } => {
             let build = |class| s3(location, endpoint.as_deref(), bucket, options, class);
             let for_data = class.map(|class| build(Some(class))).transpose()?;
-            Ok(flat(build(None)?, for_data, conditional))
+            let cold = super::thaw::Cold::new(
+                s3_providers(endpoint.as_deref(), location, options),
+                region(location, options),
+            );
+            Ok(Connected { cold: Some(cold), ..flat(build(None)?, for_data, conditional) })
         }
         #[cfg(feature = "gcs")]
         Service::Gcs { bucket } => {
@@ -262,6 +271,42 @@ fn built(built: opendal::Result<Operator>) -> Result<Operator> {
         .wrap(|| "cannot use the location")
 }
 
+/// Where credentials of S3 are looked for: what was given, then where Amazon's own tools look.
+#[cfg(feature = "s3")]
+fn s3_providers(
+    endpoint: Option<&str>,
+    location: &RemoteLocation,
+    options: &RemoteOptions,
+) -> reqsign_core::ProvideCredentialChain<reqsign_aws_v4::Credential> {
+    use reqsign_aws_v4::{DefaultCredentialProvider, StaticCredentialProvider};
+    let credentials = &options.credentials;
+    let mut usual = DefaultCredentialProvider::builder();
+    if let Some(profile) = &location.settings.profile {
+        usual = usual.with_profile(profile);
+    }
+    // The instance's role is for Amazon alone; elsewhere the question would only take time.
+    if endpoint.is_some_and(|endpoint| !endpoint.contains(".amazonaws.com")) {
+        usual = usual.no_imds();
+    }
+    let providers = reqsign_core::ProvideCredentialChain::new().push(usual.build());
+    match (credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY")) {
+        (Some(id), Some(key)) => providers.push_front(match credentials.get("AWS_SESSION_TOKEN") {
+            Some(token) => StaticCredentialProvider::new(id, key).with_session_token(token),
+            None => StaticCredentialProvider::new(id, key),
+        }),
+        _ => providers,
+    }
+}
+
+/// The region for which requests are signed.
+#[cfg(feature = "s3")]
+fn region<'o>(location: &'o RemoteLocation, options: &'o RemoteOptions) -> &'o str {
+    let credentials = &options.credentials;
+    let region = location.settings.region.as_deref();
+    let region = region.or_else(|| credentials.get("AWS_REGION"));
+    region.or_else(|| credentials.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1")
+}
+
 #[cfg(feature = "s3")]
 fn s3(
     location: &RemoteLocation,
@@ -271,28 +316,11 @@ fn s3(
     class: Option<&str>,
 ) -> Result<Operator> {
     use opendal::services::S3;
-    let (credentials, settings) = (&options.credentials, &location.settings);
-    let region = settings.region.as_deref();
-    let region =
-        region.or_else(|| credentials.get("AWS_REGION")).or_else(|| credentials.get("AWS_DEFAULT_REGION"));
-    let mut builder = S3::default().bucket(bucket).region(region.unwrap_or("us-east-1"));
+    let settings = &location.settings;
+    let mut builder = S3::default().bucket(bucket).region(region(location, options));
+    builder = builder.credential_provider_chain(s3_providers(endpoint, location, options));
     if let Some(endpoint) = endpoint {
         builder = builder.endpoint(endpoint);
-    }
-    // The instance's role is for Amazon alone; elsewhere the question would only take time.
-    if endpoint.is_some_and(|endpoint| !endpoint.contains(".amazonaws.com")) {
-        builder = builder.disable_ec2_metadata();
-    }
-    if let (Some(id), Some(key)) =
-        (credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY"))
-    {
-        builder = builder.access_key_id(id).secret_access_key(key);
-        if let Some(token) = credentials.get("AWS_SESSION_TOKEN") {
-            builder = builder.session_token(token);
-        }
-    }
-    if let Some(profile) = &settings.profile {
-        builder = builder.profile(profile);
     }
     if settings.virtual_host == Some(true) {
         builder = builder.enable_virtual_host_style();
@@ -344,6 +372,8 @@ fn webdav(
         publishing: Publishing::Moved,
         listing: Listing::Folders,
         webdav: Some(Webdav::new(endpoint, user, token)?),
+        #[cfg(feature = "s3")]
+        cold: None,
     })
 }
 

@@ -137,7 +137,7 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 65] = [
+const RUNS: [(&str, &str); 66] = [
     ("repo init", "repo init"),
     ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
@@ -161,6 +161,7 @@ const RUNS: [(&str, &str); 65] = [
     ("restore", "restore latest --path source -t out"),
     ("restore", "restore latest --path source -t out -v --overwrite if-changed --verify"),
     ("restore", "restore latest --path source -t out2 --dry-run -v"),
+    ("restore", "restore latest --path source -t out3 --thaw"),
     ("stats", "stats"),
     ("stats", "stats --mode restore-size"),
     ("stats", "stats --mode raw-data"),

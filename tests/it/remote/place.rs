@@ -96,6 +96,11 @@ impl Place {
 
     /// The storage there, by way of another address, tried for so long.
     pub fn open_by(&self, address: &str, patience: Duration) -> Arc<Remote> {
+        self.open_with(address, patience, RemoteOptions::default())
+    }
+
+    /// The same, in another way than the usual.
+    pub fn open_with(&self, address: &str, patience: Duration, usual: RemoteOptions) -> Arc<Remote> {
         let text = self.location(address);
         let Ok(Location::Remote(location)) = Location::parse(text.as_bytes()) else { panic!("{text}") };
         let known = |name| {
@@ -111,7 +116,7 @@ impl Place {
             credentials: Credentials::gather(known).expect("credentials"),
             patience,
             first_wait: Duration::from_millis(1),
-            ..RemoteOptions::default()
+            ..usual
         };
         Arc::new(Remote::open(&location, &options).expect("a storage"))
     }

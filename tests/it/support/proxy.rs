@@ -51,6 +51,8 @@ pub enum Deed {
     OtherPlace,
     /// It is passed on as if another object had been asked for, or other objects, which are not there.
     AnotherName,
+    /// The answer says that the object lies in a cold storage class.
+    SayCold,
 }
 
 /// A request as a rule sees it.
@@ -273,6 +275,10 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
         Deed::AnotherName => {
             let line = asked.head.line.replace("probe-", "nobody-");
             exchange(&shared.server, &Head { line, ..asked.head.clone() }, body)?
+        }
+        Deed::SayCold => {
+            let answer = pass()?;
+            Answer { head: answer.head.with("x-amz-storage-class", "GLACIER"), ..answer }
         }
         Deed::Whole => exchange(&shared.server, &asked.head.clone().without("range"), body)?,
     };
