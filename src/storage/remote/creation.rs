@@ -13,7 +13,6 @@ use super::Remote;
 use super::errors::{Attempt, Failure};
 use super::services::Publishing;
 use super::transport::{Purpose, failed, last_status};
-use super::webdav::may_try_again;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::storage::name::{UNFINISHED_FOLDER, unfinished_name};
 use crate::storage::{Body, ObjectName, refusal};
@@ -181,7 +180,9 @@ impl Remote {
         loop {
             self.prepare_unfinished(operator).await?;
             match self.write(operator, unfinished, content, false).await {
-                Err(failure) if self.misses_unfinished(&failure) && may_try_again(attempts) => attempts += 1,
+                Err(failure) if self.misses_unfinished(&failure) && self.may_try_again(attempts) => {
+                    attempts += 1;
+                }
                 written => break written?,
             }
         }

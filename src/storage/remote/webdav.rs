@@ -22,12 +22,6 @@ const ANSWER_BYTES_MAX: usize = 400;
 /// and that of what is unfinished goes with each object that others publish.
 const FOLDER_ATTEMPTS_MAX: usize = 20;
 
-/// Whether something is tried once more, with its folder made anew, after so many attempts.
-pub(super) fn may_try_again(attempts: usize) -> bool {
-    // What is forbidden for another reason stays so.
-    attempts < if super::transport::last_status() == 403 { 2 } else { FOLDER_ATTEMPTS_MAX }
-}
-
 /// A server, and how it is asked.
 pub(super) struct Webdav {
     /// `http://host[:port]`, without a slash at its end.
@@ -108,6 +102,13 @@ fn may_miss_folder(failure: &Failure) -> bool {
 }
 
 impl Remote {
+    /// Whether something is tried once more, with its folder made anew, after so many attempts.
+    pub(super) fn may_try_again(&self, attempts: usize) -> bool {
+        // What a server forbids for another reason stays so. rclone forbids every move that fails.
+        let is_forbidden = self.rclone.is_none() && super::transport::last_status() == 403;
+        attempts < if is_forbidden { 2 } else { FOLDER_ATTEMPTS_MAX }
+    }
+
     /// Makes a folder, and those above it as far as they are missing.
     async fn make_folder(&self, operator: &Operator, folder: &str) -> Attempt<()> {
         operator.create_dir(&self.path(folder)).await.map_err(|cause| Failure::of_service(&cause))
@@ -140,7 +141,7 @@ impl Remote {
         let mut attempts = 1;
         loop {
             match webdav.move_once(&self.transporter, &source, &target).await {
-                Err(failure) if may_miss_folder(&failure) && may_try_again(attempts) => {
+                Err(failure) if may_miss_folder(&failure) && self.may_try_again(attempts) => {
                     let folder = to.rsplit_once('/').map_or("", |(folder, _)| folder);
                     self.make_folder(operator, &format!("{folder}/")).await?;
                     attempts += 1;

@@ -168,7 +168,7 @@ fn a_storage_whose_creators_win_together_is_refused() {
     let rule = move |asked: &Asked| match asked.method() {
         "PUT" => match puts.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => Deed::Pass,
-            number if number % 2 == 0 => Deed::Say(200),
+            number if number % 2 == 0 => Deed::SuccessWithTag,
             _ => Deed::Say(412),
         },
         _ => Deed::Pass,

@@ -45,6 +45,8 @@ pub enum Deed {
     SuccessWithPage,
     /// The server sees nothing; success, and nothing else.
     SuccessWithNothing,
+    /// The same with the tag of an object.
+    SuccessWithTag,
     /// A part was asked for, and the whole comes.
     Whole,
     /// What the answer's body names lies beside the place that was asked for (`place …` in its path).
@@ -262,6 +264,10 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
             Answer { head: answer.head.with("content-type", "text/html; charset=utf-8"), ..answer }
         }
         Deed::SuccessWithNothing => said(200, ""),
+        Deed::SuccessWithTag => {
+            let answer = said(200, "");
+            Answer { head: answer.head.with("etag", "\"0123456789abcdef0123456789abcdef\""), ..answer }
+        }
         Deed::OtherPlace => {
             let mut answer = pass()?;
             let end = answer.body.len().saturating_sub(PLACE.len() - 1);
