@@ -9,11 +9,13 @@ pub mod id;
 pub mod limits;
 pub mod monitor;
 pub mod size;
+pub mod thaw;
 
 pub use clock::Timestamp;
 pub use error::{Error, ErrorKind, Result, Wrap};
 pub use id::{ChunkId, ContentName, RepositoryId, SessionId, SlotName};
 pub use monitor::{Change, Finding, FindingKind, ItemAction, Monitor, Silent};
+pub use thaw::{ThawCount, ThawCounts, ThawRequest, ThawSpeed, Thawing};
 
 #[cfg(test)]
 #[path = "../tests/it/support/skip.rs"]

@@ -35,6 +35,7 @@ mod session;
 mod sessions;
 mod slots;
 mod snapshots;
+mod thaw;
 mod transfer;
 mod tree_cache;
 mod uploads;
@@ -43,7 +44,7 @@ mod view;
 pub use crate::compress::Compression;
 pub use crate::crypto::ChunkKind;
 pub use audit::{
-    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, StorageSummary, TreeChunk, Whereabouts,
+    Audit, Counted, DAMAGES_KEPT_MAX, Damage, Leftovers, PacksRead, StorageSummary, TreeChunk, Whereabouts,
     check_storage,
 };
 pub use collect::{AllOver, Decided, OpenCollection, Pruner};

@@ -26,7 +26,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
-use crate::base::{ErrorKind, Result};
+use crate::base::{ErrorKind, Result, ThawRequest, Thawing};
 pub use forward::forward_storage;
 pub use name::{NAME_PART_BYTES_MAX, NAME_PARTS_MAX, ObjectName};
 pub use traffic::{Requests, Traffic};
@@ -62,8 +62,8 @@ pub struct Stray {
 /// What a storage can promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Of many creators of one name exactly one succeeds. `false` means: not known to hold.
-    pub atomic_create: bool,
+    /// Of many creators of one name exactly one succeeds. None: not known before `prove_create` has tried it.
+    pub atomic_create: Option<bool>,
 }
 
 /// A place for named objects.
@@ -82,10 +82,13 @@ pub trait Storage: Send + Sync + Debug {
     }
 
     /// Finds out whether creation is atomic: creates the object with the first body, then with the second, which must be
-    /// refused. If it is not, the third body, which tells the truth, lies there in the end. True if it was refused;
-    /// `Exists` if the name was taken before, or meanwhile.
+    /// refused. If it is not, or is known not to be, the third body, which tells the truth, lies there in the end. True if
+    /// it was refused; `Exists` if the name was taken before, or meanwhile.
     fn prove_create(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
         let [first, second, truth] = bodies;
+        if self.capabilities().atomic_create == Some(false) {
+            return self.put_if_absent(name, truth).map(|()| false);
+        }
         self.put_if_absent(name, first)?;
         match self.put_if_absent(name, second) {
             Ok(()) => self.put_if_absent(name, truth).map(|()| false),
@@ -112,9 +115,15 @@ pub trait Storage: Send + Sync + Debug {
     ) -> Result<()>;
 
     /// Calls `visit` for all that is neither an object in one of these folders nor a folder on the way to one. A storage
-    /// that can hold nothing else has none.
+    /// that can hold nothing else has none; where folders stay, those that hold nothing are passed over.
     fn strays(&self, _folders: &[&str], _visit: &mut dyn FnMut(Stray) -> Result<()>) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether an object can be read; with a request, one that nobody asked for yet is asked for. `NotFound` if it is not
+    /// there, as far as that is looked at: a storage that freezes nothing need not.
+    fn thaw(&self, _name: &ObjectName, _request: Option<&ThawRequest>) -> Result<Thawing> {
+        Ok(Thawing::Readable)
     }
 
     /// Removes an object; `NotFound` if it is not there.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::base::thaw::{ThawCounts, Thawing};
+
 /// What is wrong with one object of a source or of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FindingKind {
@@ -162,6 +164,12 @@ pub trait Monitor: Send + Sync {
 
     /// This is done, or in a dry run would be done, with the object at this path, which has so many bytes.
     fn item(&self, _action: ItemAction, _path: &[u8], _size_bytes: u64) {}
+
+    /// An object of the repository that is needed and cannot be read yet, which has so many bytes.
+    fn frozen(&self, _object: &str, _state: Thawing, _size_bytes: u64) {}
+
+    /// What is known of the objects that are needed, as often as they were looked at.
+    fn thawing(&self, _counts: &ThawCounts) {}
 
     /// Whether `backed_up` is listened to; a path is only put together for who does.
     fn wants_items(&self) -> bool {

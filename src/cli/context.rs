@@ -19,6 +19,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// The same for a repository to which no packs are written.
+    pub fn without_storage_class(&self) -> Self {
+        let mut context = self.clone();
+        context.global.network.storage_class = None;
+        context
+    }
+
     /// The same for work that keeps nothing outside the repository.
     pub fn without_cache(&self) -> Self {
         let mut context = self.clone();

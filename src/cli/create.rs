@@ -1,45 +1,105 @@
 //! Making a repository.
 //!
 //! What must hold: a directory that holds anything else is never made a repository; a creation that was interrupted
-//! can be repeated.
+//! can be repeated. A storage behind a network is tried out before anything is trusted to it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use packstone::base::host::Host;
+use packstone::base::id::to_hex;
 use packstone::base::{Error, ErrorKind, Result};
+use packstone::crypto::random;
 use packstone::format::config::Parameters;
 use packstone::format::names;
 use packstone::format::slot::PasswordCost;
 use packstone::repository::{InitOptions, NewSlot, Repository};
 use packstone::storage::Storage;
+use packstone::storage::contract::{self, Creation, Trial};
 use packstone::storage::local::Local;
 use packstone::storage::location::Location;
 
 use crate::context::Context;
 use crate::credentials::Obtained;
 use crate::open::is_repository;
-use crate::{environment, storages};
+use crate::report::{Hint, Outcome};
+use crate::storages::{self, Role};
+use crate::{environment, show};
 
 /// Makes a repository at a location that is unused, with one key slot.
 pub fn create(context: &Context, location: &Location, obtained: &Obtained) -> Result<Repository> {
     Repository::init(unused(context, location)?, options(obtained))
 }
 
-/// Makes a sibling of another repository at a location that is unused, with one key slot.
-pub fn create_sibling(
+/// A repository that was made, and what its storage was seen to do if it is behind a network.
+pub struct Made {
+    /// The repository.
+    pub repository: Repository,
+    /// What was tried before anything else was written.
+    pub trial: Option<Trial>,
+}
+
+/// The same, as a sibling of another repository if there is one, once the storage was tried out.
+pub fn create_tried(
     context: &Context,
     location: &Location,
     obtained: &Obtained,
-    other: &Repository,
-) -> Result<Repository> {
-    Repository::init_sibling(unused(context, location)?, other, options(obtained))
+    other: Option<&Repository>,
+) -> Outcome<Made> {
+    let storage = unused(context, location)?;
+    let trial = match location {
+        Location::Local(_) => None,
+        Location::Remote(_) => Some(try_out(context, location, &*storage)?),
+    };
+    let repository = match other {
+        Some(other) => Repository::init_sibling(storage, other, options(obtained))?,
+        None => Repository::init(storage, options(obtained))?,
+    };
+    Ok(Made { repository, trial })
+}
+
+/// Fails where a repository would be lost.
+fn try_out(context: &Context, location: &Location, storage: &dyn Storage) -> Outcome<Trial> {
+    let token = to_hex(&random::array::<8>()?);
+    let trial = context
+        .interruption
+        .gently(|| contract::try_out(storage, &token))
+        .hint(ErrorKind::Failed, || {
+            format!(
+                "no repository was made; \"packstone -r {} repo probe -v\" tries all that a storage must do",
+                show::location(location)
+            )
+        })
+        .hint(ErrorKind::Denied, || {
+            "whoever makes a repository must be let put, get and list objects there".to_owned()
+        })?;
+    if context.interruption.is_requested() {
+        return Err(Error::new(ErrorKind::Interrupted, "interrupted").into());
+    }
+    match trial.creation {
+        Creation::Atomic | Creation::NotAtomic => Ok(trial),
+        Creation::Racy(winners) => {
+            let message = format!(
+                "the storage at {} refuses who creates an object that is there, yet of those who came at the same \
+                 time {winners} succeeded",
+                storage.location()
+            );
+            Err(Error::new(ErrorKind::Failed, message)).hint(ErrorKind::Failed, || {
+                "no repository was made; with conditional=off in the location this storage is taken for one that does \
+                 not create atomically"
+                    .to_owned()
+            })
+        }
+    }
 }
 
 fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
     match location {
-        Location::Local(directory) => Ok(Arc::new(prepare(directory)?)),
-        Location::Remote(_) => storages::open(context, location),
+        Location::Local(directory) => {
+            storages::refuse_class(context)?;
+            Ok(Arc::new(prepare(directory)?))
+        }
+        Location::Remote(_) => storages::open(context, location, Role::Meant),
     }
 }
 

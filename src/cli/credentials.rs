@@ -44,7 +44,7 @@ const OTHER_WAYS: &str = "--from-password-file, --from-password-command, --from-
                           PACKSTONE_FROM_PASSWORD_FILE, PACKSTONE_FROM_PASSWORD_COMMAND or PACKSTONE_FROM_KEY_FILE";
 
 /// A secret, and what to call it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Obtained {
     /// The secret.
     pub credential: Credential,

@@ -23,6 +23,15 @@ pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
 /// The command by which SFTP is reached, for the shell.
 #[cfg(feature = "remote")]
 pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";
+/// The program that is rclone.
+#[cfg(feature = "remote")]
+pub const RCLONE_COMMAND: &str = "PACKSTONE_RCLONE_COMMAND";
+/// What stands before the names of variables that are for the other repository of a command alone.
+#[cfg(feature = "remote")]
+pub const FROM_PREFIX: &str = "PACKSTONE_FROM_";
+/// What stands before the names of all variables of this program.
+#[cfg(feature = "remote")]
+pub const PREFIX: &str = "PACKSTONE_";
 
 /// Where the repository is from which is copied.
 pub const FROM_REPOSITORY: &str = "PACKSTONE_FROM_REPOSITORY";

@@ -24,7 +24,7 @@ pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
 pub use probe::{ProbeLine, StorageKind};
-pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, VerboseStatus};
+pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, ThawLine, VerboseStatus};
 pub use prune::{PruneLine, PrunePlanLine};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use sessions::{SessionEnded, sessions};

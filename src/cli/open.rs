@@ -3,7 +3,7 @@
 //! What must hold: a repository that was named is never created by itself; nobody is asked for a password of a
 //! repository that is not there.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
@@ -22,7 +22,8 @@ use crate::default_repository::{self, DefaultPlaces};
 use crate::environment;
 use crate::folders::Folder;
 use crate::report::{self, Hint, Outcome};
-use crate::{show, storages};
+use crate::show;
+use crate::storages::{self, Role};
 
 /// Which repository is meant.
 #[derive(Debug)]
@@ -82,17 +83,54 @@ pub fn open(context: &Context) -> Outcome<Opened> {
 
 /// Opens the repository at a location that the user named.
 pub fn open_named(context: &Context, location: Location) -> Outcome<Opened> {
-    let found = find(context, &location).hint(ErrorKind::NoRepository, || {
-        format!("\"packstone -r {} repo init\" makes one", show::location(&location))
-    })?;
+    let found = find_hinted(context, &location)?;
     let obtained = credentials::obtain(context, Purpose::Open)?;
     Ok(open_with(context, found, location, obtained)?)
+}
+
+/// Opens the repository that is meant and those at further locations, all by what opens the former; each may fail by
+/// itself, and has the name under which it is told. Fails as a whole if it is not known what opens them.
+pub fn open_all(context: &Context, further: &[OsString]) -> Outcome<Vec<(String, Outcome<Opened>)>> {
+    let mut locations =
+        further.iter().map(|text| Location::parse(text.as_bytes())).collect::<Result<Vec<_>>>()?;
+    let mut all = Vec::new();
+    let mut obtained = None;
+    match place(context)? {
+        Place::Named(location) => locations.insert(0, location),
+        Place::Default(places) => {
+            let opened = open(context);
+            obtained = opened.as_ref().ok().map(|opened| opened.obtained.clone());
+            all.push((places.location().to_string(), opened));
+        }
+    }
+    for location in locations {
+        let name = location.to_string();
+        let opened = match find_hinted(context, &location) {
+            Err(failure) => Err(failure),
+            Ok(found) => {
+                let obtained = match &mut obtained {
+                    Some(obtained) => obtained,
+                    none => none.insert(credentials::obtain(context, Purpose::Open)?),
+                };
+                open_with(context, found, location, obtained.clone()).map_err(Into::into)
+            }
+        };
+        all.push((name, opened));
+    }
+    Ok(all)
+}
+
+fn find_hinted(context: &Context, location: &Location) -> Outcome<FoundRepository> {
+    find(context, location).hint(ErrorKind::NoRepository, || {
+        format!("\"packstone -r {} repo init\" makes one", show::location(location))
+    })
 }
 
 /// Opens another repository than the one that is meant, by what is said of it.
 pub fn open_other(context: &Context, location: &OsStr, source: Option<Source>) -> Outcome<Opened> {
     let location = Location::parse(location.as_bytes())?;
-    let found = find(context, &location)?;
+    let found = find_storage(&context.without_storage_class(), &location, Role::Other)
+        .and_then(FoundRepository::find)?;
     let obtained = credentials::take(source, context, Purpose::OpenOther)?;
     Ok(open_with(context, found, location, obtained)?)
 }
@@ -136,14 +174,14 @@ pub fn open_with(
 
 /// The repository at a location. `NoRepository` if there is none.
 pub fn find(context: &Context, location: &Location) -> Result<FoundRepository> {
-    find_storage(context, location).and_then(FoundRepository::find)
+    find_storage(context, location, Role::Meant).and_then(FoundRepository::find)
 }
 
 /// The storage of a location at which there may be a repository. `NoRepository` if there can be none.
-pub fn find_storage(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
+pub fn find_storage(context: &Context, location: &Location, role: Role) -> Result<Arc<dyn Storage>> {
     let metadata = location.directory().map(std::fs::metadata);
     let is_other_file = metadata.is_some_and(|metadata| metadata.is_ok_and(|metadata| !metadata.is_dir()));
-    match storages::open(context, location) {
+    match storages::open(context, location, role) {
         Err(error) if is_other_file || error.kind() == ErrorKind::NotFound => Err(missing(location)),
         opened => opened,
     }

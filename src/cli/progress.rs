@@ -19,15 +19,15 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Change, Finding, FindingKind, ItemAction, Monitor};
+use packstone::base::{Change, Finding, FindingKind, ItemAction, Monitor, ThawCounts, Thawing};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
 use crate::json::{
-    self, BackupStatus, CheckStatus, ErrorLine, ExcludedItem, Message, RestoreStatus, VerboseStatus,
+    self, BackupStatus, CheckStatus, ErrorLine, ExcludedItem, Message, RestoreStatus, ThawLine, VerboseStatus,
 };
 use crate::progress::reading::Window;
-use crate::report;
+use crate::{report, show};
 
 /// How often the bar moves.
 const BAR_INTERVAL: Duration = Duration::from_millis(150);
@@ -356,6 +356,24 @@ impl Monitor for Progress {
             Verbosity::Quiet | Verbosity::Usual => {}
         }
         self.show_path(path);
+    }
+
+    fn frozen(&self, object: &str, state: Thawing, size_bytes: u64) {
+        match self.verbosity {
+            Verbosity::Verbose if report::is_json() => {
+                tell(&json::line(&VerboseStatus::of_frozen(state, object, size_bytes)));
+            }
+            Verbosity::Verbose => self.print(format!("{} {object}", state.word()).as_bytes()),
+            Verbosity::Quiet | Verbosity::Usual => {}
+        }
+    }
+
+    fn thawing(&self, counts: &ThawCounts) {
+        if report::is_json() {
+            tell(&json::line(&ThawLine::of(counts)));
+        } else {
+            self.note(&show::thawing(counts));
+        }
     }
 
     fn wants_items(&self) -> bool {

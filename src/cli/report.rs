@@ -60,6 +60,18 @@ pub struct Failure {
     hint: Option<String>,
 }
 
+impl Failure {
+    /// Kind of its error.
+    pub const fn kind(&self) -> ErrorKind {
+        self.error.kind()
+    }
+
+    /// The same, with what was being done.
+    pub fn while_doing(self, what: String) -> Self {
+        Self { error: self.error.while_doing(what), ..self }
+    }
+}
+
 /// Result of a command or a step of it.
 pub type Outcome<T> = std::result::Result<T, Failure>;
 
@@ -121,6 +133,11 @@ fn general_hint(kind: ErrorKind) -> Option<String> {
             Some(format!("this is packstone {version}; the repository needs a newer or another program"))
         }
         ErrorKind::Unreachable => Some("run the same again once the storage answers".into()),
+        ErrorKind::Frozen => Some(
+            "\"packstone restore SNAP[:PATH] -t DIR --thaw\" asks for the packs that are needed, and writes nothing before \
+             they can be read"
+                .into(),
+        ),
         ErrorKind::OutOfDescriptors => Some(
             "a backup holds one open file for each level of directories; \"ulimit -Hn\" shows the limit"
                 .into(),
@@ -142,6 +159,15 @@ pub fn error_aside(error: &Error, during: &str, item: &str) {
     } else {
         print_error(&lines(error, general_hint(error.kind()).as_deref()).join("\n"));
     }
+}
+
+/// Says why one item failed, and what helps, while the work goes on with others.
+pub fn failure_aside(failure: &Failure, during: &str, item: &str) {
+    if is_json() {
+        return error_aside(&failure.error, during, item);
+    }
+    let hint = failure.hint.clone().or_else(|| general_hint(failure.kind()));
+    print_error(&lines(&failure.error, hint.as_deref()).join("\n"));
 }
 
 /// Says a problem that does not stop the work.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use jiff::Timestamp as Instant;
 use jiff::tz::TimeZone;
-use packstone::base::Timestamp;
 use packstone::base::monitor::show_path;
+use packstone::base::{ThawCount, ThawCounts, Timestamp, size};
 use packstone::format::node::{Node, NodeKind};
 use packstone::storage::location::Location;
 
@@ -54,6 +54,22 @@ pub fn ratio(larger: u64, smaller: u64) -> String {
 /// A number with its noun, which takes an `s` unless the number is 1.
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Which of the packs that are needed can be read.
+pub fn thawing(counts: &ThawCounts) -> String {
+    let of = |count: ThawCount| format!("{} ({})", count.count, size::show(count.size_bytes));
+    let needed =
+        format!("{} ({})", self::count(counts.needed.count, "pack"), size::show(counts.needed.size_bytes));
+    if counts.is_ready() {
+        return format!("{needed} needed, all of which can be read");
+    }
+    let later =
+        [(counts.asked, "asked for now"), (counts.under_way, "asked for before"), (counts.frozen, "frozen")];
+    let later = later.into_iter().filter(|(count, _)| count.count > 0);
+    let mut parts = vec![format!("{} can be read", of(counts.readable))];
+    parts.extend(later.map(|(count, what)| format!("{} {what}", of(count))));
+    format!("{needed} needed: {}", parts.join(", "))
 }
 
 /// Kind and permissions in ten characters.

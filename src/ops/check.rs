@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Error, ErrorKind, Monitor, Result, Timestamp, Wrap};
-use crate::repository::{Audit, Counted, Damage, ObjectCount, Repository};
+use crate::repository::{Audit, Counted, Damage, ObjectCount, PacksRead, Repository};
 use crate::state::verified;
 use crate::tree::{Hurt, Inspected, TreeCounts, TreeDamage, find_hurt, inspect};
 
@@ -37,6 +37,8 @@ pub struct CheckSummary {
     pub trees: TreeCounts,
     /// Packs that were read whole.
     pub read: ObjectCount,
+    /// Packs that were to be read whole, and that cannot be read before they are thawed.
+    pub frozen: ObjectCount,
     /// How many objects are damaged.
     pub damaged: u64,
     /// How many objects could not be read or judged for another reason.
@@ -53,8 +55,8 @@ pub struct CheckSummary {
 pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckSummary> {
     monitor.begin(b"records and index");
     let (audit, trees, tree_damage) = check_trees(repository.audit(monitor)?)?;
-    let read = match options.read {
-        None => ObjectCount::default(),
+    let PacksRead { read, frozen } = match options.read {
+        None => PacksRead::default(),
         Some(portion) => read_packs(&audit, portion)?,
     };
     let hurt = match audit.damaged() {
@@ -68,6 +70,7 @@ pub fn check(repository: &Repository, options: &CheckOptions, monitor: &dyn Moni
         counted: audit.counted(),
         trees,
         read,
+        frozen,
         damaged: audit.damaged(),
         unreadable: audit.unreadable(),
         damages: audit.damages(),
@@ -123,7 +126,7 @@ impl Memory<'_, '_> {
     }
 }
 
-fn read_packs(audit: &Audit<'_>, portion: Portion) -> Result<ObjectCount> {
+fn read_packs(audit: &Audit<'_>, portion: Portion) -> Result<PacksRead> {
     let repository = audit.repository();
     let monitor = audit.monitor();
     monitor.begin(b"packs");

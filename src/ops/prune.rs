@@ -88,6 +88,8 @@ pub struct PruneSummary {
     pub repacked: u64,
     /// Stored bytes of what it wrote again.
     pub written_bytes: u64,
+    /// Packs that it would have written again, and that cannot be read before they are thawed: they stay as they are.
+    pub frozen: ObjectCount,
     /// Condemned packs that turned out to be needed.
     pub spared: u64,
     /// Index runs that it merged.
@@ -278,6 +280,11 @@ impl<'p> Run<'p> {
                 }
             } else if may_repack && now.repack.count > 0 {
                 may_repack = false;
+                let (now, frozen) = self.repository.without_frozen(&view, now, self.monitor)?;
+                summary.frozen.add_all(frozen);
+                if now.repack.count == 0 {
+                    continue;
+                }
                 match self.repack(&view, &now) {
                     Ok(repacked) => {
                         summary.repacked += repacked.packs.len() as u64;
@@ -285,7 +292,12 @@ impl<'p> Run<'p> {
                         copied = repacked.packs;
                     }
                     // What else there is to do does not need it.
-                    Err(error) if matches!(error.kind(), ErrorKind::OutOfSpace | ErrorKind::Damaged) => {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::OutOfSpace | ErrorKind::Damaged | ErrorKind::Frozen
+                        ) =>
+                    {
                         summary.repack_failure = Some(error);
                         break;
                     }

@@ -14,6 +14,7 @@ mod run;
 mod selection;
 mod survey;
 pub mod target;
+mod thaw;
 mod verify;
 mod wave;
 mod writer;
@@ -38,6 +39,7 @@ use target::{DirectoryNumber, FileIdentity, Target};
 
 pub use overwrite::Overwrite;
 pub use selection::Selection;
+pub use thaw::ThawOptions;
 
 /// How a restore is made.
 #[derive(Clone, Debug)]
@@ -58,6 +60,8 @@ pub struct RestoreOptions {
     pub verify: bool,
     /// Whether nothing is written, and the monitor is only told what would be done.
     pub dry_run: bool,
+    /// Whether packs that lie frozen are asked for; without it the restore ends where it meets one.
+    pub thaw: Option<ThawOptions>,
     /// Threads that read, open and write, at most; 0: one for each processor.
     pub workers: usize,
     /// Memory for plans and segments, in bytes.
@@ -74,6 +78,7 @@ impl Default for RestoreOptions {
             sparse: false,
             verify: false,
             dry_run: false,
+            thaw: None,
             workers: 0,
             memory_bytes: MEMORY_BYTES,
         }
@@ -112,7 +117,8 @@ pub struct RestoreSummary {
 /// Without a path, everything comes below the directory under its absolute path. The contents of a directory go
 /// straight into the target, which gets the directory's metadata if it is new or empty; a file becomes an entry of the
 /// target. Without `overwrite`, nothing that is there already is replaced: `Exists` names it, before anything is
-/// written. `NotFound` if the snapshot lacks the path, or nothing of it is wanted.
+/// written. `NotFound` if the snapshot lacks the path, or nothing of it is wanted. `Frozen` if packs must be thawed first:
+/// with `thaw` before anything is written, without it where the first one is met.
 pub fn restore(
     repository: &Repository,
     snapshot: &SnapshotEntry,
@@ -147,12 +153,17 @@ pub fn restore(
         };
         return Err(Error::new(ErrorKind::NotFound, message));
     }
+    if let Some(thaw_options) = &options.thaw {
+        let packs = survey::needed_packs(tree, &wanted, surveyed, options, &outcome, monitor)?;
+        thaw::thaw(repository, &packs, thaw_options, options.dry_run, monitor)?;
+    }
     if options.dry_run {
         return Ok(outcome.summary);
     }
+    let path = target;
     let target = match existing {
         Some(target) => target,
-        None => Target::open(target)?,
+        None => Target::open(path)?,
     };
     let pool = pool("restore", shares.workers)?;
     let context = Context {
@@ -165,7 +176,20 @@ pub fn restore(
         local_ids,
         broken_groups: &outcome.broken_groups,
     };
-    let summary = Restore::new(&context).run(&wanted, is_fresh)?;
+    let summary = Restore::new(&context).run(&wanted, is_fresh).map_err(|error| match error.kind() {
+        ErrorKind::Frozen => {
+            // What was written is not in the way of what is missing, even if nothing may be replaced.
+            let packs = match options.overwrite {
+                Some(_) => Target::find(path),
+                None => Ok(None),
+            }
+            .and_then(|there| {
+                survey::needed_packs(tree, &wanted, there.as_ref(), options, &outcome, monitor)
+            });
+            thaw::stopped(repository, packs, error, monitor)
+        }
+        _ => error,
+    })?;
     target.sync().wrap(|| "cannot make the restored files durable")?;
     Ok(summary)
 }

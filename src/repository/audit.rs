@@ -13,6 +13,7 @@ mod runs;
 mod storage_only;
 
 pub use findings::{DAMAGES_KEPT_MAX, Damage};
+pub use packs::PacksRead;
 pub use places::{Leftovers, Whereabouts};
 pub use storage_only::{StorageSummary, check_storage};
 

@@ -62,6 +62,24 @@ impl SealedPack {
     }
 }
 
+#[cfg(test)]
+impl SealedPack {
+    /// A pack of data that holds nothing but so many bytes of this number, which is also its name.
+    pub(super) fn of_bytes(number: u8, length: usize) -> Self {
+        let pack = IndexedPack {
+            name: crate::base::ContentName([number; 32]),
+            size_bytes: length as u64,
+            session: crate::base::SessionId([0; 16]),
+            salt: [0; 32],
+            generation: 1,
+            kind: ObjectKind::DataPack,
+            segments: Vec::new(),
+        };
+        let published = PublishedPack { pack, entries: Vec::new() };
+        Self { body: vec![Bytes::from(vec![number; length])], published }
+    }
+}
+
 /// How a pack is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PackOptions {

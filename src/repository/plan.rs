@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
-use crate::base::{ChunkId, ContentName, Result, SessionId};
+use crate::base::{ChunkId, ContentName, ErrorKind, Monitor, Result, SessionId, Thawing};
 use crate::crypto::ChunkKind;
 use crate::format::sealing::{HEADER_BYTES, Header, ObjectKind};
 use crate::repository::index::table::{PackRow, Place, Table};
@@ -188,7 +188,15 @@ impl Repository {
         }
         for (name, size_bytes) in &view.unindexed {
             plan.packs.add(*size_bytes);
-            if self.writer_of(name)?.is_some_and(|session| is_live(&session)) {
+            let is_in_use = match self.writer_of(name) {
+                Ok(session) => session.is_some_and(|session| is_live(&session)),
+                // Anybody who still works may have written it.
+                Err(error) if error.kind() == ErrorKind::Frozen => {
+                    !live.is_empty() || !view.live_before.is_empty()
+                }
+                Err(error) => return Err(error),
+            };
+            if is_in_use {
                 plan.in_use.add(*size_bytes);
             } else {
                 plan.remove.add(*size_bytes);
@@ -205,18 +213,40 @@ impl Repository {
         Ok(plan)
     }
 
+    /// A plan that writes only those packs again that can be read now, and what it leaves as it is because it lies frozen.
+    /// How much is needed of the packs is not counted anew.
+    pub fn without_frozen(
+        &self,
+        view: &View,
+        mut plan: PrunePlan,
+        monitor: &dyn Monitor,
+    ) -> Result<(PrunePlan, ObjectCount)> {
+        let rows = std::mem::take(&mut plan.repack_rows);
+        let packs: Vec<(u32, PackRow)> =
+            rows.into_iter().filter_map(|row| Some((row, view.table().pack(row)?))).collect();
+        let names: Vec<ContentName> = packs.iter().map(|(_, pack)| pack.name).collect();
+        let states = self.thaw(&names, None, monitor)?;
+        let (mut frozen, mut readable) = (ObjectCount::default(), ObjectCount::default());
+        for ((row, pack), state) in packs.into_iter().zip(states) {
+            match state {
+                None | Some(Thawing::Readable) => {
+                    readable.add(pack.size_bytes);
+                    plan.repack_rows.push(row);
+                }
+                Some(_) => frozen.add(pack.size_bytes),
+            }
+        }
+        plan.repack = readable;
+        Ok((plan, frozen))
+    }
+
     /// The session that wrote a pack, as its header says; none if it is no pack.
     fn writer_of(&self, pack: &ContentName) -> Result<Option<SessionId>> {
         let name = object_name(&crate::format::names::pack(pack))?;
         let header = match self.storage.get_range(&name, 0, HEADER_BYTES) {
             Ok(header) => header,
             // Too short to be one; or gone.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    crate::base::ErrorKind::Damaged | crate::base::ErrorKind::NotFound
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
                 return Ok(None);
             }
             Err(error) => return Err(error),

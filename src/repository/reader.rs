@@ -197,6 +197,13 @@ impl<'r> Reader<'r> {
         })
     }
 
+    /// Name and size of the pack of a segment.
+    pub fn pack_of(&self, segment: &SegmentKey) -> Result<(ContentName, u64)> {
+        let pack = self.table(segment.table)?.pack(segment.pack);
+        pack.map(|pack| (pack.name, pack.size_bytes))
+            .ok_or_else(|| Error::damaged(format!("the local index has no pack {}", segment.pack)))
+    }
+
     /// The places of a chunk, those in packs that are known to be gone at the end.
     fn places<'t>(&self, number: u32, table: &'t Table, id: &ChunkId) -> impl Iterator<Item = Place> + 't {
         let mut places: Vec<Place> = table.places(id).collect();
@@ -240,8 +247,10 @@ impl<'r> Reader<'r> {
             let segment = self.kept_segment(table, placement.segment);
             match segment.and_then(|segment| self.slice(&segment, kind, id, &placement)) {
                 Ok(content) => return Ok(content),
-                // What is damaged says more than what is merely gone.
-                Err(error) if failed.kind() == ErrorKind::NotFound => failed = error,
+                // What is damaged says more than what is merely gone, and what can be thawed more than both.
+                Err(error) if failed.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::Frozen => {
+                    failed = error;
+                }
                 Err(_) => {}
             }
         }

@@ -191,7 +191,7 @@ impl Repository {
             };
             self.seal_record(ObjectKind::SessionStart, id, Some(&name), start.encode())
         };
-        if !self.storage.capabilities().atomic_create {
+        if self.storage.capabilities().atomic_create == Some(false) {
             return self.storage.put_if_absent(&object_name, &[record(false)?]).map(|()| false);
         }
         let bodies = [[record(true)?], [record(true)?], [record(false)?]];

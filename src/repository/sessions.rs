@@ -166,9 +166,9 @@ impl Repository {
         Ok(swept)
     }
 
-    /// Whether many creators of one name on this way to the storage get exactly one that succeeds, as far as it says.
+    /// Whether it is known that of many creators of one name on this way to the storage exactly one succeeds.
     pub fn creates_atomically(&self) -> bool {
-        self.storage.capabilities().atomic_create
+        self.storage.capabilities().atomic_create == Some(true)
     }
 
     /// When a beat of a session was sent, by the clock of the machine that sent it: for people to read.

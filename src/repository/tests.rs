@@ -64,6 +64,17 @@ pub(crate) fn pack_names(memory: &Memory) -> Vec<ContentName> {
     memory.names().iter().filter_map(|name| names::parse_pack(name.as_str())).collect()
 }
 
+/// Commits so many times a chunk of data and one of a tree.
+pub(crate) fn write_packs(repository: &Repository, count: u8) {
+    for number in 0..count {
+        let session = start(repository);
+        for kind in [ChunkKind::Data, ChunkKind::Tree] {
+            session.store(kind, &content(number)).unwrap();
+        }
+        session.commit(|| snapshot("a")).unwrap();
+    }
+}
+
 /// Removes packs, as a prune does.
 pub(crate) fn remove_packs(memory: &Memory, packs: &[ContentName]) {
     packs.iter().for_each(|pack| memory.delete(&object_name(&names::pack(pack)).unwrap()).unwrap());

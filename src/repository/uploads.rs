@@ -1,15 +1,17 @@
 //! Packs on their way to a storage that takes time, while the workers go on.
 //!
 //! What must hold: what waits and what is on its way is bounded in bytes; a pack counts as published only when the storage
-//! has said so; after the first failure nothing more is sent; nothing is on its way when a session ends. Only workers
-//! wait for these threads, never these for workers.
+//! has said so; after the first failure, which a panic below is as well, nothing more is sent; nothing is on its way when
+//! a session ends. Only workers wait for these threads, never these for workers; where no thread can be had, who brings a
+//! pack sends it.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::base::{Error, Result, Wrap};
+use crate::base::{Error, ErrorKind, Result};
 use crate::repository::pack::{PublishedPack, SealedPack};
 use crate::storage::Storage;
 
@@ -20,7 +22,11 @@ pub(super) struct Uploads {
     /// No more threads than that; none where the caller may as well write by itself.
     threads_max: usize,
     bytes_max: usize,
+    start: Start,
 }
+
+/// Starts a thread.
+type Start = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>>;
 
 struct Shared {
     storage: Arc<dyn Storage>,
@@ -66,19 +72,39 @@ impl Shared {
                 state = self.wait(state);
                 continue;
             };
-            state.on_the_way += 1;
-            drop(state);
-            let bytes = pack.body_bytes();
-            let outcome = pack.publish(&*self.storage);
-            state = self.lock();
-            state.on_the_way -= 1;
-            state.bytes -= bytes;
-            match outcome {
-                Ok(published) => state.arrived.push(published),
-                Err(error) => state.fail(error),
-            }
-            self.changed.notify_all();
+            state = self.send(pack, state);
         }
+    }
+
+    /// Sends what waits now.
+    fn send_all(&self) {
+        let mut state = self.lock();
+        while let Some(pack) = state.waiting.pop_front() {
+            state = self.send(pack, state);
+        }
+    }
+
+    /// Sends a pack that no longer waits, and notes what became of it.
+    fn send<'s>(&'s self, pack: SealedPack, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        state.on_the_way += 1;
+        drop(state);
+        let bytes = pack.body_bytes();
+        let outcome = catch_unwind(AssertUnwindSafe(|| pack.publish(&*self.storage)));
+        let mut state = self.lock();
+        state.on_the_way -= 1;
+        state.bytes -= bytes;
+        match outcome {
+            Ok(Ok(published)) => state.arrived.push(published),
+            Ok(Err(error)) => state.fail(error),
+            Err(_) => {
+                state.fail(Error::new(
+                    ErrorKind::Failed,
+                    "a fault of this program stopped the writing of a pack",
+                ));
+            }
+        }
+        self.changed.notify_all();
+        state
     }
 }
 
@@ -93,7 +119,7 @@ impl State {
     /// What arrived since somebody asked last. The first to ask after a failure is told why.
     fn take(&mut self) -> Result<Vec<PublishedPack>> {
         if self.has_failed {
-            let told = || Error::new(crate::base::ErrorKind::Failed, "another pack could not be written");
+            let told = || Error::new(ErrorKind::Failed, "another pack could not be written");
             return Err(self.failure.take().unwrap_or_else(told));
         }
         Ok(std::mem::take(&mut self.arrived))
@@ -108,7 +134,8 @@ impl Uploads {
             calls => calls,
         };
         let shared = Shared { storage, state: Mutex::default(), changed: Condvar::new() };
-        Self { shared: Arc::new(shared), threads: Mutex::default(), threads_max, bytes_max }
+        let start: Start = |work| std::thread::Builder::new().name("packstone-upload".to_owned()).spawn(work);
+        Self { shared: Arc::new(shared), threads: Mutex::default(), threads_max, bytes_max, start }
     }
 
     /// Publishes a pack, or takes it on its way. Gives the packs that arrived, which may be this one or others.
@@ -121,30 +148,31 @@ impl Uploads {
         while state.bytes > 0 && state.bytes + bytes > self.bytes_max && !state.has_failed {
             state = self.shared.wait(state);
         }
-        let arrived = state.take()?;
+        let mut arrived = state.take()?;
         state.bytes += bytes;
         state.waiting.push_back(pack);
         let wanted = (state.waiting.len() + state.on_the_way).min(self.threads_max);
         drop(state);
         self.shared.changed.notify_all();
-        self.have_threads(wanted)?;
+        if !self.have_threads(wanted) {
+            self.shared.send_all();
+            arrived.extend(self.shared.lock().take()?);
+        }
         Ok(arrived)
     }
 
-    fn have_threads(&self, wanted: usize) -> Result<()> {
+    /// Starts threads as far as they are wanted and can be had; whether there is one.
+    fn have_threads(&self, wanted: usize) -> bool {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         while threads.len() < wanted {
             let shared = Arc::clone(&self.shared);
-            let started =
-                std::thread::Builder::new().name("packstone-upload".to_owned()).spawn(move || shared.work());
-            match started {
+            match (self.start)(Box::new(move || shared.work())) {
                 Ok(thread) => threads.push(thread),
                 // Fewer do it as well.
-                Err(_) if !threads.is_empty() => return Ok(()),
-                Err(cause) => return Err(cause).wrap(|| "cannot start a thread that writes packs"),
+                Err(_) => break,
             }
         }
-        Ok(())
+        !threads.is_empty()
     }
 
     /// Waits until everything has arrived, and gives what nobody was given yet.
@@ -167,7 +195,7 @@ impl Uploads {
         self.shared.changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // It cannot panic but by a fault of the storage, and then its pack did not arrive.
+            // A panic of the storage does not come so far.
             let _ = thread.join();
         }
     }
@@ -178,3 +206,6 @@ impl Drop for Uploads {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ pub const TABLE: [Row; 10] = [
         published: "move",
         atomic_create: "no",
         durable: AS_SERVICE,
-        tested: "rclone 1.75.2, a directory",
+        tested: "rclone 1.75.2: a directory, S3",
     },
     Row {
         storage: "gs:",
@@ -87,7 +87,7 @@ pub const TABLE: [Row; 10] = [
         published: "one request",
         atomic_create: PROVEN,
         durable: AS_SERVICE,
-        tested: NOT_TESTED,
+        tested: "Azurite 3.35.0",
     },
     Row {
         storage: "b2:",

@@ -9,6 +9,7 @@ mod objects;
 mod races;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,7 @@ use bytes::Bytes;
 
 use super::{Body, Listed, ObjectName, Storage};
 use crate::base::{Error, ErrorKind, Result, Wrap};
+pub use trial::{Creation, Deletion, Trial, try_out};
 
 /// A promise in words, and what finds out whether it is kept.
 type Check = (&'static str, fn(&Probe<'_>) -> Result<()>);
@@ -53,9 +55,12 @@ const ATOMIC_CREATE: &str = "of many creators of one name exactly one succeeds";
 /// out because the storage does not give it. The first broken promise is the error, whose message names it.
 pub fn check_contract(storage: &dyn Storage, token: &str, report: &mut dyn FnMut(&str)) -> Result<usize> {
     let probe = Probe::new(storage, token)?;
+    if storage.capabilities().atomic_create.is_none() {
+        prove_creation(storage, token)?;
+    }
     let mut checked = 0;
     let outcome = CHECKS.iter().try_for_each(|(promise, check)| {
-        if *promise == ATOMIC_CREATE && !storage.capabilities().atomic_create {
+        if *promise == ATOMIC_CREATE && storage.capabilities().atomic_create != Some(true) {
             report(&format!("{promise}: not promised"));
             return Ok(());
         }

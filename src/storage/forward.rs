@@ -88,6 +88,15 @@ macro_rules! forward_storage {
             $inner.strays(folders, visit)
         }
     };
+    (@ thaw $self:ident $inner:expr) => {
+        fn thaw(
+            &$self,
+            name: &$crate::storage::ObjectName,
+            request: Option<&$crate::base::ThawRequest>,
+        ) -> $crate::base::Result<$crate::base::Thawing> {
+            $inner.thaw(name, request)
+        }
+    };
     (@ delete $self:ident $inner:expr) => {
         fn delete(&$self, name: &$crate::storage::ObjectName) -> $crate::base::Result<()> {
             $inner.delete(name)

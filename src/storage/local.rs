@@ -208,7 +208,7 @@ impl Storage for Local {
 
     fn capabilities(&self) -> Capabilities {
         // Where nothing can be tried out, as on a medium that is only read, nothing is known to hold.
-        Capabilities { atomic_create: self.publish_by().is_ok_and(PublishBy::is_atomic) }
+        Capabilities { atomic_create: Some(self.publish_by().is_ok_and(PublishBy::is_atomic)) }
     }
 
     fn location(&self) -> String {

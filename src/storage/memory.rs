@@ -1,22 +1,40 @@
 //! Objects in memory, for tests: a storage that is never slow, never full and forgets everything with its last handle.
 //!
-//! It keeps the whole contract. Beyond it, what is stored can be looked at and changed, as an enemy or a bad disk would.
+//! It keeps the whole contract. Beyond it, what is stored can be looked at and changed, as an enemy or a bad disk would, and
+//! frozen, as cold storage classes do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
 use super::{Body, Capabilities, Listed, ObjectName, Storage, refusal};
-use crate::base::Result;
+use crate::base::{Error, ErrorKind, Result, ThawRequest, Thawing};
 
 type Objects = BTreeMap<ObjectName, Bytes>;
+
+/// What is known of objects beside their bytes.
+#[derive(Debug, Default)]
+struct Classes {
+    /// Names of what was put as data.
+    data: BTreeSet<ObjectName>,
+    frozen: BTreeMap<ObjectName, Ice>,
+}
+
+/// A frozen object.
+#[derive(Clone, Copy, Debug)]
+struct Ice {
+    is_asked_for: bool,
+    /// Looks after which it can be read, once it is asked for.
+    looks: u32,
+}
 
 /// Objects in memory. Clones share them: a clone is the same storage, opened again.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     objects: Arc<RwLock<Objects>>,
+    classes: Arc<Mutex<Classes>>,
 }
 
 impl Memory {
@@ -45,6 +63,25 @@ impl Memory {
         self.write().remove(name)
     }
 
+    /// Freezes all that was put as data. What is asked for can be read when it was looked at so many times more.
+    pub fn freeze_data(&self, looks: u32) -> Vec<ObjectName> {
+        let mut classes = self.classes();
+        let data: Vec<ObjectName> = classes.data.iter().cloned().collect();
+        classes.frozen = data.iter().map(|name| (name.clone(), Ice { is_asked_for: false, looks })).collect();
+        data
+    }
+
+    fn refuse_frozen(&self, name: &ObjectName) -> Result<()> {
+        match self.classes().frozen.get(name) {
+            Some(_) => Err(Error::new(ErrorKind::Frozen, format!("object {name} is frozen"))),
+            None => Ok(()),
+        }
+    }
+
+    fn classes(&self) -> MutexGuard<'_, Classes> {
+        self.classes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     // No code that can panic runs under the lock, so a poisoned map is whole.
     fn read(&self) -> RwLockReadGuard<'_, Objects> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner)
@@ -66,7 +103,37 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn put_data_if_absent(&self, name: &ObjectName, body: &Body) -> Result<()> {
+        self.put_if_absent(name, body)?;
+        self.classes().data.insert(name.clone());
+        Ok(())
+    }
+
+    fn thaw(&self, name: &ObjectName, request: Option<&ThawRequest>) -> Result<Thawing> {
+        if self.bytes(name).is_none() {
+            return Err(refusal::not_found(name));
+        }
+        let mut classes = self.classes();
+        let Some(ice) = classes.frozen.get_mut(name) else { return Ok(Thawing::Readable) };
+        match request {
+            Some(_) if !ice.is_asked_for => {
+                ice.is_asked_for = true;
+                Ok(Thawing::Asked)
+            }
+            _ if !ice.is_asked_for => Ok(Thawing::Frozen),
+            _ if ice.looks > 1 => {
+                ice.looks -= 1;
+                Ok(Thawing::UnderWay)
+            }
+            _ => {
+                classes.frozen.remove(name);
+                Ok(Thawing::Readable)
+            }
+        }
+    }
+
     fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
+        self.refuse_frozen(name)?;
         let bytes = self.bytes(name).ok_or_else(|| refusal::not_found(name))?;
         let size_bytes = bytes.len() as u64;
         if size_bytes > size_bytes_max {
@@ -76,6 +143,7 @@ impl Storage for Memory {
     }
 
     fn get_range(&self, name: &ObjectName, offset: u64, length: usize) -> Result<Vec<u8>> {
+        self.refuse_frozen(name)?;
         let bytes = self.bytes(name).ok_or_else(|| refusal::not_found(name))?;
         usize::try_from(offset)
             .ok()
@@ -106,7 +174,11 @@ impl Storage for Memory {
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.remove(name).map(drop).ok_or_else(|| refusal::not_found(name))
+        let removed = self.remove(name).map(drop).ok_or_else(|| refusal::not_found(name));
+        let mut classes = self.classes();
+        classes.data.remove(name);
+        classes.frozen.remove(name);
+        removed
     }
 
     fn barrier(&self) -> Result<()> {
@@ -114,7 +186,7 @@ impl Storage for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: true }
+        Capabilities { atomic_create: Some(true) }
     }
 
     fn location(&self) -> String {

@@ -7,7 +7,8 @@
 //! 2. Whether the service refuses to create what is there is never assumed. It is tried out by each session
 //!    (`prove_create`); until then, and where it does not, each creation is preceded by a look.
 //! 3. Where an interrupted upload could be seen, objects are published by a move.
-//! 4. Nothing but this folder knows opendal, HTTP or tokio. Calls block; none may be made from within the runtime.
+//! 4. The crate is given whole paths: below a root of its own it takes names of elsewhere for ours, or panics.
+//! 5. Nothing but this folder knows opendal, HTTP or tokio. Calls block; none may be made from within the runtime.
 
 mod body;
 pub(super) mod caller;
@@ -17,6 +18,8 @@ pub(super) mod listing;
 mod rclone;
 pub(super) mod services;
 mod strays;
+#[cfg(feature = "s3")]
+mod thaw;
 pub(super) mod timing;
 pub(super) mod transport;
 mod webdav;
@@ -35,13 +38,15 @@ use self::rclone::Rclone;
 pub use self::services::{CREDENTIAL_NAMES, Credentials, RemoteOptions, Stopped};
 use self::services::{Connected, Listing, Publishing};
 use self::timing::{RealTimer, Timer};
-use self::transport::{Purpose, Transport};
+use self::transport::{Purpose, Transport, failed};
 use self::webdav::Webdav;
 use super::location::{RemoteLocation, Service};
 #[cfg(feature = "sftp")]
 use super::sftp::Sftp;
 use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
 use crate::base::{Error, ErrorKind, Result, Wrap};
+#[cfg(feature = "s3")]
+use crate::base::{ThawRequest, Thawing};
 
 /// A connection is not made within this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,12 +64,17 @@ pub fn open(location: &RemoteLocation, options: &RemoteOptions) -> Result<Arc<dy
 pub struct Remote {
     operator: Operator,
     for_data: Option<Operator>,
+    /// What stands before an object's name in its path: empty, or it ends with a slash.
+    prefix: String,
+    tells_tags: bool,
     publishing: Publishing,
     listing: Listing,
     refuses: Refuses,
     /// Ended after the last call.
     rclone: Option<Rclone>,
     webdav: Option<Webdav>,
+    #[cfg(feature = "s3")]
+    cold: Option<thaw::Cold>,
     transporter: HttpTransporter,
     caller: Caller,
 }
@@ -104,19 +114,24 @@ impl Remote {
             // What asks for credentials by itself has no other way; of several storages the first one's will do.
             HttpTransporter::install_default(transport);
         }
-        let Connected { operator, for_data, publishing, listing, webdav } = match &rclone {
+        let connected = match &rclone {
             Some(rclone) => services::connect_rclone(rclone.password(), options)?,
             None => services::connect(location, options)?,
         };
         let context = OperationContext::default().with_http_transport(transporter.clone());
+        let Connected { operator, for_data, .. } = connected;
         Ok(Self {
             operator: operator.with_context(context.clone()),
             for_data: for_data.map(|operator| operator.with_context(context)),
-            publishing,
-            listing,
+            prefix: connected.prefix,
+            tells_tags: connected.tells_tags,
+            publishing: connected.publishing,
+            listing: connected.listing,
             refuses: Refuses::default(),
             rclone,
-            webdav,
+            webdav: connected.webdav,
+            #[cfg(feature = "s3")]
+            cold: connected.cold,
             transporter,
             caller,
         })
@@ -140,9 +155,18 @@ impl Remote {
         self.caller.try_often(attempt).await
     }
 
-    /// Size of what is stored under a path, if it is there.
-    async fn size_of(&self, path: &str) -> Attempt<Option<u64>> {
-        match self.operator.stat(path).await {
+    /// The path of a name, or of a folder.
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Size of what is stored under a name, if it is there.
+    async fn size_of(&self, name: &str) -> Attempt<Option<u64>> {
+        match self.operator.stat(&self.path(name)).await {
+            Ok(found) if self.tells_tags && found.etag().is_none() && found.last_modified().is_none() => {
+                let message = "the storage says that the object is there, and nothing of it";
+                Err(Failure::of_service(&failed(message).set_temporary()))
+            }
             Ok(found) if found.is_file() => Ok(Some(found.content_length())),
             // A folder is no object, yet its name is taken.
             Ok(_) => Ok(Some(0)),
@@ -179,7 +203,7 @@ impl Remote {
             opendal::ErrorKind::NotFound => Failure::lasting(refusal::not_found(name)),
             _ => Failure::of_service(&cause),
         };
-        let reader = self.operator.reader(name.as_str()).await.map_err(of_service)?;
+        let reader = self.operator.reader(&self.path(name.as_str())).await.map_err(of_service)?;
         let begin = offset + bytes.len() as u64;
         let stream = match length {
             Some(length) => reader.into_stream(begin..offset + length as u64).await,
@@ -238,7 +262,7 @@ impl Storage for Remote {
     }
 
     fn prove_create(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
-        self.prove(name, bodies).wrap(|| format!("cannot write object {name}"))
+        self.prove(name, bodies)
     }
 
     fn get(&self, name: &ObjectName, size_bytes_max: u64) -> Result<Vec<u8>> {
@@ -281,6 +305,9 @@ impl Storage for Remote {
             Ok(()) if bytes.len() == length => Ok(bytes),
             Ok(()) => Err(too_short(offset + bytes.len() as u64)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() == ErrorKind::Frozen => {
+                Err(error.while_doing(format!("cannot read object {name}")))
+            }
             Err(error) => match size_bytes() {
                 Ok(size_bytes) if size_bytes < offset + length as u64 => Err(too_short(size_bytes)),
                 Err(missing) if missing.kind() == ErrorKind::NotFound => Err(missing),
@@ -309,6 +336,14 @@ impl Storage for Remote {
         }
     }
 
+    #[cfg(feature = "s3")]
+    fn thaw(&self, name: &ObjectName, request: Option<&ThawRequest>) -> Result<Thawing> {
+        match &self.cold {
+            Some(cold) => self.thaw_by(cold, name, request),
+            None => Ok(Thawing::Readable),
+        }
+    }
+
     fn delete(&self, name: &ObjectName) -> Result<()> {
         let mut was_there = false;
         let deleted = self.run(Purpose::Delete, async {
@@ -317,7 +352,10 @@ impl Storage for Remote {
                     return Err(Failure::lasting(refusal::not_found(name)));
                 }
                 was_there = true;
-                self.operator.delete(name.as_str()).await.map_err(|cause| Failure::of_service(&cause))
+                self.operator
+                    .delete(&self.path(name.as_str()))
+                    .await
+                    .map_err(|cause| Failure::of_service(&cause))
             })
             .await
         });
@@ -336,7 +374,7 @@ impl Storage for Remote {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: self.is_conditional() }
+        Capabilities { atomic_create: self.creates_atomically() }
     }
 
     fn parallel_calls(&self) -> usize {

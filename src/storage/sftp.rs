@@ -355,7 +355,12 @@ impl Storage for Sftp {
     fn capabilities(&self) -> Capabilities {
         // Whether the file system behind the server makes links shows when it is asked for one.
         let has_links = self.call(Purpose::Other, async |server| Ok(self.has_links(server)));
-        Capabilities { atomic_create: has_links.unwrap_or_default() }
+        let atomic_create = match has_links {
+            Ok(false) => Some(false),
+            Ok(true) if self.links.work() => Some(true),
+            _ => None,
+        };
+        Capabilities { atomic_create }
     }
 
     fn parallel_calls(&self) -> usize {

@@ -15,7 +15,7 @@ pub struct Requests {
     pub list: u64,
     /// To remove objects.
     pub delete: u64,
-    /// For anything else: to ask whether something is there, to make folders, to move, to be let in.
+    /// For anything else: to ask whether something is there, to make folders, to move, to thaw, to be let in.
     pub other: u64,
 }
 

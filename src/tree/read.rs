@@ -140,8 +140,9 @@ impl<'r> Tree<'r> {
         Ok(())
     }
 
-    /// The extended attributes of a node with their values, and a line for each whose value cannot be read.
-    pub fn readable_xattrs(&self, node: &Node) -> (XattrValues, Vec<String>) {
+    /// The extended attributes of a node with their values, and a line for each whose value cannot be read. `Frozen` if one
+    /// lies where it must be thawed first.
+    pub fn readable_xattrs(&self, node: &Node) -> Result<(XattrValues, Vec<String>)> {
         let value = |value: &XattrValue| -> Result<Vec<u8>> {
             match value {
                 XattrValue::Inline(bytes) => Ok(bytes.clone()),
@@ -156,13 +157,14 @@ impl<'r> Tree<'r> {
         for xattr in &node.xattrs {
             match value(&xattr.value) {
                 Ok(value) => read.push((xattr.name.clone(), value)),
+                Err(error) if error.kind() == ErrorKind::Frozen => return Err(error),
                 Err(error) => {
                     let name = crate::base::monitor::show_path(&xattr.name);
                     lost.push(format!("extended attribute {name} is lost: {}", error.chain().join(": ")));
                 }
             }
         }
-        (read, lost)
+        Ok((read, lost))
     }
 
     /// The content of a bundled file.

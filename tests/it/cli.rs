@@ -27,6 +27,7 @@ transcripts!(
     bad_repositories,
     check,
     check_damage,
+    cold,
     completions_and_man,
     copy,
     credentials,

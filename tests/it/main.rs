@@ -20,6 +20,8 @@ mod damage;
 mod engine;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod frozen;
 // What is fuzzed, as the fuzzer has it.
 #[cfg(test)]
 #[path = "../../fuzz/src/lib.rs"]

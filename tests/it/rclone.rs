@@ -25,6 +25,9 @@ use crate::support::scratch::Scratch;
 struct Place {
     scratch: Scratch,
     program: PathBuf,
+    /// What stands before the colon of the remote, and what behind.
+    remote: String,
+    path: String,
 }
 
 impl Place {
@@ -34,7 +37,35 @@ impl Place {
         for name in ["objects", "run"] {
             std::fs::create_dir(scratch.join(name)).unwrap();
         }
-        Some(Self { scratch, program })
+        let path = scratch.join("objects").display().to_string();
+        Some(Self { scratch, program, remote: ":local".to_owned(), path })
+    }
+
+    /// A new bucket on a server of S3, by a remote that only the environment of rclone describes.
+    #[cfg(feature = "s3")]
+    fn in_bucket(skipped: &str) -> Option<Self> {
+        let address = need::server(need::Server::S3, skipped)?;
+        let mut place = Self::new(skipped)?;
+        let bucket = format!("tests-{:016x}", getrandom::u64().unwrap());
+        let made = crate::support::http::ask(&address, &format!("PUT /{bucket}"), &[], "");
+        assert_eq!(made.status(), 200, "{made:?}");
+        let settings = [
+            ("TYPE", "s3"),
+            ("PROVIDER", "Other"),
+            ("ENDPOINT", &format!("http://{address}")),
+            ("ACCESS_KEY_ID", "packstone"),
+            ("SECRET_ACCESS_KEY", "packstone-secret"),
+        ];
+        let settings =
+            settings.map(|(name, value)| format!("export RCLONE_CONFIG_BUCKETS_{name}='{value}'\n")).concat();
+        let wrapper = place.scratch.join("rclone-with-bucket");
+        // Authorities of another service would be in the way of older versions.
+        write_program(
+            &wrapper,
+            &format!("unset AWS_CA_BUNDLE\n{settings}exec '{}' \"$@\"\n", place.program.display()),
+        );
+        (place.program, place.remote, place.path) = (wrapper, "buckets".to_owned(), format!("{bucket}/a/b"));
+        Some(place)
     }
 
     fn objects(&self) -> PathBuf {
@@ -42,7 +73,7 @@ impl Place {
     }
 
     fn location(&self) -> String {
-        format!("rclone::local:{}", self.objects().display())
+        format!("rclone:{}:{}", self.remote, self.path)
     }
 
     fn options(&self) -> RemoteOptions {
@@ -63,9 +94,9 @@ impl Place {
         Remote::open(&location, options).unwrap()
     }
 
-    /// Processes that were told the path of our folder: the shells, and what they run.
+    /// Processes that were told the path of our folder for sockets: the shells, and what they run.
     fn processes(&self) -> Vec<(Pid, String)> {
-        let path = self.scratch.path().display().to_string();
+        let path = self.scratch.join("run").display().to_string();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap() {
             let entry = entry.unwrap();
@@ -115,6 +146,12 @@ impl Place {
     }
 }
 
+/// A script of the shell that can be run.
+fn write_program(path: &Path, script: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{script}")).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
 fn name(text: &str) -> ObjectName {
     ObjectName::parse(text).unwrap()
 }
@@ -136,12 +173,26 @@ fn listed(storage: &dyn Storage, folder: &str) -> Vec<String> {
 
 #[test]
 fn rclone_keeps_the_contract() {
-    let Some(place) = Place::new("the contract of a storage by rclone") else { return };
+    contract(Place::new("the contract of a storage by rclone"));
+}
+
+/// It takes a minute and more; a life in a bucket is in every run.
+#[cfg(feature = "s3")]
+#[test]
+fn rclone_keeps_the_contract_in_a_bucket() {
+    if !need::is_full() {
+        return;
+    }
+    contract(Place::in_bucket("the contract of a storage by rclone in a bucket"));
+}
+
+fn contract(place: Option<Place>) {
+    let Some(place) = place else { return };
     let storage = place.open();
     let bodies = ["first", "second", "truth"].map(|text| [Bytes::from(text)]);
     let is_atomic =
         storage.prove_create(&name("proof/1"), [&bodies[0][..], &bodies[1][..], &bodies[2][..]]).unwrap();
-    assert!(!is_atomic && !storage.capabilities().atomic_create);
+    assert!(!is_atomic && storage.capabilities().atomic_create == Some(false));
     assert_eq!(storage.get(&name("proof/1"), 10).unwrap(), b"truth");
     let checked = check_contract(&storage, "contract", &mut |_| ()).unwrap();
     assert_eq!(checked, 19);
@@ -204,6 +255,8 @@ fn what_is_no_object_is_found() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "12345").unwrap();
     }
+    // Where something was, folders stay.
+    std::fs::create_dir_all(place.objects().join("probe-x/a/b")).unwrap();
     let mut found = Vec::new();
     let visited = storage.strays(&["packs", "index"], &mut |stray| {
         found.push((String::from_utf8(stray.path).unwrap(), stray.size_bytes, stray.is_unfinished));
@@ -258,16 +311,51 @@ fn a_process_that_died_is_started_again_and_one_that_does_nothing_is_not() {
     place.assert_left_alone();
     // One that says something and goes.
     let broken = place.scratch.join("broken");
-    std::fs::write(&broken, "#!/bin/sh\necho 'last words' >&2\nexit 3\n").unwrap();
-    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&broken, "echo 'last words' >&2\nexit 3\n");
     let options = RemoteOptions { rclone_program: broken, ..place.options() };
     let error = place.open_as(&place.location(), &options).get(&name("a/b"), 1).unwrap_err();
     assert!(error.chain().join(": ").contains("last words"), "{error}");
 }
 
+/// Nobody of the run before removes what the next one made.
+#[test]
+fn the_death_of_the_shell_between_is_no_hindrance() {
+    let Some(place) = Place::new("the death of the shell that keeps rclone") else { return };
+    let storage = place.open();
+    put(&storage, "things/0");
+    for round in 1..=5 {
+        let before = place.processes();
+        let is_shell =
+            |(process, _): &&(Pid, String)| rustix::process::getpgid(Some(*process)) == Ok(*process);
+        let (shell, _) = before.iter().find(is_shell).unwrap();
+        kill_process(*shell, Signal::KILL).unwrap();
+        // Until it is gone but for its name, nobody can know.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", shell.as_raw_pid())).unwrap();
+        while !state().rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")) {
+            std::thread::yield_now();
+        }
+        put(&storage, &format!("things/{round}"));
+        let after = place.processes();
+        assert!(before.iter().all(|old| !after.contains(old)), "{before:?} {after:?}");
+    }
+    assert_eq!(listed(&storage, "things").len(), 6);
+    drop(storage);
+    place.assert_left_alone();
+}
+
 #[test]
 fn the_program_holds_a_whole_life_by_rclone() {
-    let Some(place) = Place::new("the life of a repository by rclone") else { return };
+    life(Place::new("the life of a repository by rclone"));
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn the_program_holds_a_whole_life_by_rclone_in_a_bucket() {
+    life(Place::in_bucket("the life of a repository by rclone in a bucket"));
+}
+
+fn life(place: Option<Place>) {
+    let Some(place) = place else { return };
     let [source, target] = ["source", "target"].map(|name| place.scratch.join(name));
     generate(21, &source, Size::Small);
     let tree = source.to_str().unwrap();

@@ -4,11 +4,14 @@
 //! the next; what is expected of a place was read from the disk, or by a storage that nobody disturbs.
 
 mod cold;
+mod copying;
+mod frozen;
 mod hostile;
 mod life;
 mod locked;
 mod many;
 mod place;
+mod trial;
 mod whole;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,15 +29,17 @@ fn contract(server: Server) {
     let name = ObjectName::parse("proof/1").unwrap();
     let bodies = ["first", "second", "truth"].map(|text| [Bytes::from(text)]);
     let bodies = [&bodies[0][..], &bodies[1][..], &bodies[2][..]];
+    let before = storage.capabilities().atomic_create;
+    assert_eq!(before, (server == Server::Webdav).then_some(false), "nothing is known that was not tried");
     let is_atomic = storage.prove_create(&name, bodies).unwrap();
-    assert_eq!(is_atomic, server == Server::S3);
-    assert_eq!(storage.capabilities().atomic_create, is_atomic);
+    assert_eq!(is_atomic, server.creates_atomically());
+    assert_eq!(storage.capabilities().atomic_create, Some(is_atomic));
     assert_eq!(storage.get(&name, 10).unwrap(), if is_atomic { b"first" } else { b"truth" });
     let taken = storage.put_if_absent(&name, bodies[1]).unwrap_err();
     assert_eq!(taken.kind(), packstone::base::ErrorKind::Exists);
     // That creation is atomic is checked where it is promised.
     let checked = check_contract(&*storage, "contract", &mut |promise| println!("{promise}")).unwrap();
-    assert_eq!(checked, 19 + usize::from(storage.capabilities().atomic_create));
+    assert_eq!(checked, 19 + usize::from(is_atomic));
     println!("{checked} promises kept by {}", storage.location());
 }
 
@@ -51,6 +56,12 @@ fn s3_without_conditions_keeps_the_contract() {
 #[test]
 fn webdav_keeps_the_contract() {
     contract(Server::Webdav);
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn azure_keeps_the_contract() {
+    contract(Server::Azure);
 }
 
 /// More than a page has, and more than two.
@@ -97,6 +108,13 @@ fn s3_lists_many_pages() {
 #[test]
 fn s3_without_conditions_lists_many_pages() {
     pages(Server::S3WithoutConditions, 2100);
+}
+
+/// A page there has 5,000 names.
+#[cfg(feature = "azure")]
+#[test]
+fn azure_lists_many_pages() {
+    pages(Server::Azure, 5100);
 }
 
 #[test]

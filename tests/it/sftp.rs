@@ -1,5 +1,6 @@
 //! Storage by SFTP: the promises of a storage, a whole life of a repository, and connections that break at any byte.
 
+mod full;
 mod server;
 
 use std::os::unix::fs::symlink;
@@ -55,9 +56,11 @@ fn the_contract_holds_for_what_a_server_offers() {
         let scratch = Scratch::new();
         let directory = scratch.join("a/b");
         let storage = open_by(&directory, &format!("exec {server} {denied}"));
-        assert_eq!(storage.capabilities().atomic_create, promises == 20, "{denied}");
+        let is_denied = promises < 20;
+        assert_eq!(storage.capabilities().atomic_create, is_denied.then_some(false), "{denied}");
         assert!(!scratch.join("a").exists(), "nothing is made before something is put");
         assert_eq!(contract(&*storage, &directory), promises, "{denied}");
+        assert_eq!(storage.capabilities().atomic_create, Some(!is_denied), "{denied}");
     }
 }
 
@@ -211,7 +214,7 @@ fn assert_refused(storage: &dyn Storage, kind: ErrorKind, words: &[&str]) {
     assert_eq!(error.kind(), kind, "{told}");
     assert!(words.iter().all(|word| told.contains(word)), "{told}");
     assert_eq!(storage.traffic().unwrap().repeated, 0, "{told}");
-    assert!(!storage.capabilities().atomic_create);
+    assert_eq!(storage.capabilities().atomic_create, None);
 }
 
 #[test]

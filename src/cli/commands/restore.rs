@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use packstone::base::monitor::{show_file, show_path};
-use packstone::base::{Error, ErrorKind, Result, size};
-use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selection, restore};
+use packstone::base::{Error, ErrorKind, Result, ThawRequest, ThawSpeed, size};
+use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selection, ThawOptions, restore};
 
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::json::RestoreLine;
@@ -28,12 +30,17 @@ A file that replaces another is written beside it, under a name that begins with
 place when it is complete. A directory that is not empty is never removed. A symbolic link is replaced itself, never \
 followed.
 
+Where packs lie in a storage class that must be thawed (S3: GLACIER, DEEP_ARCHIVE), --thaw asks for those that are \
+needed, tells how many, and ends: the same command goes on once they can be read, usually within hours, and asks for \
+none of them twice. With --thaw-wait it waits for them itself. With --dry-run nothing is asked for.
+
 Examples:
   packstone restore latest -t /tmp/restored
   packstone restore latest:/etc -t /tmp/etc
   packstone restore latest -t /tmp/keys --include '*.key' --include /etc/ssh
   packstone restore latest:/srv/data -t /srv/data --overwrite if-changed --dry-run -v
-  packstone restore 1a2b3c4d:/etc/hosts -t /tmp --no-ownership";
+  packstone restore 1a2b3c4d:/etc/hosts -t /tmp --no-ownership
+  packstone restore latest:/srv/data -t /srv/data --thaw --thaw-speed bulk --thaw-wait 2d";
 
 /// Arguments of `restore`.
 #[derive(Args, Debug)]
@@ -72,6 +79,67 @@ pub struct Arguments {
     /// Leave out what gives power over the system: devices, set-user-id bits, capabilities, trusted.* and security.*
     #[arg(long)]
     no_special: bool,
+    #[command(flatten)]
+    thaw: Thaw,
+}
+
+/// What is done with packs that lie frozen.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cold storage classes")]
+struct Thaw {
+    /// Ask for the packs that are needed and cannot be read before they are thawed; write nothing before they can be read
+    #[arg(long)]
+    thaw: bool,
+    /// Wait so long until they can be read, as 12h or 2d, and go on then
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "thaw", conflicts_with = "dry_run")]
+    thaw_wait: Option<Duration>,
+    /// Keep them readable for so many days [default: 7]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_days, requires = "thaw")]
+    thaw_days: Option<u32>,
+    /// How fast they are to be readable; the faster, the dearer [default: as the service likes]
+    #[arg(long, value_name = "SPEED", value_enum, requires = "thaw")]
+    thaw_speed: Option<Speed>,
+}
+
+impl Thaw {
+    fn options(&self) -> Option<ThawOptions> {
+        let request = ThawRequest {
+            days: self.thaw_days.unwrap_or(THAW_DAYS),
+            speed: self.thaw_speed.map(ThawSpeed::from),
+        };
+        self.thaw.then_some(ThawOptions { request, wait: self.thaw_wait.unwrap_or_default() })
+    }
+}
+
+/// So many days what was asked for stays readable, unless told otherwise.
+const THAW_DAYS: u32 = 7;
+
+fn parse_days(text: &str) -> std::result::Result<u32, String> {
+    match text.parse() {
+        Ok(days @ 1..=365) => Ok(days),
+        _ => Err("a number from 1 to 365".to_owned()),
+    }
+}
+
+/// How fast frozen packs are to be readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Speed {
+    /// Within half a day or two days, for the least money
+    Bulk,
+    /// Within hours
+    Standard,
+    /// Within minutes, where the class has that
+    Expedited,
+}
+
+impl From<Speed> for ThawSpeed {
+    fn from(speed: Speed) -> Self {
+        match speed {
+            Speed::Bulk => Self::Bulk,
+            Speed::Standard => Self::Standard,
+            Speed::Expedited => Self::Expedited,
+        }
+    }
 }
 
 /// What is restored.
@@ -169,6 +237,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         sparse: arguments.sparse,
         verify: arguments.verify,
         dry_run: arguments.dry_run,
+        thaw: arguments.thaw.options(),
         selection: arguments.selection(&context.environment)?,
         ..RestoreOptions::default()
     };
@@ -187,6 +256,16 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let summary = summary
         .hint(ErrorKind::Exists, || {
             "choose another directory, or say with --overwrite what may be replaced in it".to_owned()
+        })
+        .hint(ErrorKind::Frozen, || match (arguments.thaw.thaw, arguments.thaw.thaw_wait) {
+            (false, _) => {
+                "the same with --thaw asks for them, and writes nothing before they can be read".to_owned()
+            }
+            (true, None) => {
+                "run the same again once they can be read, usually within hours, or add --thaw-wait 1d"
+                    .to_owned()
+            }
+            (true, Some(_)) => "what was asked for stays asked for: run the same again later".to_owned(),
         })
         .hint(ErrorKind::NotFound, || {
             "\"packstone ls\" lists the paths of a snapshot; a pattern is whole names, or a path from / on"

@@ -67,6 +67,7 @@ pub struct CheckLine {
     packs: ObjectsDocument,
     index_runs: ObjectsDocument,
     packs_read: ObjectsDocument,
+    packs_frozen: ObjectsDocument,
     open_sessions: u64,
     gaps: u64,
     gaps_unexplained: u64,
@@ -109,6 +110,7 @@ impl CheckLine {
             packs: ObjectsDocument::of(counted.packs),
             index_runs: ObjectsDocument::of(counted.index_runs),
             packs_read: ObjectsDocument::of(summary.read),
+            packs_frozen: ObjectsDocument::of(summary.frozen),
             open_sessions: counted.open_sessions,
             gaps: counted.gaps,
             gaps_unexplained: counted.unexplained_gaps,
@@ -134,6 +136,7 @@ pub struct StorageLine {
     unreadable: u64,
     objects: ObjectsDocument,
     objects_hashed: ObjectsDocument,
+    objects_frozen: ObjectsDocument,
     unfinished: ObjectsDocument,
     foreign: ObjectsDocument,
 }
@@ -148,6 +151,7 @@ impl StorageLine {
             unreadable: summary.unreadable,
             objects: ObjectsDocument::of(summary.objects),
             objects_hashed: ObjectsDocument::of(summary.hashed),
+            objects_frozen: ObjectsDocument::of(summary.frozen),
             unfinished: ObjectsDocument::of(summary.unfinished),
             foreign: ObjectsDocument::of(summary.foreign),
         }

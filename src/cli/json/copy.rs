@@ -13,15 +13,18 @@ pub struct CopiedLine {
     source_snapshot_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
 }
 
 impl CopiedLine {
-    /// Of one, and its copy.
-    pub fn of(source: SessionId, copy: Option<SessionId>) -> Self {
+    /// Of one, its copy, and the target if it is one of several.
+    pub fn of(source: SessionId, copy: Option<SessionId>, target: Option<&str>) -> Self {
         Self {
             message_type: "copied",
             source_snapshot_id: source.hex(),
             snapshot_id: copy.map(|copy| copy.hex()),
+            target: target.map(str::to_owned),
         }
     }
 }
@@ -32,12 +35,19 @@ pub struct SkippedLine {
     message_type: &'static str,
     source_snapshot_id: String,
     snapshot_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
 }
 
 impl SkippedLine {
-    /// Of one, and its copy.
-    pub fn of(source: SessionId, copy: SessionId) -> Self {
-        Self { message_type: "skipped", source_snapshot_id: source.hex(), snapshot_id: copy.hex() }
+    /// Of one, its copy, and the target if it is one of several.
+    pub fn of(source: SessionId, copy: SessionId, target: Option<&str>) -> Self {
+        Self {
+            message_type: "skipped",
+            source_snapshot_id: source.hex(),
+            snapshot_id: copy.hex(),
+            target: target.map(str::to_owned),
+        }
     }
 }
 
@@ -45,6 +55,8 @@ impl SkippedLine {
 #[derive(Debug, Serialize)]
 pub struct CopyLine {
     message_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
     copied_snapshots: u64,
@@ -57,10 +69,11 @@ pub struct CopyLine {
 }
 
 impl CopyLine {
-    /// Of a summary.
-    pub const fn of(summary: &CopySummary, is_dry: bool, took: Duration) -> Self {
+    /// Of a summary, and the target if it is one of several.
+    pub fn of(summary: &CopySummary, is_dry: bool, took: Duration, target: Option<&str>) -> Self {
         Self {
             message_type: "summary",
+            target: target.map(str::to_owned),
             dry_run: is_dry,
             copied_snapshots: summary.copied,
             skipped_snapshots: summary.present,

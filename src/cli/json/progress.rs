@@ -1,6 +1,6 @@
 //! Lines that tell how far the work is.
 
-use packstone::base::{Change, ItemAction};
+use packstone::base::{Change, ItemAction, ThawCount, ThawCounts, Thawing};
 use serde::Serialize;
 
 use super::name;
@@ -153,6 +153,11 @@ impl<'a> VerboseStatus<'a> {
         Self { size: Some(size_bytes), done: Some(action.word()), ..Self::of_item(known, path) }
     }
 
+    /// An object that is needed cannot be read yet.
+    pub fn of_frozen(state: Thawing, object: &str, size_bytes: u64) -> Self {
+        Self { size: Some(size_bytes), ..Self::of_item(state.word(), object.as_bytes()) }
+    }
+
     /// All that is to be done is known.
     pub fn scan_finished(files: u64, bytes: u64) -> Self {
         let line = Self::of_item("scan_finished", b"");
@@ -175,5 +180,44 @@ impl ExcludedItem {
     pub fn of(path: &[u8], reason: String) -> Self {
         let (item, item_hex) = name(path);
         Self { message_type: "excluded_item", item, item_hex, reason }
+    }
+}
+
+/// What is known of the packs that a restore needs.
+#[derive(Debug, Serialize)]
+pub struct ThawLine {
+    message_type: &'static str,
+    seconds_elapsed: u64,
+    needed: CountDocument,
+    readable: CountDocument,
+    under_way: CountDocument,
+    asked: CountDocument,
+    frozen: CountDocument,
+}
+
+#[derive(Debug, Serialize)]
+struct CountDocument {
+    count: u64,
+    size: u64,
+}
+
+impl CountDocument {
+    const fn of(count: ThawCount) -> Self {
+        Self { count: count.count, size: count.size_bytes }
+    }
+}
+
+impl ThawLine {
+    /// As they were counted.
+    pub const fn of(counts: &ThawCounts) -> Self {
+        Self {
+            message_type: "thaw",
+            seconds_elapsed: counts.waited.as_secs(),
+            needed: CountDocument::of(counts.needed),
+            readable: CountDocument::of(counts.readable),
+            under_way: CountDocument::of(counts.under_way),
+            asked: CountDocument::of(counts.asked),
+            frozen: CountDocument::of(counts.frozen),
+        }
     }
 }

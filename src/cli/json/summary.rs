@@ -5,6 +5,7 @@ use std::time::Duration;
 use packstone::ops::backup::{BackupSummary, DryRun};
 use packstone::ops::restore::RestoreSummary;
 use packstone::repository::Repository;
+use packstone::storage::contract::{Creation, Deletion, Trial};
 use serde::Serialize;
 
 use super::snapshot::Counts;
@@ -142,12 +143,22 @@ pub struct Initialized {
     message_type: &'static str,
     id: String,
     repository: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    atomic_create: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletes: Option<bool>,
 }
 
 impl Initialized {
-    /// This one.
-    pub fn of(repository: &Repository) -> Self {
-        Self { message_type: "initialized", id: repository.id().hex(), repository: repository.location() }
+    /// This one, and what its storage was seen to do.
+    pub fn of(repository: &Repository, trial: Option<&Trial>) -> Self {
+        Self {
+            message_type: "initialized",
+            id: repository.id().hex(),
+            repository: repository.location(),
+            atomic_create: trial.map(|trial| trial.creation == Creation::Atomic),
+            deletes: trial.map(|trial| matches!(trial.deletion, Deletion::Works)),
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl Restore<'_> {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::OutOfSpace => Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::OutOfSpace | ErrorKind::Frozen) => Err(error),
             Err(error) => {
                 self.find(FindingKind::NotRestored, shown(), &error);
                 Ok(())
@@ -84,7 +84,7 @@ impl Restore<'_> {
         if let NodeKind::Regular(_) = node.kind {
             return Err(Error::new(ErrorKind::Failed, "another name of the same file could not be restored"));
         }
-        let (xattrs, lost) = self.context.tree.readable_xattrs(node);
+        let (xattrs, lost) = self.context.tree.readable_xattrs(node)?;
         self.summary.damaged += lost.len() as u64;
         let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
         let apply = &self.context.options.apply;

@@ -110,7 +110,7 @@ impl<'r> Restore<'r> {
         }
         self.flush()?;
         for left in std::mem::take(&mut self.pinned) {
-            self.finish_directory(&left);
+            self.finish_directory(&left)?;
         }
         Ok(())
     }
@@ -141,6 +141,7 @@ impl<'r> Restore<'r> {
                     }
                     _ => self.take(levels, *entry)?,
                 },
+                Err(error) if error.kind() == ErrorKind::Frozen => return Err(error),
                 // The rest of this directory is lost; the walk goes on with its parents.
                 Err(error) => {
                     let path = levels.last().map(|level| level.path.join(None)).unwrap_or_default();
@@ -258,7 +259,7 @@ impl<'r> Restore<'r> {
     }
 
     fn update(&mut self, directory: DirectoryNumber, shown: &[u8], node: &Node, found: &Found) -> Result<()> {
-        let (xattrs, lost) = self.context.tree.readable_xattrs(node);
+        let (xattrs, lost) = self.context.tree.readable_xattrs(node)?;
         self.summary.damaged += lost.len() as u64;
         let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
         let apply = &self.context.options.apply;
@@ -345,7 +346,7 @@ impl<'r> Restore<'r> {
             self.make(&later)?;
         }
         for left in std::mem::take(&mut self.left) {
-            self.finish_directory(&left);
+            self.finish_directory(&left)?;
         }
         self.held_bytes = 0;
         Ok(())
@@ -376,10 +377,10 @@ impl<'r> Restore<'r> {
         }
     }
 
-    fn finish_directory(&mut self, left: &Left) {
+    fn finish_directory(&mut self, left: &Left) -> Result<()> {
         if let Some(node) = &left.node {
             self.summary.directories += u64::from(left.number != DirectoryNumber::ROOT);
-            let (xattrs, lost) = self.context.tree.readable_xattrs(node);
+            let (xattrs, lost) = self.context.tree.readable_xattrs(node)?;
             self.summary.damaged += lost.len() as u64;
             let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
             let apply = &self.context.options.apply;
@@ -387,6 +388,7 @@ impl<'r> Restore<'r> {
             self.tell(&left.path.join(None), lost.into_iter().chain(problems));
         }
         self.context.target.leave(left.number);
+        Ok(())
     }
 
     /// Tells what of the metadata is not as stored.

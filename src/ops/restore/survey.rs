@@ -15,8 +15,9 @@ use crate::ops::path::PathLink;
 use crate::ops::restore::overwrite::{Decision, Judge, Overwrite};
 use crate::ops::restore::run::is_device;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Found, Target};
+use crate::ops::restore::thaw::{Needed, Packs};
 use crate::ops::restore::{RestoreOptions, RestoreSummary, Wanted, interrupted, kind_id};
-use crate::tree::{Tree, Walk, WalkItem};
+use crate::tree::{Entry, Tree, Walk, WalkItem};
 
 /// What was found before the restore.
 #[derive(Debug, Default)]
@@ -41,17 +42,7 @@ pub(super) fn survey(
     local_ids: Option<&LocalIds>,
     monitor: &dyn Monitor,
 ) -> Result<Surveyed> {
-    let surveyor = |told| Surveyor {
-        tree,
-        target,
-        options,
-        local_ids,
-        monitor,
-        told,
-        groups: HashMap::new(),
-        firsts: HashSet::new(),
-        outcome: Surveyed::default(),
-    };
+    let surveyor = |told| Surveyor::new(tree, target, options, local_ids, monitor, told);
     // What can be kept of an object with several names is known when all were seen.
     let mut first = surveyor(if options.dry_run { Told::Nothing } else { Told::Amounts });
     let knows_all = !options.dry_run || options.overwrite == Some(Overwrite::IfChanged);
@@ -68,6 +59,23 @@ pub(super) fn survey(
     second.outcome.broken_groups = first.outcome.broken_groups;
     second.look_over(wanted)?;
     Ok(second.outcome)
+}
+
+/// The packs in which the contents lie that are to be written, as a survey found what is there. `target` is what is there
+/// now; `None` if there is nothing, or nothing that stands in the way.
+pub(super) fn needed_packs(
+    tree: Tree<'_>,
+    wanted: &Wanted,
+    target: Option<&Target>,
+    options: &RestoreOptions,
+    surveyed: &Surveyed,
+    monitor: &dyn Monitor,
+) -> Result<Packs> {
+    let mut surveyor = Surveyor::new(tree, target, options, None, monitor, Told::Nothing);
+    surveyor.outcome.broken_groups.clone_from(&surveyed.broken_groups);
+    surveyor.needed = Some(Needed::new(tree));
+    surveyor.look_over(wanted)?;
+    Ok(surveyor.needed.map(Needed::into_packs).unwrap_or_default())
 }
 
 /// What the monitor is told.
@@ -116,10 +124,34 @@ struct Surveyor<'r> {
     groups: HashMap<LinkGroup, Group>,
     /// Objects with several names of which one would be written.
     firsts: HashSet<LinkGroup>,
+    /// Where what is to be written lies, if that is asked for.
+    needed: Option<Needed<'r>>,
     outcome: Surveyed,
 }
 
-impl Surveyor<'_> {
+impl<'r> Surveyor<'r> {
+    fn new(
+        tree: Tree<'r>,
+        target: Option<&'r Target>,
+        options: &'r RestoreOptions,
+        local_ids: Option<&'r LocalIds>,
+        monitor: &'r dyn Monitor,
+        told: Told,
+    ) -> Self {
+        Self {
+            tree,
+            target,
+            options,
+            local_ids,
+            monitor,
+            told,
+            groups: HashMap::new(),
+            firsts: HashSet::new(),
+            needed: None,
+            outcome: Surveyed::default(),
+        }
+    }
+
     fn look_over(&mut self, wanted: &Wanted) -> Result<()> {
         let mut levels = vec![Level {
             path: Arc::new(PathLink { parent: None, name: wanted.path.clone() }),
@@ -132,7 +164,7 @@ impl Surveyor<'_> {
         let is_root_wanted = self.options.selection.wants(&wanted.path);
         self.outcome.wanted += u64::from(is_root_wanted && wanted.directory.is_some());
         if let Some(entry) = &wanted.single {
-            self.look_at(&mut levels, entry.node.clone())?;
+            self.look_at(&mut levels, entry.clone())?;
         }
         let Some((root, _)) = &wanted.directory else { return Ok(()) };
         let mut walk = Walk::new(self.tree, *root, wanted.budget);
@@ -153,8 +185,12 @@ impl Surveyor<'_> {
                             walk.skip_directory();
                         }
                     }
-                    _ => self.look_at(&mut levels, entry.node)?,
+                    _ => self.look_at(&mut levels, *entry)?,
                 },
+                Err(error) if error.kind() == ErrorKind::Frozen => {
+                    let message = "the trees of the snapshot lie where they cannot be read";
+                    return Err(error.while_doing(message));
+                }
                 // The restore itself will meet it and tell.
                 Err(error) => {
                     let path = levels.last().map(|level| level.path.join(None)).unwrap_or_default();
@@ -205,6 +241,9 @@ impl Surveyor<'_> {
             Err(error) => (None, Err(error)),
         };
         let untold = Some(decision);
+        if let Some(needed) = &mut self.needed {
+            needed.add(&Entry { node: node.clone(), bundle: None }, false)?;
+        }
         levels.push(Level { path, untold, node: Some(node), number, parent, is_blocked: false });
         if !is_wanted {
             return Ok(true);
@@ -251,7 +290,8 @@ impl Surveyor<'_> {
     }
 
     /// Looks at an entry that is no directory.
-    fn look_at(&mut self, levels: &mut [Level], node: Node) -> Result<()> {
+    fn look_at(&mut self, levels: &mut [Level], entry: Entry) -> Result<()> {
+        let Entry { node, bundle } = entry;
         let Some(path) = levels.last().map(|level| level.path.join(Some(&node.name))) else { return Ok(()) };
         if !self.options.selection.wants(&path) {
             return Ok(());
@@ -271,6 +311,7 @@ impl Surveyor<'_> {
         self.remember(&node, &decision);
         let size = node.size();
         let summary = &mut self.outcome.summary;
+        let (is_kept, mut is_written) = (matches!(decision, Decision::Keep(_)), false);
         match decision {
             Decision::Keep(_) => {
                 summary.files_skipped += 1;
@@ -284,6 +325,7 @@ impl Surveyor<'_> {
             }
             Decision::Create | Decision::Replace(_) | Decision::Enter(_) => {
                 let is_first = node.metadata.links.is_none_or(|group| self.firsts.insert(group));
+                is_written = is_first;
                 if is_first && matches!(node.kind, NodeKind::Regular(_)) {
                     summary.files += 1;
                     summary.bytes += size;
@@ -295,7 +337,10 @@ impl Surveyor<'_> {
                 self.tell(if is_new { ItemAction::Create } else { ItemAction::Replace }, &path, size);
             }
         }
-        Ok(())
+        match &mut self.needed {
+            Some(needed) if !is_kept => needed.add(&Entry { node, bundle }, is_written),
+            _ => Ok(()),
+        }
     }
 
     /// Remembers of an object with several names whether all of them can be kept as they are.

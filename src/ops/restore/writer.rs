@@ -98,7 +98,7 @@ impl Writer<'_> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// A full disk stops the restore; everything else is a finding of this file.
+    /// A full disk and what lies frozen stop the restore; everything else is a finding of this file.
     fn give_up(&self, plan: &FilePlan, state: &mut State, error: Error) {
         if state.file.take().is_some() {
             self.open_files.fetch_sub(1, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Writer<'_> {
             self.context.target.remove_file(plan.directory, plan.written_name(), identity).ok();
         }
         state.has_failed = true;
-        if error.kind() == ErrorKind::OutOfSpace {
+        if matches!(error.kind(), ErrorKind::OutOfSpace | ErrorKind::Frozen) {
             let shown = crate::base::monitor::show_path(&plan.shown());
             return self.fail(error.while_doing(format!("cannot restore {shown}")));
         }
@@ -267,7 +267,7 @@ impl Writer<'_> {
 
     /// Sets the metadata of a complete file, and gives it its name.
     fn finish(&self, plan: &FilePlan, state: &mut State, file: TargetFile) -> Result<()> {
-        let (xattrs, lost) = self.context.tree.readable_xattrs(&plan.node);
+        let (xattrs, lost) = self.context.tree.readable_xattrs(&plan.node)?;
         let identity = file.identity();
         let attributes = Attributes { metadata: &plan.node.metadata, xattrs: &xattrs };
         let problems = file.finish(&attributes, &self.context.options.apply);

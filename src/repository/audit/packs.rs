@@ -29,6 +29,17 @@ enum Verdict {
     Wrong(Error),
     /// It went by a verdict since it was listed.
     Gone,
+    /// It cannot be read before it is thawed.
+    Frozen,
+}
+
+/// What became of packs that were to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacksRead {
+    /// Those that were read.
+    pub read: ObjectCount,
+    /// Those that cannot be read before they are thawed.
+    pub frozen: ObjectCount,
 }
 
 /// What is wrong with a pack, the first thing first.
@@ -97,11 +108,11 @@ impl Audit<'_> {
         rows: &[u32],
         go_on: &(dyn Fn() -> bool + Sync),
         done: &(dyn Fn(u32, bool) + Sync),
-    ) -> Result<ObjectCount> {
+    ) -> Result<PacksRead> {
         let entries = self.places.table.entries_by_pack();
         let memory = self.repository.memory();
         let gate = Gate::new((memory.bytes() / 2) as u64);
-        let (next, packs, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (next, counted) = (AtomicU64::new(0), Mutex::new(PacksRead::default()));
         let pool = ThreadPoolBuilder::new()
             .num_threads(self.repository.reader_count())
             .build()
@@ -115,21 +126,25 @@ impl Audit<'_> {
                 let _entered = gate.enter(pack.size_bytes);
                 let verdict =
                     self.read_pack(*row, &pack, entries.get(*row as usize).copied().unwrap_or_default())?;
-                packs.fetch_add(1, Ordering::Relaxed);
-                bytes.fetch_add(pack.size_bytes, Ordering::Relaxed);
                 self.monitor().advance(1, pack.size_bytes);
+                let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+                match verdict {
+                    Verdict::Frozen => counted.frozen.add(pack.size_bytes),
+                    _ => counted.read.add(pack.size_bytes),
+                }
+                drop(counted);
                 match verdict {
                     Verdict::Whole => done(*row, true),
                     Verdict::Wrong(error) => {
                         done(*row, false);
                         self.places.tell_pack(*row, &error, &self.findings);
                     }
-                    Verdict::Gone => {}
+                    Verdict::Gone | Verdict::Frozen => {}
                 }
             }
         };
         pool.broadcast(|_| work()).into_iter().collect::<Result<()>>()?;
-        Ok(ObjectCount { count: packs.into_inner(), size_bytes: bytes.into_inner() })
+        Ok(counted.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The rows of all packs that are there as the index says, in order of names, with their sizes in bytes.
@@ -162,6 +177,7 @@ impl Audit<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound && self.is_dead_now(&pack.name) => {
                 return Ok(Verdict::Gone);
             }
+            Err(error) if error.kind() == ErrorKind::Frozen => return Ok(Verdict::Frozen),
             Err(error) => {
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Damaged) {
                     (0..pack.segment_count()).for_each(|segment| self.spoil(row, segment));

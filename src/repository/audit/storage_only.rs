@@ -45,6 +45,8 @@ pub struct StorageSummary {
     pub damages: Vec<Damage>,
     /// Objects that could not be read or judged for another reason.
     pub unreadable: u64,
+    /// Objects that cannot be read before they are thawed.
+    pub frozen: ObjectCount,
 }
 
 /// What an object's name says of it.
@@ -136,6 +138,7 @@ pub fn check_storage(
         gate: Gate::new((memory.bytes() / 2) as u64),
         findings,
         hashed: [AtomicU64::new(0), AtomicU64::new(0)],
+        frozen: Mutex::default(),
     };
     let mut summary = StorageSummary::default();
     let mut batch: Vec<(Listed, Named)> = Vec::new();
@@ -155,6 +158,7 @@ pub fn check_storage(
     summary.unfinished = find_strays(storage, &check.findings)?;
     let [count, size_bytes] = check.hashed.map(AtomicU64::into_inner);
     Ok(StorageSummary {
+        frozen: check.frozen.into_inner().unwrap_or_else(PoisonError::into_inner),
         hashed: ObjectCount { count, size_bytes },
         foreign: check.findings.foreign_count(),
         damaged: check.findings.damaged(),
@@ -198,6 +202,7 @@ struct Check<'s> {
     findings: Findings<'s>,
     /// How many objects, and their bytes.
     hashed: [AtomicU64; 2],
+    frozen: Mutex<ObjectCount>,
 }
 
 impl Check<'_> {
@@ -208,6 +213,10 @@ impl Check<'_> {
                 match self.one(listed, *named) {
                     // It was removed since it was listed.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == ErrorKind::Frozen => {
+                        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+                        frozen.add(listed.size_bytes);
+                    }
                     Err(error) => drop(self.findings.tell(listed.name.as_str(), &error)),
                     Ok(()) => {}
                 }

@@ -77,7 +77,7 @@ fn change_run(repository: &Repository, change: impl FnOnce(&mut IndexRun)) {
 
 fn read_all(audit: &Audit<'_>) -> ObjectCount {
     let rows: Vec<u32> = audit.packs_there().map(|(row, _)| row).collect();
-    audit.read_packs(&rows, &|| true, &|_, _| {}).unwrap()
+    audit.read_packs(&rows, &|| true, &|_, _| {}).unwrap().read
 }
 
 #[test]

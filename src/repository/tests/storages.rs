@@ -23,7 +23,7 @@ impl Storage for Overwriting {
         self.memory.put_if_absent(name, body)
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: self.says_atomic }
+        Capabilities { atomic_create: Some(self.says_atomic) }
     }
 }
 

@@ -56,21 +56,24 @@ pub(super) fn creators(probe: &Probe<'_>) -> Result<()> {
 
 /// Puts all bodies under one name at once.
 fn race(probe: &Probe<'_>, name: &ObjectName, bodies: &[Bytes]) -> Result<Vec<Result<()>>> {
+    at_once(bodies, |body| probe.storage.put_if_absent(name, std::slice::from_ref(body)))
+}
+
+/// Does this with each of these, all at the same time.
+pub(super) fn at_once<I: Sync, T: Send>(each: &[I], work: impl Fn(&I) -> T + Sync) -> Result<Vec<T>> {
     let gate = RwLock::new(());
+    let (gate, work) = (&gate, &work);
     std::thread::scope(|scope| {
         let closed = gate.write();
-        let creators = bodies
-            .iter()
-            .map(|body| {
-                let gate = &gate;
-                spawn(scope, move || {
-                    drop(gate.read());
-                    probe.storage.put_if_absent(name, std::slice::from_ref(body))
-                })
+        let started = each.iter().map(|one| {
+            spawn(scope, move || {
+                drop(gate.read());
+                work(one)
             })
-            .collect::<Result<Vec<_>>>();
+        });
+        let started = started.collect::<Result<Vec<_>>>();
         drop(closed);
-        creators?.into_iter().map(join).collect()
+        started?.into_iter().map(join).collect()
     })
 }
 

@@ -300,7 +300,7 @@ impl Storage for Broken {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { atomic_create: self.atomic_create }
+        Capabilities { atomic_create: Some(self.atomic_create) }
     }
 
     fn location(&self) -> String {
@@ -431,4 +431,91 @@ fn samples_tell_shifts_and_seeds_apart() {
     let one = sample(1, 4096);
     assert_ne!(one, sample(2, 4096));
     assert!((1..1024).all(|shift| one.get(shift..).unwrap() != one.get(..4096 - shift).unwrap()));
+}
+
+/// What a trial finds, in short.
+fn tried(storage: &dyn Storage) -> Result<(Creation, &'static str)> {
+    try_out(storage, "x").map(|trial| {
+        let deletion = match trial.deletion {
+            Deletion::Works => "works",
+            Deletion::Refused(_) => "refused",
+            Deletion::Ignored => "ignored",
+        };
+        (trial.creation, deletion)
+    })
+}
+
+#[test]
+fn a_trial_finds_what_loses_data_and_tells_the_rest() {
+    for (defect, creation, deletion) in [
+        (Defect::None, Creation::Atomic, "works"),
+        (Defect::Overwrites, Creation::NotAtomic, "works"),
+        (Defect::DeletesNothing, Creation::Atomic, "ignored"),
+    ] {
+        let storage = Broken::new(defect);
+        assert_eq!(tried(&storage).unwrap(), (creation, deletion), "{defect:?}");
+        assert_eq!(storage.inner.names().len(), usize::from(deletion == "ignored"), "{defect:?}");
+    }
+    let cautious = Broken { atomic_create: false, ..Broken::new(Defect::None) };
+    assert_eq!(tried(&cautious).unwrap(), (Creation::NotAtomic, "works"));
+    for defect in [
+        Defect::ShiftsRanges,
+        Defect::GivesWhatIsLeftOfARange,
+        Defect::RefusesAtTheBound,
+        Defect::ListsTwice,
+        Defect::ListsOtherSizes,
+        Defect::ListsLate,
+    ] {
+        let storage = Broken::new(defect);
+        let found = tried(&storage).map_err(|error| error.kind());
+        assert_eq!(found, Err(ErrorKind::Failed), "{defect:?}");
+        assert_eq!(storage.inner.names(), [], "{defect:?}");
+    }
+}
+
+/// Lets so many creators win a race, changes what they write, or refuses to delete.
+#[derive(Debug, Default)]
+struct Odd {
+    memory: Memory,
+    winners: u32,
+    changes: bool,
+    refuses_deletes: bool,
+    asked: Mutex<u32>,
+}
+
+impl Storage for Odd {
+    crate::storage::forward_storage!(self => self.memory; put_if_absent, get, get_range, list, barrier, capabilities, location);
+
+    fn prove_create(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
+        let mut asked = self.asked.lock().unwrap();
+        *asked += 1;
+        if *asked > self.winners {
+            return Err(refusal::taken(name));
+        }
+        let mut bytes = bodies[0].concat();
+        bytes[500] ^= u8::from(self.changes);
+        self.memory.replace(name, bytes);
+        Ok(true)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        match self.refuses_deletes {
+            true => Err(Error::new(ErrorKind::Denied, "no")),
+            false => self.memory.delete(name),
+        }
+    }
+}
+
+#[test]
+fn a_trial_tells_races_denials_and_changed_bytes() {
+    let odd = |winners| Odd { winners, ..Odd::default() };
+    assert_eq!(tried(&odd(1)).unwrap(), (Creation::Atomic, "works"));
+    assert_eq!(tried(&odd(3)).unwrap(), (Creation::Racy(3), "works"));
+    let told = tried(&odd(0)).unwrap_err().chain().join(": ");
+    assert!(told.contains("probe-x/one was new, and each of its 4 creators"), "{told}");
+    let told = tried(&Odd { changes: true, ..odd(1) }).unwrap_err().chain().join(": ");
+    assert!(told.ends_with("probe-x/one was put, and other bytes come back"), "{told}");
+    let denying = Odd { refuses_deletes: true, ..odd(1) };
+    assert_eq!(tried(&denying).unwrap(), (Creation::Atomic, "refused"));
+    assert_eq!(denying.memory.names(), [ObjectName::parse("probe-x/one").unwrap()]);
 }

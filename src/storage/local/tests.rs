@@ -70,7 +70,8 @@ fn the_contract_is_kept_however_objects_are_published_and_synced() {
             local.publish_by.set(publish_by).unwrap();
         }
         check_contract(&local, "local", &mut |_| ()).unwrap();
-        assert_eq!(local.capabilities().atomic_create, publish_by != Some(PublishBy::CheckThenRename));
+        let is_atomic = publish_by != Some(PublishBy::CheckThenRename);
+        assert_eq!(local.capabilities().atomic_create, Some(is_atomic));
         assert_eq!(names_in(directory.path()), ["tmp"], "{publish_by:?}");
         assert_swept(directory.path());
     }
@@ -356,5 +357,5 @@ fn a_root_that_was_removed_is_no_absent_object() {
     let (directory, local) = opened();
     fs::remove_dir(directory.path()).unwrap();
     assert_kind(put(&local, "a/b", b"1"), ErrorKind::Failed);
-    assert!(!local.capabilities().atomic_create);
+    assert_eq!(local.capabilities().atomic_create, Some(false));
 }

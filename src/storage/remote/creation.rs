@@ -12,10 +12,14 @@ use opendal::{Buffer, Operator};
 use super::Remote;
 use super::errors::{Attempt, Failure};
 use super::services::Publishing;
-use super::transport::{Purpose, last_status};
+use super::transport::{Purpose, failed, last_status};
+use super::webdav::may_try_again;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::storage::name::{UNFINISHED_FOLDER, unfinished_name};
 use crate::storage::{Body, ObjectName, refusal};
+
+/// Of a success that may be none.
+const UNCONFIRMED: &str = "the storage says that it wrote the object, and gives no tag of it";
 
 /// Whether the service was seen to refuse to create what is there.
 #[derive(Debug, Default)]
@@ -108,16 +112,31 @@ impl Remote {
         self.publishing == Publishing::Conditional && self.refuses.seen() != Seen::Overwritten
     }
 
+    /// Whether of many creators of one name exactly one succeeds; none: not tried yet.
+    pub(super) fn creates_atomically(&self) -> Option<bool> {
+        match self.refuses.seen() {
+            _ if !self.is_conditional() => Some(false),
+            Seen::Nothing => None,
+            seen => Some(seen == Seen::Refused),
+        }
+    }
+
     async fn write(
         &self,
         operator: &Operator,
-        path: &str,
+        name: &str,
         content: &Buffer,
         is_conditional: bool,
     ) -> Attempt<()> {
         let options = opendal::options::WriteOptions { if_not_exists: is_conditional, ..Default::default() };
-        let written = operator.write_options(path, content.clone(), options).await;
-        written.map(drop).map_err(|cause| Failure::of_service(&cause))
+        let written = operator.write_options(&self.path(name), content.clone(), options).await;
+        match written.map_err(|cause| Failure::of_service(&cause))? {
+            // Something else may have answered.
+            told if self.tells_tags && told.etag().is_none() => {
+                Err(Failure::of_service(&failed(UNCONFIRMED).set_temporary()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether an earlier attempt created the object; an error if its name is taken by other bytes.
@@ -144,7 +163,7 @@ impl Remote {
             if let Err(failure) = &moved {
                 is_uncertain |= failure.may_pass;
                 // What stays is swept later.
-                let _ = operator.delete(&unfinished).await;
+                let _ = operator.delete(&self.path(&unfinished)).await;
             }
             moved
         })
@@ -158,13 +177,13 @@ impl Remote {
         name: &ObjectName,
         content: &Buffer,
     ) -> Attempt<()> {
-        self.prepare_unfinished(operator).await?;
-        match self.write(operator, unfinished, content, false).await {
-            Err(failure) if self.misses_unfinished(&failure) => {
-                self.prepare_unfinished(operator).await?;
-                self.write(operator, unfinished, content, false).await?;
+        let mut attempts = 1;
+        loop {
+            self.prepare_unfinished(operator).await?;
+            match self.write(operator, unfinished, content, false).await {
+                Err(failure) if self.misses_unfinished(&failure) && may_try_again(attempts) => attempts += 1,
+                written => break written?,
             }
-            written => written?,
         }
         let stored_bytes = self.size_of(unfinished).await?;
         if stored_bytes != Some(content.len() as u64) {
@@ -188,25 +207,43 @@ impl Remote {
             Err(failure) if failure.error.kind() == ErrorKind::NotFound => Ok(None),
             // Longer than ours, hence not ours.
             Err(failure) if failure.error.kind() == ErrorKind::Damaged => Ok(Some(false)),
+            // What froze at once was taken whole, with its checksum, and nobody else uses the names of data.
+            Err(failure) if failure.error.kind() == ErrorKind::Frozen => {
+                let stored_bytes = self.size_of(name.as_str()).await?;
+                Ok(stored_bytes.map(|stored_bytes| stored_bytes == content.len() as u64))
+            }
             Err(failure) => Err(failure),
         }
     }
 
     /// Finds out whether the service refuses to create what is there, and remembers it.
     pub(super) fn prove(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
-        let [first, second, truth] = bodies.map(|body| Buffer::from(body.to_vec()));
-        if self.is_conditional() {
-            let is_refused = self.run(Purpose::Put, self.create_twice(name, &first, &second))?;
-            self.refuses.is(if is_refused { Seen::Refused } else { Seen::Overwritten });
-            if is_refused {
-                return Ok(true);
+        let [first, second, truth] = bodies;
+        if !self.is_conditional() {
+            return self.put(&self.operator, name, truth).map(|()| false);
+        }
+        let failed = || format!("cannot write object {name}");
+        let [first, second, truth] = [first, second, truth].map(|body| Buffer::from(body.to_vec()));
+        let is_refused = self.run(Purpose::Put, self.create_twice(name, &first, &second)).wrap(failed)?;
+        self.refuses.is(if is_refused { Seen::Refused } else { Seen::Overwritten });
+        if is_refused {
+            return Ok(true);
+        }
+        self.run(Purpose::Put, self.overwrite(name, &truth)).wrap(failed).map(|()| false)
+    }
+
+    /// Writes an object whatever is there.
+    async fn overwrite(&self, name: &ObjectName, content: &Buffer) -> Result<()> {
+        let mut is_uncertain = false;
+        self.try_often(async || {
+            if is_uncertain && self.is_stored(name, content).await? == Some(true) {
+                return Ok(());
             }
-        }
-        if self.publishing == Publishing::Moved {
-            return self.run(Purpose::Put, self.create_by_move(&self.operator, name, &truth)).map(|()| false);
-        }
-        let write = async || self.write(&self.operator, name.as_str(), &truth, false).await;
-        self.run(Purpose::Put, self.try_often(write)).map(|()| false)
+            let written = self.write(&self.operator, name.as_str(), content, false).await;
+            is_uncertain |= written.is_err();
+            written
+        })
+        .await
     }
 
     /// Creates an object, then once more with other bytes: true if that was refused.
@@ -235,9 +272,18 @@ impl Remote {
         if !is_known {
             return Ok(false);
         }
-        self.try_often(async || match create(second).await {
-            Err(failure) if failure.is_taken() => Ok(true),
-            other => other.map(|()| false),
+        let mut is_uncertain = false;
+        self.try_often(async || {
+            if is_uncertain && self.is_stored(name, second).await? == Some(true) {
+                return Ok(false);
+            }
+            match create(second).await {
+                Err(failure) if failure.is_taken() => Ok(true),
+                other => {
+                    is_uncertain |= other.is_err();
+                    other.map(|()| false)
+                }
+            }
         })
         .await
     }

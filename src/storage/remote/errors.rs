@@ -57,6 +57,10 @@ fn classify(cause: &opendal::Error, status: u16, said: &str) -> (ErrorKind, bool
     match (cause.kind(), status) {
         // Glacier and its like.
         (_, 403) if said.starts_with("InvalidObjectState") => (ErrorKind::Frozen, false),
+        (_, 409) if ["BlobArchived", "BlobBeingRehydrated"].iter().any(|code| said.starts_with(code)) => {
+            (ErrorKind::Frozen, false)
+        }
+        (_, 409) if said.starts_with("BlobImmutable") => (ErrorKind::Denied, false),
         (_, 507) => (ErrorKind::OutOfSpace, false),
         (_, 413 | 400 | 403) if said.contains("QuotaExceeded") => (ErrorKind::OutOfSpace, false),
         (Opendal::ConditionNotMatch | Opendal::AlreadyExists, _) => (ErrorKind::Exists, false),
@@ -76,7 +80,7 @@ const SAID_BYTES_MAX: usize = 400;
 
 /// What the service and what lies below it say.
 fn said(cause: &opendal::Error) -> String {
-    let mut parts = vec![of_s3(cause.message()).unwrap_or_else(|| cause.message().to_owned())];
+    let mut parts = vec![of_xml(cause.message()).unwrap_or_else(|| cause.message().to_owned())];
     let mut below = cause.source();
     while let Some(deeper) = below {
         parts.push(deeper.to_string());
@@ -109,13 +113,13 @@ fn without_query(word: &str) -> String {
     }
 }
 
-/// Code and message of an answer of S3, which the crate gives as its own structure's text.
-fn of_s3(message: &str) -> Option<String> {
+/// Code and message of an answer of S3 or Azure, which the crate gives as its own structure's text.
+fn of_xml(message: &str) -> Option<String> {
     let field = |name: &str| {
         let (_, after) = message.split_once(&format!("{name}: \""))?;
         after.split_once('"').map(|(value, _)| value)
     };
-    message.starts_with("S3Error").then_some(())?;
+    ["S3Error", "AzblobError"].iter().any(|begin| message.starts_with(begin)).then_some(())?;
     let code = field("code").filter(|code| !code.is_empty())?;
     Some(match field("message").filter(|text| !text.is_empty()) {
         Some(text) => format!("{code}: {text}"),
@@ -132,6 +136,8 @@ mod tests {
     fn what_a_service_says_is_one_line_without_secrets() {
         let message = "S3Error { code: \"NoSuchBucket\", message: \"There is none\", resource: \"/x\", request_id: \"1\" }";
         assert_eq!(said(&failed(message)), "NoSuchBucket: There is none");
+        let message = "AzblobError { code: \"BlobArchived\", message: \"Not permitted RequestId:1\" }";
+        assert_eq!(said(&failed(message)), "BlobArchived: Not permitted RequestId:1");
         let cause = std::io::Error::other("get https://h/c/x?sig=hunter2&se=1\nfailed");
         let shown = said(&failed("request").set_source(cause));
         assert_eq!(shown, "request: get https://h/c/x?… failed");
@@ -145,6 +151,8 @@ mod tests {
         let of = |kind, status, said: &str| classify(&opendal::Error::new(kind, "x"), status, said);
         assert_eq!(of(Opendal::ConditionNotMatch, 412, ""), (ErrorKind::Exists, false));
         assert_eq!(of(Opendal::Conflict, 409, ""), (ErrorKind::Unreachable, true));
+        assert_eq!(of(Opendal::Conflict, 409, "BlobArchived: cold"), (ErrorKind::Frozen, false));
+        assert_eq!(of(Opendal::Conflict, 409, "BlobImmutableDueToPolicy"), (ErrorKind::Denied, false));
         assert_eq!(
             of(Opendal::PermissionDenied, 403, "InvalidObjectState: cold"),
             (ErrorKind::Frozen, false)

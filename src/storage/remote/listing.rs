@@ -50,6 +50,14 @@ pub(in crate::storage) fn visit_in_order(
 }
 
 impl Remote {
+    /// The name, or the folder, of a path that a listing holds; an error if it lies elsewhere.
+    fn below<'p>(&self, folder: &str, path: &'p str) -> std::result::Result<&'p str, Failure> {
+        let name = path.strip_prefix(&self.prefix).filter(|name| name.starts_with(folder));
+        name.ok_or_else(|| {
+            Failure::lasting(Error::damaged("the storage lists names that were not asked for"))
+        })
+    }
+
     /// Lists what is below a folder, by pages.
     pub(super) fn list_flat(
         &self,
@@ -68,11 +76,14 @@ impl Remote {
             }
             _ => None,
         };
+        // What cannot begin anywhere begins at the beginning, and what comes before is passed over.
+        let begins_anywhere = self.operator.info().capability().list_with_start_after;
         let mut lister: Option<Lister> = None;
         loop {
             let page = self.run(Purpose::List, async {
                 self.try_often(async || {
-                    let outcome = self.page(&prefix, last.as_deref(), &mut lister).await;
+                    let outcome =
+                        self.page(&prefix, last.as_deref().filter(|_| begins_anywhere), &mut lister).await;
                     if outcome.is_err() {
                         lister = None;
                     }
@@ -85,7 +96,7 @@ impl Remote {
             for entry in page {
                 if last.as_deref().is_some_and(|last| entry.path.as_str() <= last) {
                     // A service may give the name after which it was to begin.
-                    if last.as_deref() == Some(entry.path.as_str()) {
+                    if !begins_anywhere || last.as_deref() == Some(entry.path.as_str()) {
                         continue;
                     }
                     let message = format!("{} lists its objects out of order", self.caller.shown);
@@ -114,16 +125,17 @@ impl Remote {
             None => {
                 let options = ListOptions {
                     recursive: true,
-                    start_after: after.map(str::to_owned),
+                    start_after: after.map(|after| self.path(after)),
                     ..ListOptions::default()
                 };
-                self.operator.lister_options(prefix, options).await.map_err(of_service)?
+                self.operator.lister_options(&self.path(prefix), options).await.map_err(of_service)?
             }
         };
         let mut page = Vec::new();
         while page.len() < PAGE_NAMES {
             let Some(entry) = running.try_next().await.map_err(of_service)? else { return Ok(page) };
-            page.extend(file(&entry));
+            let name = self.below(prefix, entry.path())?;
+            page.extend(file(&entry, name));
         }
         *lister = Some(running);
         Ok(page)
@@ -136,31 +148,35 @@ impl Remote {
         start_after: Option<&ObjectName>,
         visit: &mut dyn FnMut(Listed) -> Result<()>,
     ) -> Result<()> {
-        let entries_of = |folder: &str| {
-            let entries = self.run(Purpose::List, self.try_often(async || self.folder(folder).await));
-            entries.wrap(|| format!("cannot list {folder}"))
-        };
-        visit_in_order(&entries_of, folder, start_after, visit)
+        visit_in_order(&|folder| self.entries(folder), folder, start_after, visit)
+    }
+
+    /// The same as `folder`, tried often.
+    pub(super) fn entries(&self, folder: &str) -> Result<Vec<Entry>> {
+        let entries = self.run(Purpose::List, self.try_often(async || self.folder(folder).await));
+        entries.wrap(|| format!("cannot list {folder}"))
     }
 
     /// Entries of a folder, sorted by path; that of the root is a slash.
     pub(super) async fn folder(&self, folder: &str) -> std::result::Result<Vec<Entry>, Failure> {
-        let listed = match self.operator.list(folder).await {
+        let asked = if folder == "/" { "" } else { folder };
+        let path = Some(self.path(asked)).filter(|path| !path.is_empty());
+        let listed = match self.operator.list(path.as_deref().unwrap_or("/")).await {
             Err(cause) if cause.kind() == opendal::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|cause| Failure::of_service(&cause))?,
         };
         let mut entries: Vec<Entry> = Vec::with_capacity(listed.len());
         for entry in &listed {
-            let is_deeper = folder == "/" && entry.path() != "/"
-                || entry.path().len() > folder.len() && entry.path().starts_with(folder);
-            if !is_deeper {
+            // The folder itself is in it, or an object in its place.
+            let itself = path.as_deref().unwrap_or("/");
+            if itself.trim_end_matches('/') == entry.path().trim_end_matches('/') {
                 continue;
             }
+            let name = self.below(asked, entry.path())?;
             if entry.metadata().is_dir() {
-                entries
-                    .push(Entry { path: format!("{}/", entry.path().trim_end_matches('/')), size_bytes: 0 });
+                entries.push(Entry { path: format!("{}/", name.trim_end_matches('/')), size_bytes: 0 });
             } else {
-                entries.extend(file(entry));
+                entries.extend(file(entry, name));
             }
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
@@ -169,7 +185,7 @@ impl Remote {
     }
 }
 
-fn file(entry: &opendal::Entry) -> Option<Entry> {
+fn file(entry: &opendal::Entry, name: &str) -> Option<Entry> {
     let metadata = entry.metadata();
-    metadata.is_file().then(|| Entry { path: entry.path().to_owned(), size_bytes: metadata.content_length() })
+    metadata.is_file().then(|| Entry { path: name.to_owned(), size_bytes: metadata.content_length() })
 }

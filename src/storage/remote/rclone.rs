@@ -3,7 +3,8 @@
 //! What must hold: only who may enter our private folder, and knows a random password, can reach the socket; the
 //! password stands in no argument. The process ends with us, however we end: a shell between us and rclone reads a pipe
 //! of which we hold the other end, and kills rclone when it closes. What rclone says of itself is told when it refuses
-//! or ends. It is started when it is first needed, and again if it ended after it had served something.
+//! or ends. It is started when it is first needed, and again if it ended after it had served something; nobody of the
+//! run before, who would remove what the next one made, outlives the shell by then.
 //!
 //! What is said to it, and why: nothing is cached on the disk, so that a file that was sent is at the remote
 //! (`--vfs-cache-mode`); no folder is remembered, so that what other processes put is seen by the next listing
@@ -17,13 +18,15 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 use zeroize::Zeroizing;
 
 use super::services::{RemoteOptions, Stopped};
@@ -44,6 +47,9 @@ const USUAL_FOLDER: &str = "/tmp";
 /// Some remotes ask much before they are ready.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// So often, and with such waits, it is asked whether all of a run are gone. Where nobody collects the dead, they stay.
+const END_LOOKS: usize = 50;
+const END_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Runs `"$@"` behind the name of our folder until it ends or until nobody holds the other end of the standard input;
 /// then nobody else removes the folder either.
@@ -177,7 +183,7 @@ impl Rclone {
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().wrap(|| format!("cannot start a shell for {program}"))?;
         let listener = child.stderr.take().map(Listener::start);
-        Ok(Running { child, listener })
+        Ok(Running { child, status: None, listener })
     }
 
     fn await_socket(&self, process: &mut Running) -> Result<()> {
@@ -190,9 +196,9 @@ impl Rclone {
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted while rclone started"));
             }
             if waited > START_PATIENCE {
-                process.kill();
+                process.end();
                 let message = format!(
-                    "{} does not serve on a socket within {} seconds; version 1.62 or later is needed{}",
+                    "{} does not serve on a socket within {} seconds; 1.65 is the oldest version that was tried{}",
                     self.program.display(),
                     START_PATIENCE.as_secs(),
                     process.said()
@@ -207,7 +213,7 @@ impl Rclone {
 
     fn ended(&self, process: &mut Running) -> Error {
         let (program, said) = (self.program.display(), process.said());
-        let code = process.child.try_wait().ok().flatten().and_then(|status| status.code());
+        let code = process.status.and_then(|status| status.code());
         if matches!(code, Some(126 | 127)) {
             let message = format!(
                 "{program} cannot be run: install rclone, or name it in PACKSTONE_RCLONE_COMMAND{said}"
@@ -216,7 +222,7 @@ impl Rclone {
         }
         let is_old = ["unknown flag", "unknown command", "listen tcp"];
         let hint = if is_old.iter().any(|words| said.contains(words)) {
-            "; rclone 1.62 or later is needed"
+            "; rclone 1.65 is the oldest version that was tried"
         } else {
             ""
         };
@@ -235,28 +241,44 @@ impl Drop for Rclone {
 /// The shell that keeps rclone; both die with it.
 struct Running {
     child: Child,
+    /// How it ended, once it was waited for.
+    status: Option<ExitStatus>,
     listener: Option<Listener>,
 }
 
 impl Running {
     fn has_ended(&mut self) -> Result<bool> {
-        let status = self.child.try_wait().wrap(|| "cannot ask for the state of rclone")?;
+        let Some(process) = self.process().filter(|_| self.status.is_none()) else { return Ok(true) };
+        // Its number stays its own, and with it that of the group.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(process), options).wrap(|| "cannot ask for the state of rclone")?;
         Ok(status.is_some())
     }
 
-    fn kill(&mut self) {
-        // Until it was waited for, the number is the group's own.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-            let _ = group.map(|group| kill_process_group(group, Signal::KILL));
-            let _ = self.child.wait();
+    fn process(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Ends the shell, if it has not ended, and whatever it left behind.
+    fn end(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        let group = self.process();
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+        self.status = self.child.wait().ok();
+        for _ in 0..END_LOOKS {
+            // Who was killed needs a moment for it.
+            if group.is_none_or(|group| test_kill_process_group(group).is_err()) {
+                return;
+            }
+            std::thread::sleep(END_INTERVAL);
         }
     }
 
     /// What it said last, for the end of a message; it has ended.
     fn said(&mut self) -> String {
-        // If only the shell is gone, this ends rclone, too.
-        drop(self.child.stdin.take());
+        self.end();
         let said = self.listener.take().map(Listener::finish).unwrap_or_default();
         let line = said.replace(|letter: char| letter.is_control(), " ");
         let line = line.trim().to_owned();
@@ -268,7 +290,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
     }
 }
 

@@ -157,10 +157,17 @@ pub(super) struct Connected {
     pub(super) operator: Operator,
     /// The same with the storage class of data; none: no other.
     pub(super) for_data: Option<Operator>,
+    /// What stands before an object's name in its path: empty, or it ends with a slash.
+    pub(super) prefix: String,
+    /// Whoever writes an object is told a tag for it, and whoever asks for one as well.
+    pub(super) tells_tags: bool,
     pub(super) publishing: Publishing,
     pub(super) listing: Listing,
     /// What more is asked of a server of WebDAV.
     pub(super) webdav: Option<Webdav>,
+    /// What more is asked of S3.
+    #[cfg(feature = "s3")]
+    pub(super) cold: Option<super::thaw::Cold>,
 }
 
 /// Prepares the connection; nothing is sent.
@@ -170,19 +177,28 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         Some(false) => Publishing::Checked,
         _ => Publishing::Conditional,
     };
+    let prefix = prefix(&location.path)?;
     let flat = |operator: Operator, for_data: Option<Operator>, publishing| Connected {
         operator,
         for_data,
+        prefix: prefix.clone(),
+        tells_tags: matches!(location.service, Service::S3 { .. } | Service::Azure { .. }),
         publishing,
         listing: Listing::Flat,
         webdav: None,
+        #[cfg(feature = "s3")]
+        cold: None,
     };
     match &location.service {
         #[cfg(feature = "s3")]
         Service::S3 { endpoint, bucket } => {
             let build = |class| s3(location, endpoint.as_deref(), bucket, options, class);
             let for_data = class.map(|class| build(Some(class))).transpose()?;
-            Ok(flat(build(None)?, for_data, conditional))
+            let cold = super::thaw::Cold::new(
+                s3_providers(endpoint.as_deref(), location, options),
+                region(location, options),
+            );
+            Ok(Connected { cold: Some(cold), ..flat(build(None)?, for_data, conditional) })
         }
         #[cfg(feature = "gcs")]
         Service::Gcs { bucket } => {
@@ -198,7 +214,7 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
         #[cfg(feature = "b2")]
         Service::B2 { bucket } => {
             no_class(class)?;
-            Ok(flat(b2(location, bucket, options)?, None, Publishing::Checked))
+            Ok(flat(b2(bucket, options)?, None, Publishing::Checked))
         }
         #[cfg(feature = "webdav")]
         Service::Webdav { endpoint } => {
@@ -206,13 +222,25 @@ pub(super) fn connect(location: &RemoteLocation, options: &RemoteOptions) -> Res
             let credentials = &options.credentials;
             let user = credentials.get("WEBDAV_USER");
             let user = user.map(|user| (user, credentials.get("WEBDAV_PASSWORD").unwrap_or_default()));
-            webdav(endpoint, &location.path, user, credentials.get("WEBDAV_TOKEN"))
+            webdav(endpoint, prefix, user, credentials.get("WEBDAV_TOKEN"))
         }
         #[expect(clippy::allow_attributes, reason = "with all features every service is matched above")]
         #[allow(unreachable_patterns, reason = "with all features every service is matched above")]
         other => {
             Err(Error::new(ErrorKind::Usage, format!("this program was built without {}", feature(other))))
         }
+    }
+}
+
+/// What stands before an object's name in its path.
+fn prefix(path: &str) -> Result<String> {
+    match path.chars().next() {
+        None => Ok(String::new()),
+        // It would be lost on the way.
+        Some(first) if first.is_whitespace() => {
+            Err(Error::new(ErrorKind::Usage, "cannot use the location: its path begins with a space"))
+        }
+        Some(_) => Ok(format!("{path}/")),
     }
 }
 
@@ -243,6 +271,42 @@ fn built(built: opendal::Result<Operator>) -> Result<Operator> {
         .wrap(|| "cannot use the location")
 }
 
+/// Where credentials of S3 are looked for: what was given, then where Amazon's own tools look.
+#[cfg(feature = "s3")]
+fn s3_providers(
+    endpoint: Option<&str>,
+    location: &RemoteLocation,
+    options: &RemoteOptions,
+) -> reqsign_core::ProvideCredentialChain<reqsign_aws_v4::Credential> {
+    use reqsign_aws_v4::{DefaultCredentialProvider, StaticCredentialProvider};
+    let credentials = &options.credentials;
+    let mut usual = DefaultCredentialProvider::builder();
+    if let Some(profile) = &location.settings.profile {
+        usual = usual.with_profile(profile);
+    }
+    // The instance's role is for Amazon alone; elsewhere the question would only take time.
+    if endpoint.is_some_and(|endpoint| !endpoint.contains(".amazonaws.com")) {
+        usual = usual.no_imds();
+    }
+    let providers = reqsign_core::ProvideCredentialChain::new().push(usual.build());
+    match (credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY")) {
+        (Some(id), Some(key)) => providers.push_front(match credentials.get("AWS_SESSION_TOKEN") {
+            Some(token) => StaticCredentialProvider::new(id, key).with_session_token(token),
+            None => StaticCredentialProvider::new(id, key),
+        }),
+        _ => providers,
+    }
+}
+
+/// The region for which requests are signed.
+#[cfg(feature = "s3")]
+fn region<'o>(location: &'o RemoteLocation, options: &'o RemoteOptions) -> &'o str {
+    let credentials = &options.credentials;
+    let region = location.settings.region.as_deref();
+    let region = region.or_else(|| credentials.get("AWS_REGION"));
+    region.or_else(|| credentials.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1")
+}
+
 #[cfg(feature = "s3")]
 fn s3(
     location: &RemoteLocation,
@@ -252,28 +316,11 @@ fn s3(
     class: Option<&str>,
 ) -> Result<Operator> {
     use opendal::services::S3;
-    let (credentials, settings) = (&options.credentials, &location.settings);
-    let region = settings.region.as_deref();
-    let region =
-        region.or_else(|| credentials.get("AWS_REGION")).or_else(|| credentials.get("AWS_DEFAULT_REGION"));
-    let mut builder = S3::default().bucket(bucket).root(&location.path).region(region.unwrap_or("us-east-1"));
+    let settings = &location.settings;
+    let mut builder = S3::default().bucket(bucket).region(region(location, options));
+    builder = builder.credential_provider_chain(s3_providers(endpoint, location, options));
     if let Some(endpoint) = endpoint {
         builder = builder.endpoint(endpoint);
-    }
-    // The instance's role is for Amazon alone; elsewhere the question would only take time.
-    if endpoint.is_some_and(|endpoint| !endpoint.contains(".amazonaws.com")) {
-        builder = builder.disable_ec2_metadata();
-    }
-    if let (Some(id), Some(key)) =
-        (credentials.get("AWS_ACCESS_KEY_ID"), credentials.get("AWS_SECRET_ACCESS_KEY"))
-    {
-        builder = builder.access_key_id(id).secret_access_key(key);
-        if let Some(token) = credentials.get("AWS_SESSION_TOKEN") {
-            builder = builder.session_token(token);
-        }
-    }
-    if let Some(profile) = &settings.profile {
-        builder = builder.profile(profile);
     }
     if settings.virtual_host == Some(true) {
         builder = builder.enable_virtual_host_style();
@@ -293,7 +340,7 @@ fn s3(
 pub(super) fn connect_rclone(password: &str, options: &RemoteOptions) -> Result<Connected> {
     no_class(options.storage_class.as_deref())?;
     // The name of the host goes nowhere.
-    webdav("http://localhost", "", Some((super::rclone::USER, password)), None)
+    webdav("http://localhost", String::new(), Some((super::rclone::USER, password)), None)
 }
 
 /// There is none.
@@ -303,8 +350,13 @@ pub(super) fn connect_rclone(_password: &str, _options: &RemoteOptions) -> Resul
 }
 
 #[cfg(feature = "webdav")]
-fn webdav(endpoint: &str, root: &str, user: Option<(&str, &str)>, token: Option<&str>) -> Result<Connected> {
-    let mut builder = opendal::services::Webdav::default().endpoint(endpoint).root(root);
+fn webdav(
+    endpoint: &str,
+    prefix: String,
+    user: Option<(&str, &str)>,
+    token: Option<&str>,
+) -> Result<Connected> {
+    let mut builder = opendal::services::Webdav::default().endpoint(endpoint);
     builder = builder.disable_create_dir(true);
     if let Some((user, password)) = user {
         builder = builder.username(user).password(password);
@@ -315,15 +367,19 @@ fn webdav(endpoint: &str, root: &str, user: Option<(&str, &str)>, token: Option<
     Ok(Connected {
         operator: built(Operator::new(builder))?,
         for_data: None,
+        prefix,
+        tells_tags: false,
         publishing: Publishing::Moved,
         listing: Listing::Folders,
-        webdav: Some(Webdav::new(endpoint, root, user, token)?),
+        webdav: Some(Webdav::new(endpoint, user, token)?),
+        #[cfg(feature = "s3")]
+        cold: None,
     })
 }
 
 #[cfg(feature = "gcs")]
 fn gcs(location: &RemoteLocation, bucket: &str, class: Option<&str>) -> Result<Operator> {
-    let mut builder = opendal::services::Gcs::default().bucket(bucket).root(&location.path);
+    let mut builder = opendal::services::Gcs::default().bucket(bucket);
     if let Some(endpoint) = &location.settings.endpoint {
         builder = builder.endpoint(endpoint);
     }
@@ -339,8 +395,7 @@ fn azure(location: &RemoteLocation, container: &str, options: &RemoteOptions) ->
     let account = credentials.get("AZURE_ACCOUNT_NAME").unwrap_or_default();
     let usual = format!("https://{account}.blob.core.windows.net");
     let endpoint = location.settings.endpoint.as_deref().unwrap_or(&usual);
-    let mut builder =
-        opendal::services::Azblob::default().container(container).root(&location.path).endpoint(endpoint);
+    let mut builder = opendal::services::Azblob::default().container(container).endpoint(endpoint);
     if !account.is_empty() {
         builder = builder.account_name(account);
     }
@@ -354,9 +409,9 @@ fn azure(location: &RemoteLocation, container: &str, options: &RemoteOptions) ->
 }
 
 #[cfg(feature = "b2")]
-fn b2(location: &RemoteLocation, bucket: &str, options: &RemoteOptions) -> Result<Operator> {
+fn b2(bucket: &str, options: &RemoteOptions) -> Result<Operator> {
     let credentials = &options.credentials;
-    let mut builder = opendal::services::B2::default().bucket(bucket).root(&location.path);
+    let mut builder = opendal::services::B2::default().bucket(bucket);
     if let Some(id) = credentials.get("B2_BUCKET_ID") {
         builder = builder.bucket_id(id);
     }

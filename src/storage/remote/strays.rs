@@ -1,10 +1,10 @@
 //! What lies where objects are kept and is none, on a service with folders.
 //!
-//! What must hold: what vanishes meanwhile is passed over.
+//! What must hold: what vanishes meanwhile is passed over; so is a folder that holds nothing, for nobody but who puts
+//! something there could remove it without taking what another just put.
 
 use super::Remote;
-use super::transport::Purpose;
-use crate::base::{Result, Wrap};
+use crate::base::Result;
 use crate::storage::name::{NAME_PARTS_MAX, UNFINISHED_FOLDER, is_unfinished};
 use crate::storage::{ObjectName, Stray};
 
@@ -17,8 +17,7 @@ impl Remote {
     ) -> Result<()> {
         let mut waiting = vec!["/".to_owned()];
         while let Some(folder) = waiting.pop() {
-            let entries = self.run(Purpose::List, self.try_often(async || self.folder(&folder).await));
-            for entry in entries.wrap(|| format!("cannot list {folder}"))? {
+            for entry in self.entries(&folder)? {
                 let bare = entry.path.trim_end_matches('/');
                 let is_folder = entry.path.ends_with('/');
                 let token = bare.strip_prefix(UNFINISHED_FOLDER).and_then(|rest| rest.strip_prefix('/'));
@@ -31,7 +30,10 @@ impl Remote {
                     !is_folder && folder != "/" && token.is_none() && ObjectName::parse(bare).is_some();
                 if is_folder && may_lead {
                     waiting.push(entry.path);
-                } else if !is_object {
+                    continue;
+                }
+                let is_nothing = is_folder && self.holds_nothing(&entry.path, NAME_PARTS_MAX)?;
+                if !is_object && !is_nothing {
                     visit(Stray {
                         path: bare.as_bytes().to_vec(),
                         size_bytes: entry.size_bytes,
@@ -42,5 +44,16 @@ impl Remote {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing but folders lies in and below a folder, at most so deep.
+    fn holds_nothing(&self, folder: &str, depth: usize) -> Result<bool> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(false) };
+        for entry in self.entries(folder)? {
+            if !entry.path.ends_with('/') || !self.holds_nothing(&entry.path, depth)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

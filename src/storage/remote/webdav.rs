@@ -18,24 +18,27 @@ use crate::storage::name::UNFINISHED_FOLDER;
 /// Most of an answer that is shown.
 const ANSWER_BYTES_MAX: usize = 400;
 
+/// So often a folder is made anew for one object: in a bucket behind rclone there are none but those that hold something,
+/// and that of what is unfinished goes with each object that others publish.
+const FOLDER_ATTEMPTS_MAX: usize = 20;
+
+/// Whether something is tried once more, with its folder made anew, after so many attempts.
+pub(super) fn may_try_again(attempts: usize) -> bool {
+    // What is forbidden for another reason stays so.
+    attempts < if super::transport::last_status() == 403 { 2 } else { FOLDER_ATTEMPTS_MAX }
+}
+
 /// A server, and how it is asked.
 pub(super) struct Webdav {
     /// `http://host[:port]`, without a slash at its end.
     endpoint: String,
-    /// Parts joined by slashes.
-    root: String,
     authorization: Option<HeaderValue>,
     /// The folder of what is unfinished is there.
     is_prepared: AtomicBool,
 }
 
 impl Webdav {
-    pub(super) fn new(
-        endpoint: &str,
-        root: &str,
-        user: Option<(&str, &str)>,
-        token: Option<&str>,
-    ) -> Result<Self> {
+    pub(super) fn new(endpoint: &str, user: Option<(&str, &str)>, token: Option<&str>) -> Result<Self> {
         let authorization = match (user, token) {
             (_, Some(token)) => Some(format_authorization_by_bearer(token)),
             (Some((user, password)), None) => Some(format_authorization_by_basic(user, password)),
@@ -50,15 +53,13 @@ impl Webdav {
         };
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            root: root.trim_matches('/').to_owned(),
             authorization: authorization.transpose().map_err(refused)?.map(header).transpose()?,
             is_prepared: AtomicBool::new(false),
         })
     }
 
     fn address(&self, path: &str) -> String {
-        let root = if self.root.is_empty() { String::new() } else { format!("/{}", self.root) };
-        format!("{}{}", self.endpoint, percent_encode_path(&format!("{root}/{path}")))
+        format!("{}{}", self.endpoint, percent_encode_path(&format!("/{path}")))
     }
 
     async fn move_once(&self, transporter: &HttpTransporter, from: &str, to: &str) -> Attempt<()> {
@@ -74,8 +75,13 @@ impl Webdav {
             .map_err(|cause| of_service(failed("a move that cannot be asked for").set_source(cause)))?;
         let answer = transporter.send(request).await.map_err(of_service)?;
         let status = answer.status();
-        if [StatusCode::CREATED, StatusCode::NO_CONTENT, StatusCode::OK].contains(&status) {
+        if [StatusCode::CREATED, StatusCode::NO_CONTENT].contains(&status) {
             return Ok(());
+        }
+        if status == StatusCode::OK {
+            // No status of a move; what became of it is to be looked at.
+            let message = "the storage does not say whether it gave the object its name";
+            return Err(of_service(failed(message).set_temporary()));
         }
         let said = answer.into_body().to_vec();
         let said = String::from_utf8_lossy(said.get(..ANSWER_BYTES_MAX).unwrap_or(&said)).into_owned();
@@ -104,7 +110,7 @@ fn may_miss_folder(failure: &Failure) -> bool {
 impl Remote {
     /// Makes a folder, and those above it as far as they are missing.
     async fn make_folder(&self, operator: &Operator, folder: &str) -> Attempt<()> {
-        operator.create_dir(folder).await.map_err(|cause| Failure::of_service(&cause))
+        operator.create_dir(&self.path(folder)).await.map_err(|cause| Failure::of_service(&cause))
     }
 
     /// Makes the folder of what is unfinished, once.
@@ -117,25 +123,30 @@ impl Remote {
         Ok(())
     }
 
-    /// Whether the folder of what is unfinished was made and seems to be gone, as the last answer has it. If so, it is
-    /// made again by the next `prepare_unfinished`.
+    /// Whether the folder of what is unfinished seems to be gone, as the last answer has it. If so, it is made again by the
+    /// next `prepare_unfinished`.
     pub(super) fn misses_unfinished(&self, failure: &Failure) -> bool {
         let webdav = self.webdav.as_ref().filter(|_| may_miss_folder(failure));
-        webdav.is_some_and(|webdav| webdav.is_prepared.swap(false, Ordering::Relaxed))
+        webdav.inspect(|webdav| webdav.is_prepared.store(false, Ordering::Relaxed)).is_some()
     }
 
     /// Gives an object its final name; `Exists` if that is taken.
     pub(super) async fn rename(&self, operator: &Operator, from: &str, to: &str) -> Attempt<()> {
         let Some(webdav) = &self.webdav else {
-            return operator.rename(from, to).await.map_err(|cause| Failure::of_service(&cause));
+            let renamed = operator.rename(&self.path(from), &self.path(to)).await;
+            return renamed.map_err(|cause| Failure::of_service(&cause));
         };
-        match webdav.move_once(&self.transporter, from, to).await {
-            Err(failure) if may_miss_folder(&failure) => {
-                let folder = to.rsplit_once('/').map_or("", |(folder, _)| folder);
-                self.make_folder(operator, &format!("{folder}/")).await?;
-                webdav.move_once(&self.transporter, from, to).await
+        let (source, target) = (self.path(from), self.path(to));
+        let mut attempts = 1;
+        loop {
+            match webdav.move_once(&self.transporter, &source, &target).await {
+                Err(failure) if may_miss_folder(&failure) && may_try_again(attempts) => {
+                    let folder = to.rsplit_once('/').map_or("", |(folder, _)| folder);
+                    self.make_folder(operator, &format!("{folder}/")).await?;
+                    attempts += 1;
+                }
+                moved => return moved,
             }
-            moved => moved,
         }
     }
 }

@@ -34,7 +34,8 @@ impl Links {
         self.0.load(Ordering::Acquire) == Self::FAIL
     }
 
-    fn work(&self) -> bool {
+    /// They were seen to work.
+    pub(super) fn work(&self) -> bool {
         self.0.load(Ordering::Acquire) == Self::WORK
     }
 
@@ -70,6 +71,10 @@ impl Sftp {
             let unfinished = unfinished_name().map_err(Failure::lasting)?;
             let path = self.path(&format!("{UNFINISHED_FOLDER}/{unfinished}"));
             let outcome = self.write_and_publish(server, &path, name, &pieces, &mut is_uncertain).await;
+            let outcome = match outcome {
+                Err(failure) => Err(self.find_reason(server, failure).await),
+                done => done,
+            };
             // Without a connection it stays, until the next one or a sweep.
             let removed = server.remove(Purpose::Other, &path).await;
             left_over = removed.is_err().then_some(path);
@@ -87,6 +92,19 @@ impl Sftp {
             .wrap(|| format!("cannot write object {name}"))
     }
 
+    /// That there is no space has no status of its own in the protocol.
+    async fn find_reason(&self, server: Server<'_>, failure: Failure) -> Failure {
+        if failure.may_pass || failure.error.kind() != ErrorKind::Failed {
+            return failure;
+        }
+        let Ok(Some(space)) = server.space(&self.path(".")).await else { return failure };
+        if space.free_bytes >= PIECE_BYTES as u64 && space.free_files != Some(0) {
+            return failure;
+        }
+        let message = "no space is left on the server";
+        Failure { error: failure.error.while_doing(message).of_kind(ErrorKind::OutOfSpace), ..failure }
+    }
+
     async fn write_and_publish(
         &self,
         server: Server<'_>,
@@ -102,10 +120,11 @@ impl Sftp {
             }
             other => other,
         }?;
-        server.write(&handle, pieces).await?;
-        if server.connection.extensions.sync {
-            let synced = server.sync(&handle).await;
-            synced.map_err(|failure| self.remember_failed_sync(failure))?;
+        if let Err(failure) = self.write_and_sync(server, &handle, pieces).await {
+            let failure = self.find_reason(server, failure).await;
+            // While it is open it takes its space, removed or not.
+            server.release(&handle).await;
+            return Err(failure);
         }
         server.close(&handle).await?;
         for _ in 0..PUBLISH_ATTEMPTS_MAX {
@@ -137,6 +156,15 @@ impl Sftp {
         }
         let message = format!("its folder was removed {PUBLISH_ATTEMPTS_MAX} times");
         Err(Failure::lasting(Error::new(ErrorKind::Failed, message)))
+    }
+
+    async fn write_and_sync(&self, server: Server<'_>, handle: &Bytes, pieces: &[Bytes]) -> Attempt<()> {
+        server.write(handle, pieces).await?;
+        if server.connection.extensions.sync {
+            let synced = server.sync(handle).await;
+            synced.map_err(|failure| self.remember_failed_sync(failure))?;
+        }
+        Ok(())
     }
 
     /// Gives a complete file its name.
@@ -204,16 +232,21 @@ impl Sftp {
     /// As `Storage::prove_create`.
     pub(super) fn prove(&self, name: &ObjectName, bodies: [&Body; 3]) -> Result<bool> {
         let [first, second, truth] = bodies;
-        self.create(name, first)?;
-        if !self.links.fail() && self.call(Purpose::Other, async |server| Ok(self.has_links(server)))? {
-            return match self.create(name, second) {
-                Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
-                // Then what is there is the second.
-                Ok(()) => self.replace(name, truth).map(|()| false),
-                Err(error) => Err(error),
-            };
+        let has_links = || self.call(Purpose::Other, async |server| Ok(self.has_links(server)));
+        if !has_links()? {
+            return self.create(name, truth).map(|()| false);
         }
-        self.replace(name, truth).map(|()| false)
+        self.create(name, first)?;
+        // Whether the file system behind the server makes them shows now.
+        if !has_links()? {
+            return self.replace(name, truth).map(|()| false);
+        }
+        match self.create(name, second) {
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(true),
+            // Then what is there is the second.
+            Ok(()) => self.replace(name, truth).map(|()| false),
+            Err(error) => Err(error),
+        }
     }
 
     fn replace(&self, name: &ObjectName, body: &Body) -> Result<()> {

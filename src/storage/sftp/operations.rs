@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::connection::Connection;
 use super::errors::{self, END_OF_FILE, NOT_FOUND};
-use super::packet::{Attributes, Kind, PIECE_BYTES, READ, Reply, Request, WRITE_NEW};
+use super::packet::{Attributes, Kind, PIECE_BYTES, READ, Reply, Request, Space, WRITE_NEW};
 use crate::base::ErrorKind;
 use crate::storage::remote::errors::{Attempt, Failure};
 use crate::storage::remote::timing::Pacer;
@@ -84,6 +84,18 @@ impl Server<'_> {
     pub(super) async fn sync(&self, handle: &Bytes) -> Attempt<()> {
         let request = Request::new(Kind::Extended).text(b"fsync@openssh.com").text(handle);
         self.order(Purpose::Other, request).await
+    }
+
+    /// What is left where a path lies; nothing if the server does not say.
+    pub(super) async fn space(&self, path: &str) -> Attempt<Option<Space>> {
+        if !self.connection.extensions.space {
+            return Ok(None);
+        }
+        let request = Request::new(Kind::Extended).text(b"statvfs@openssh.com").text(path.as_bytes());
+        match self.ask(Purpose::Other, request).await? {
+            Reply::Extended(body) => Ok(Space::decode(body)),
+            other => Err(self.refused(other)),
+        }
     }
 
     /// What lies under a path, a link itself; nothing if nothing does.

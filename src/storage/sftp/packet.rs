@@ -104,6 +104,8 @@ pub(super) struct Extensions {
     pub(super) hard_link: bool,
     /// `fsync@openssh.com`.
     pub(super) sync: bool,
+    /// `statvfs@openssh.com`.
+    pub(super) space: bool,
 }
 
 /// Reads the first packet of a server; its version if it is another than ours, or nothing if it is no such packet.
@@ -122,6 +124,7 @@ pub(super) fn read_hello(body: Bytes) -> Result<Extensions, Option<u32>> {
         match (&*name, &*data) {
             (b"hardlink@openssh.com", b"1") => extensions.hard_link = true,
             (b"fsync@openssh.com", b"1") => extensions.sync = true,
+            (b"statvfs@openssh.com", b"2") => extensions.space = true,
             _ => {}
         }
     }
@@ -161,11 +164,41 @@ impl Attributes {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    Status { code: u32, message: String },
+    Status {
+        code: u32,
+        message: String,
+    },
     Handle(Bytes),
     Data(Bytes),
     Names(Vec<(Bytes, Attributes)>),
     Attributes(Attributes),
+    /// Of a request that is no part of the protocol.
+    Extended(Bytes),
+}
+
+/// What a file system has left for who may not use all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Space {
+    pub(super) free_bytes: u64,
+    /// Files that can still be made; nothing if they are not counted.
+    pub(super) free_files: Option<u64>,
+}
+
+impl Space {
+    /// What the answer to `statvfs@openssh.com` holds: size of a block, of a fragment, fragments, free ones, available
+    /// ones, and the same of files.
+    pub(super) fn decode(body: Bytes) -> Option<Self> {
+        let mut fields = Fields(body);
+        let [_, fragment_bytes, _, _, available, files, _, available_files] = {
+            let mut numbers = [0; 8];
+            for number in &mut numbers {
+                *number = fields.offset()?;
+            }
+            numbers
+        };
+        let free_files = (files > 0).then_some(available_files);
+        Some(Self { free_bytes: available.saturating_mul(fragment_bytes), free_files })
+    }
 }
 
 impl Reply {
@@ -192,6 +225,7 @@ impl Reply {
                 Self::Names(names)
             }
             105 => Self::Attributes(fields.attributes()?),
+            201 => Self::Extended(fields.0),
             _ => return None,
         };
         Some((id, reply))
@@ -278,7 +312,7 @@ mod tests {
             extension(b"fsync@openssh.com"),
         ]
         .concat();
-        let all = Extensions { hard_link: true, sync: true };
+        let all = Extensions { hard_link: true, sync: true, space: false };
         assert_eq!(read_hello(Bytes::from(hello.clone())), Ok(all));
         assert_eq!(read_hello(Bytes::from_static(&[2, 0, 0, 0, 3])), Ok(Extensions::default()));
         assert_eq!(read_hello(Bytes::from_static(&[2, 0, 0, 0, 6])), Err(Some(6)));
@@ -314,6 +348,20 @@ mod tests {
         assert_eq!(Reply::decode(Bytes::from_static(&[99, 0, 0, 0, 1, 0, 0, 0, 0])), None);
         let status = Reply::Status { code: 2, message: String::new() };
         assert_eq!(Reply::decode(Bytes::from_static(&[101, 0, 0, 0, 1, 0, 0, 0, 2])), Some((1, status)));
+    }
+
+    #[test]
+    fn space_is_what_is_available_in_fragments() {
+        let numbers = |files: u64| {
+            let numbers = [1 << 20, 4096, 900, 300, 200, files, 60, 50, 1, 0, 255_u64];
+            Bytes::from(numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>())
+        };
+        let free_bytes = 200 * 4096;
+        assert_eq!(Space::decode(numbers(100)), Some(Space { free_bytes, free_files: Some(50) }));
+        assert_eq!(Space::decode(numbers(0)), Some(Space { free_bytes, free_files: None }));
+        assert_eq!(Space::decode(numbers(0).slice(..63)), None);
+        let reply = Reply::decode(Bytes::from_static(&[201, 0, 0, 0, 1, 9]));
+        assert_eq!(reply, Some((1, Reply::Extended(Bytes::from_static(&[9])))));
     }
 
     #[test]

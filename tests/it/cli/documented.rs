@@ -137,8 +137,9 @@ const PREPARE: &str = "
     touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 63] = [
+const RUNS: [(&str, &str); 66] = [
     ("repo init", "repo init"),
+    ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
     ("backup", "backup source missing --tag a,b --description text --progress-interval 1ms"),
@@ -160,6 +161,7 @@ const RUNS: [(&str, &str); 63] = [
     ("restore", "restore latest --path source -t out"),
     ("restore", "restore latest --path source -t out -v --overwrite if-changed --verify"),
     ("restore", "restore latest --path source -t out2 --dry-run -v"),
+    ("restore", "restore latest --path source -t out3 --thaw"),
     ("stats", "stats"),
     ("stats", "stats --mode restore-size"),
     ("stats", "stats --mode raw-data"),
@@ -185,6 +187,10 @@ const RUNS: [(&str, &str); 63] = [
     ("repo copy", "-r copies repo copy --from repository --from-key-file key --dry-run"),
     ("repo copy", "-r copies repo copy --from repository --from-key-file key latest"),
     ("repo copy", "-r copies repo copy --from repository --from-key-file key"),
+    (
+        "repo copy",
+        "-r copies repo copy --from repository --from-key-file key --to \"sftp:here:$PWD/distant\" --to missing",
+    ),
     ("repo prune", "repo prune --dry-run"),
     ("repo prune", "repo prune"),
     ("backup", "backup --stdin-from-command -- sh -c 'head -c 1000000 /dev/zero; kill -KILL $PPID'"),
@@ -200,7 +206,7 @@ const RUNS: [(&str, &str); 63] = [
     ("repo key list", "--key-file second repo key list"),
     ("repo key", "repo key export --current --output sheet"),
     ("repo key", "repo key export --output sheet2"),
-    ("repo key", "repo key remove 0"),
+    ("repo key", "repo key remove nothing"),
     ("repo key", "repo key passwd --new-key-file third"),
     ("repo key", "--key-file second repo key remove \"$third\""),
     ("man", "man pages"),

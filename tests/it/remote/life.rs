@@ -43,7 +43,7 @@ fn life(server: Server) {
     let options = PruneOptions {
         plan: PlanOptions { max_unused: MaxUnused::Bytes(0), max_repack_bytes: None },
         // Nobody else prunes here, which is to be said where creation is not atomic.
-        is_sole: server != Server::S3,
+        is_sole: !server.creates_atomically(),
         ..pruning::options()
     };
     let pruned = prune(&open(storage, None), &options, &Silent).unwrap();
@@ -68,6 +68,12 @@ fn s3_without_conditions_holds_a_whole_life() {
 #[test]
 fn webdav_holds_a_whole_life() {
     life(Server::Webdav);
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn azure_holds_a_whole_life() {
+    life(Server::Azure);
 }
 
 /// What an unchanged nightly backup may ask: 12 requests.

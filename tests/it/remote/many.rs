@@ -28,7 +28,7 @@ const ROUNDS: usize = 3;
 fn write_and_prune(server: Server) {
     let Some(place) = Place::new(server, "many writers and a pruner") else { return };
     let sources = Sources::new();
-    let is_sole = server != Server::S3;
+    let is_sole = !server.creates_atomically();
     let storage = || place.open() as Arc<dyn Storage>;
     init(storage(), PARAMETERS, None);
     let by_now = |source| BackUp { host: Host::current(), ..BackUp::new(source) };
@@ -109,7 +109,7 @@ fn processes(server: Server) {
             .collect();
         let mut prune = place.program(scratch.path(), &key_file);
         prune.args(["repo", "prune", "--yes", "--wait", "0s", "--max-unused", "0"]);
-        if server != Server::S3 {
+        if !server.creates_atomically() {
             prune.arg("--sole-pruner");
         }
         running.push(prune.spawn().expect("the program"));
@@ -132,4 +132,10 @@ fn processes_lose_nothing() {
 #[test]
 fn processes_beside_a_sole_pruner_lose_nothing_without_conditions() {
     processes(Server::S3WithoutConditions);
+}
+
+#[cfg(feature = "azure")]
+#[test]
+fn writers_and_a_pruner_lose_nothing_on_azure() {
+    write_and_prune(Server::Azure);
 }

@@ -15,6 +15,8 @@ use crate::support::need::{Server, server};
 /// Who may use the servers of the tests; `scripts/test` tells them so.
 const USER: &str = "packstone";
 const PASSWORD: &str = "packstone-secret";
+/// The same as the services that sign with it want it: base64.
+const KEY: &str = "cGFja3N0b25lLXNlY3JldA==";
 /// The bucket that `scripts/test` makes where nobody can make one without a signature.
 const BUCKET: &str = "packstone-tests";
 
@@ -60,21 +62,33 @@ impl Place {
     }
 
     /// The place as a user names it, by way of an address.
-    fn location(&self, address: &str) -> String {
+    pub fn location(&self, address: &str) -> String {
         let Self { bucket, prefix, .. } = self;
-        let scheme = if self.server == Server::Webdav { "webdav" } else { "s3" };
-        format!("{scheme}:http://{address}/{bucket}/{prefix}")
+        match self.server {
+            Server::S3 | Server::S3WithoutConditions => format!("s3:http://{address}/{bucket}/{prefix}"),
+            Server::Webdav => format!("webdav:http://{address}/{bucket}/{prefix}"),
+            #[cfg(feature = "azure")]
+            Server::Azure => format!("azure:{bucket}/{prefix}?endpoint=http://{address}/{USER}"),
+        }
     }
 
-    /// The program, told of the place and of what opens it; it keeps what it likes below `home`.
+    /// The program, told of the place and of what opens it; it keeps what it likes below `home`, and is quiet.
     pub fn program(&self, home: &Path, key_file: &Path) -> Command {
+        let mut command = self.program_by(&self.address, home, key_file);
+        command.arg("--quiet");
+        command
+    }
+
+    /// The same by way of another address, and not quiet.
+    pub fn program_by(&self, address: &str, home: &Path, key_file: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
         command
             .env_clear()
             .env("HOME", home)
             .envs([("AWS_ACCESS_KEY_ID", USER), ("AWS_SECRET_ACCESS_KEY", PASSWORD)])
             .envs([("WEBDAV_USER", USER), ("WEBDAV_PASSWORD", PASSWORD)])
-            .args(["--quiet", "--repository", &self.location(&self.address), "--key-file"])
+            .envs([("AZURE_ACCOUNT_NAME", USER), ("AZURE_ACCOUNT_KEY", KEY)])
+            .args(["--repository", &self.location(address), "--key-file"])
             .arg(key_file)
             .stdin(Stdio::null());
         command
@@ -82,12 +96,18 @@ impl Place {
 
     /// The storage there, by way of another address, tried for so long.
     pub fn open_by(&self, address: &str, patience: Duration) -> Arc<Remote> {
+        self.open_with(address, patience, RemoteOptions::default())
+    }
+
+    /// The same, in another way than the usual.
+    pub fn open_with(&self, address: &str, patience: Duration, usual: RemoteOptions) -> Arc<Remote> {
         let text = self.location(address);
         let Ok(Location::Remote(location)) = Location::parse(text.as_bytes()) else { panic!("{text}") };
         let known = |name| {
             let value = match name {
-                "AWS_ACCESS_KEY_ID" | "WEBDAV_USER" => USER,
+                "AWS_ACCESS_KEY_ID" | "WEBDAV_USER" | "AZURE_ACCOUNT_NAME" => USER,
                 "AWS_SECRET_ACCESS_KEY" | "WEBDAV_PASSWORD" => PASSWORD,
+                "AZURE_ACCOUNT_KEY" => KEY,
                 _ => return Ok(None),
             };
             Ok(Some(Zeroizing::new(value.to_owned())))
@@ -96,7 +116,7 @@ impl Place {
             credentials: Credentials::gather(known).expect("credentials"),
             patience,
             first_wait: Duration::from_millis(1),
-            ..RemoteOptions::default()
+            ..usual
         };
         Arc::new(Remote::open(&location, &options).expect("a storage"))
     }

@@ -50,6 +50,22 @@ pub enum Server {
     S3WithoutConditions,
     /// WebDAV.
     Webdav,
+    /// Azure's object storage.
+    #[cfg(feature = "azure")]
+    Azure,
+}
+
+#[cfg(all(feature = "s3", feature = "webdav"))]
+impl Server {
+    /// Whether of many creators of one name exactly one succeeds.
+    pub fn creates_atomically(self) -> bool {
+        match self {
+            Self::S3 => true,
+            Self::S3WithoutConditions | Self::Webdav => false,
+            #[cfg(feature = "azure")]
+            Self::Azure => true,
+        }
+    }
 }
 
 /// The address of a server, as `host:port`, on which tests may do as they like. Without one, says that `skipped` is not
@@ -62,6 +78,8 @@ pub fn server(server: Server, skipped: &str) -> Option<String> {
             ("PACKSTONE_TEST_S3_WITHOUT_CONDITIONS", "a server for S3 without conditions")
         }
         Server::Webdav => ("PACKSTONE_TEST_WEBDAV", "a server for WebDAV"),
+        #[cfg(feature = "azure")]
+        Server::Azure => ("PACKSTONE_TEST_AZURE", "a server for Azure"),
     };
     let address = variable(name);
     if address.is_none() {
@@ -87,6 +105,7 @@ pub fn has_program(name: &str, skipped: &str) -> bool {
 
 /// The program that is rclone: the one that the environment names, or the one that is installed. Without one, says that
 /// `skipped` is not tested here.
+#[cfg(feature = "webdav")]
 pub fn rclone(skipped: &str) -> Option<PathBuf> {
     match variable("PACKSTONE_TEST_RCLONE") {
         Some(path) => Some(PathBuf::from(path)),

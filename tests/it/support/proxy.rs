@@ -43,8 +43,16 @@ pub enum Deed {
     SuccessWithError,
     /// The server sees nothing; success, with a page for people.
     SuccessWithPage,
+    /// The server sees nothing; success, and nothing else.
+    SuccessWithNothing,
     /// A part was asked for, and the whole comes.
     Whole,
+    /// What the answer's body names lies beside the place that was asked for (`place …` in its path).
+    OtherPlace,
+    /// It is passed on as if another object had been asked for, or other objects, which are not there.
+    AnotherName,
+    /// The answer says that the object lies in a cold storage class.
+    SayCold,
 }
 
 /// A request as a rule sees it.
@@ -253,6 +261,25 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
             let answer = said(200, "<html><body>Please accept the terms of this network.</body></html>");
             Answer { head: answer.head.with("content-type", "text/html; charset=utf-8"), ..answer }
         }
+        Deed::SuccessWithNothing => said(200, ""),
+        Deed::OtherPlace => {
+            let mut answer = pass()?;
+            let end = answer.body.len().saturating_sub(PLACE.len() - 1);
+            for begin in 0..end {
+                if answer.body[begin..].starts_with(PLACE) {
+                    answer.body[begin..begin + PLACE.len()].copy_from_slice(b"other");
+                }
+            }
+            answer
+        }
+        Deed::AnotherName => {
+            let line = asked.head.line.replace("probe-", "nobody-");
+            exchange(&shared.server, &Head { line, ..asked.head.clone() }, body)?
+        }
+        Deed::SayCold => {
+            let answer = pass()?;
+            Answer { head: answer.head.with("x-amz-storage-class", "GLACIER"), ..answer }
+        }
         Deed::Whole => exchange(&shared.server, &asked.head.clone().without("range"), body)?,
     };
     let is_of_head = asked.method() == "HEAD" && answer.head.length().is_some() && answer.body.is_empty();
@@ -264,6 +291,9 @@ fn answer(shared: &Shared, asked: &Asked, deed: Deed, body: &[u8]) -> Result<Opt
     let sent_bytes = answer.body.len() / sent_share;
     Ok(Some((answer, sent_bytes)))
 }
+
+/// How the path of a place in a test begins.
+const PLACE: &[u8] = b"place";
 
 const ERROR: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>InternalError</Code>\
     <Message>We encountered an internal error. Please try again.</Message></Error>";

@@ -18,6 +18,7 @@ use crate::open::{self, Place};
 use crate::progress::{Progress, Work};
 use crate::report::{self, Done, Hint, Outcome};
 use crate::show;
+use crate::storages::Role;
 
 const AFTER_HELP: &str = "\
 Without an option, everything but the packs of contents is read: every small object is opened, every index run is held \
@@ -82,7 +83,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let summary = checked?;
     tell_hurt(&summary);
     report::conclude(&context.global, || lines(&summary), || CheckLine::of(&summary));
-    Ok(done(summary.damaged, summary.unreadable))
+    Ok(done(summary.damaged, summary.unreadable + summary.frozen.count))
 }
 
 const fn done(damaged: u64, unreadable: u64) -> Done {
@@ -168,6 +169,7 @@ fn lines(summary: &CheckSummary) -> Vec<String> {
     if summary.read.count > 0 {
         lines.push(format!("read {}", objects(summary.read, "pack")));
     }
+    lines.extend(frozen_line(summary.frozen));
     lines.extend(leftover_lines(summary));
     if counted.unexplained_gaps > 0 {
         lines.push(format!(
@@ -188,6 +190,11 @@ fn lines(summary: &CheckSummary) -> Vec<String> {
         more => lines.push(format!("{} not read whole", show::count(more, "pack"))),
     }
     lines
+}
+
+/// What cannot be read is no damage.
+fn frozen_line(frozen: ObjectCount) -> Option<String> {
+    (frozen.count > 0).then(|| format!("not read, for it must be thawed first: {}", objects(frozen, "pack")))
 }
 
 fn verdict_lines(damaged: u64, unreadable: u64) -> Vec<String> {
@@ -247,7 +254,7 @@ fn run_on_storage(read_data: bool, context: &Context) -> Outcome<Done> {
         Place::Default(places) => places.location(),
     };
     let storage =
-        open::find_storage(context, &location)
+        open::find_storage(context, &location, Role::Meant)
             .and_then(|storage| {
                 if open::is_repository(&*storage)? { Ok(storage) } else { Err(open::missing(&location)) }
             })
@@ -262,7 +269,9 @@ fn run_on_storage(read_data: bool, context: &Context) -> Outcome<Done> {
         summary.damages.iter().for_each(|damage| report::print_document(&DamageLine::of(damage, None)));
     }
     report::conclude(&context.global, || storage_lines(&summary), || StorageLine::of(&summary));
-    Ok(done(summary.damaged, summary.unreadable))
+    // Their sizes were looked at, and more was not asked for.
+    let unread = if read_data { summary.frozen.count } else { 0 };
+    Ok(done(summary.damaged, summary.unreadable + unread))
 }
 
 fn storage_lines(summary: &StorageSummary) -> Vec<String> {
@@ -270,6 +279,7 @@ fn storage_lines(summary: &StorageSummary) -> Vec<String> {
     if summary.hashed.count > 0 {
         lines.push(format!("held {} against their names", objects(summary.hashed, "object")));
     }
+    lines.extend(frozen_line(summary.frozen));
     lines.extend(stray_lines(summary.unfinished, summary.foreign));
     lines.extend(verdict_lines(summary.damaged, summary.unreadable));
     lines

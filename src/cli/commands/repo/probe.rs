@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::json::{ProbeLine, StorageKind};
 use crate::open::{self, Place};
 use crate::report::{self, Done, Hint, Outcome};
-use crate::storages;
+use crate::storages::{self, Role};
 use crate::table::{self, Column};
 
 const AFTER_HELP: &str = "\
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         let message = "no storage was named: use --repository or PACKSTONE_REPOSITORY";
         return Err(Error::new(ErrorKind::Usage, message).into());
     };
-    let storage = storages::open(context, &location)?;
+    let storage = storages::open(context, &location, Role::Meant)?;
     let probed = context.interruption.gently(|| probe(&*storage, context)).hint(ErrorKind::Denied, || {
         "a probe writes, reads, lists and deletes; a writer needs no delete".to_owned()
     })?;
@@ -84,7 +84,7 @@ pub fn probe(storage: &dyn Storage, context: &Context) -> Result<Probed> {
             report::say(promise);
         }
     })?;
-    Ok(Probed { promises, is_atomic: is_proven && storage.capabilities().atomic_create })
+    Ok(Probed { promises, is_atomic: is_proven && storage.capabilities().atomic_create == Some(true) })
 }
 
 fn print_table(context: &Context) -> Done {

@@ -180,7 +180,9 @@ pub fn prune(
         None => Ok(Done::Fully),
         Some(error) => {
             let error = error.while_doing("not all could be written again; what nobody needs is gone");
-            Err(error).hint(ErrorKind::Damaged, damage_hint)
+            Err(error)
+                .hint(ErrorKind::Damaged, damage_hint)
+                .hint(ErrorKind::Frozen, || "with --max-repack-size 0 no pack is written again".to_owned())
         }
     }
 }
@@ -261,6 +263,12 @@ fn lines(summary: &PruneSummary) -> Vec<String> {
     if summary.repacked > 0 {
         let written = size::show(summary.written_bytes);
         lines.push(format!("wrote {} again ({written} new)", show::count(summary.repacked, "pack")));
+    }
+    if summary.frozen.count > 0 {
+        lines.push(format!(
+            "left as they are, for they must be thawed before they can be read: {}",
+            packs(summary.frozen)
+        ));
     }
     if summary.spared > 0 {
         lines.push(format!("kept {}, needed after all", show::count(summary.spared, "condemned pack")));
