@@ -3,6 +3,7 @@
 //! What must hold: no key material is printed, logged or left in memory that is given back; nothing is opened before
 //! its header is bound to one key; a nonce is used once. All of it as format-spec chapters 4 and 5 say.
 
+mod cipher;
 pub mod keys;
 pub mod password;
 pub mod random;

@@ -3,12 +3,11 @@
 //! What must hold: each object has a random salt, hence a key that no other object has; each part of it takes the
 //! next part number, which nobody can set; the commitment is compared before anything is opened.
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::base::{Error, RepositoryId, Result, SessionId};
+use crate::base::{Error, ErrorKind, RepositoryId, Result, SessionId};
+use crate::crypto::cipher::{Cipher, Refused};
 use crate::crypto::{Keys, Secret, random};
 use crate::format::sealing::{HEADER_BYTES, Header, ObjectKind, Role, TAG_BYTES, nonce};
 
@@ -24,8 +23,8 @@ pub(crate) fn derive(secret: &Secret, salt: &[u8; 32], repository: &RepositoryId
     (Secret::new(*key), commitment)
 }
 
-pub(crate) fn cipher(key: &Secret) -> ChaCha20Poly1305 {
-    ChaCha20Poly1305::new(&Key::from(*key.expose()))
+fn cipher(key: &Secret) -> Result<Cipher> {
+    Cipher::new(key).map_err(|Refused| Error::new(ErrorKind::Failed, "a key cannot be used"))
 }
 
 /// Seals the parts of one object.
@@ -33,7 +32,7 @@ pub struct Sealer {
     header: [u8; HEADER_BYTES],
     salt: [u8; 32],
     additional: Vec<u8>,
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
     next_part: u64,
 }
 
@@ -66,7 +65,7 @@ impl Sealer {
         let header =
             Header { kind: context.kind, generation: context.generation, session, salt, commitment }.encode();
         let additional = context.additional(&header);
-        Ok(Self { header, salt, additional, cipher: cipher(&key), next_part: 0 })
+        Ok(Self { header, salt, additional, cipher: cipher(&key)?, next_part: 0 })
     }
 
     /// The header, with which the object begins.
@@ -82,8 +81,8 @@ impl Sealer {
     fn seal(&self, part: u64, role: Role, plaintext: &mut Vec<u8>) -> Result<()> {
         plaintext.reserve_exact(TAG_BYTES);
         self.cipher
-            .encrypt_in_place(&Nonce::from(nonce(part, role)), &self.additional, plaintext)
-            .map_err(|_| Error::new(crate::base::ErrorKind::Failed, "cannot seal a part of an object"))
+            .seal(nonce(part, role), &self.additional, plaintext)
+            .map_err(|Refused| Error::new(ErrorKind::Failed, "cannot seal a part of an object"))
     }
 
     /// Seals the next segment in place; its tag is appended.
@@ -111,7 +110,7 @@ impl Sealer {
 /// Opens the parts of one object.
 pub struct Opener {
     additional: Vec<u8>,
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
 }
 
 impl Opener {
@@ -122,7 +121,7 @@ impl Opener {
         if !bool::from(commitment.ct_eq(&header.commitment)) {
             return Err(cannot_open("its header is not bound to this key"));
         }
-        Ok(Self { additional: context.additional(&header.encode()), cipher: cipher(&key) })
+        Ok(Self { additional: context.additional(&header.encode()), cipher: cipher(&key)? })
     }
 
     /// Prepares to open parts of an object whose header follows from the index.
@@ -135,14 +134,14 @@ impl Opener {
         let subkey = keys.subkey(context.kind, context.generation)?;
         let (key, commitment) = derive(&subkey, &salt, &context.repository);
         let header = Header { kind: context.kind, generation: context.generation, session, salt, commitment };
-        Ok(Self { additional: context.additional(&header.encode()), cipher: cipher(&key) })
+        Ok(Self { additional: context.additional(&header.encode()), cipher: cipher(&key)? })
     }
 
     /// Opens a part in place; its tag is removed. A part that cannot be opened is damaged or belongs elsewhere.
     pub fn open(&self, part: u64, role: Role, sealed: &mut Vec<u8>) -> Result<()> {
         self.cipher
-            .decrypt_in_place(&Nonce::from(nonce(part, role)), &self.additional, sealed)
-            .map_err(|_| cannot_open("its bytes are not what was sealed"))
+            .open(nonce(part, role), &self.additional, sealed)
+            .map_err(|Refused| cannot_open("its bytes are not what was sealed"))
     }
 }
 

@@ -3,13 +3,12 @@
 //! What must hold: a wrong secret is told by the commitment, before anything is opened; what a slot holds is bound to
 //! its repository.
 
-use chacha20poly1305::Nonce;
-use chacha20poly1305::aead::AeadInOut;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::base::{Error, ErrorKind, RepositoryId, Result, SlotName, Timestamp};
-use crate::crypto::seal::{cipher, derive};
+use crate::crypto::cipher::{Cipher, Refused};
+use crate::crypto::seal::derive;
 use crate::crypto::{Keys, Secret, password, random};
 use crate::format::sealing::{ObjectKind, Role, nonce};
 use crate::format::slot::{Bundle, PasswordCost, Slot, Way};
@@ -82,9 +81,9 @@ pub fn make_slot(
     let mut sealed = keys.to_bundle(label, created);
     // Room for the tag first, so that no copy of the plaintext is left behind by growing.
     sealed.reserve_exact(crate::format::sealing::TAG_BYTES);
-    cipher(&key)
-        .encrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *sealed)
-        .map_err(|_| cannot_seal())?;
+    Cipher::new(&key)
+        .and_then(|cipher| cipher.seal(nonce(0, Role::Body), &additional(repository), &mut sealed))
+        .map_err(|Refused| cannot_seal())?;
     let bytes = Slot { way, salt, commitment, sealed: std::mem::take(&mut *sealed) }.encode();
     // What cannot be opened again must not be written.
     let reread = Slot::decode(&bytes).map_err(|error| error.of_object("a new key slot"))?;
@@ -114,9 +113,9 @@ pub fn open_slot(
 
 fn open_with(slot: &Slot, key: &Secret, repository: &RepositoryId) -> Result<OpenedSlot> {
     let mut plaintext = Zeroizing::new(slot.sealed.clone());
-    cipher(key)
-        .decrypt_in_place(&Nonce::from(nonce(0, Role::Body)), &additional(repository), &mut *plaintext)
-        .map_err(|_| Error::damaged("the sealed keys do not open (format rule SLOT-7)"))?;
+    Cipher::new(key)
+        .and_then(|cipher| cipher.open(nonce(0, Role::Body), &additional(repository), &mut plaintext))
+        .map_err(|Refused| Error::damaged("the sealed keys do not open (format rule SLOT-7)"))?;
     let bundle = Bundle::decode(&plaintext).map_err(|error| error.of_opened("the keys of a key slot"))?;
     Ok(OpenedSlot { keys: Keys::of_bundle(&bundle), label: bundle.label.to_owned(), created: bundle.created })
 }
