@@ -158,7 +158,8 @@ impl Repository {
     /// Keeps at most so many bytes on this machine. What a run cannot do without, as the table of the index, is kept also
     /// beyond that; none of it but for a storage that takes time.
     pub fn limit_cache(&mut self, bytes: u64) {
-        let folder = self.cache_folder.as_deref().filter(|_| self.storage.parallel_calls() > 1);
+        // What counts its requests is not on this machine.
+        let folder = self.cache_folder.as_deref().filter(|_| self.storage.traffic().is_some());
         self.trees = TreeCache::new(folder, bytes);
     }
 

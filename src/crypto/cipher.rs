@@ -3,63 +3,34 @@
 //! What must hold: both give the same bytes, and refuse the same. AWS-LC takes about half of the processor's time; the other,
 //! which is Rust alone, is there for who builds without a network and for comparison.
 
-use crate::crypto::Secret;
-
-/// A key that seals and opens.
-pub(crate) struct Cipher(Key);
+#[cfg(feature = "aws-lc")]
+pub(crate) use aws_lc::Cipher;
+#[cfg(not(feature = "aws-lc"))]
+pub(crate) use rust_crypto::Cipher;
 
 /// Something could not be sealed, or was not sealed by this key for this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused;
 
 #[cfg(feature = "aws-lc")]
-use aws_lc::Key;
-#[cfg(not(feature = "aws-lc"))]
-use rust_crypto::Key;
-
-impl Cipher {
-    /// A cipher with a key. `Refused` if the library cannot use it, which no key of this length gives cause for.
-    pub(crate) fn new(key: &Secret) -> Result<Self, Refused> {
-        Key::new(key.expose()).map(Self)
-    }
-
-    /// Seals in place; the tag is appended. Without room for it the plaintext would stay behind when the buffer grows.
-    pub(crate) fn seal(
-        &self,
-        nonce: [u8; 12],
-        additional: &[u8],
-        plaintext: &mut Vec<u8>,
-    ) -> Result<(), Refused> {
-        self.0.seal(nonce, additional, plaintext)
-    }
-
-    /// Opens in place; the tag is removed.
-    pub(crate) fn open(
-        &self,
-        nonce: [u8; 12],
-        additional: &[u8],
-        sealed: &mut Vec<u8>,
-    ) -> Result<(), Refused> {
-        self.0.open(nonce, additional, sealed)
-    }
-}
-
-#[cfg(feature = "aws-lc")]
 mod aws_lc {
     use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
     use super::Refused;
+    use crate::crypto::Secret;
 
-    /// The library wipes it when it goes.
-    pub(super) struct Key(LessSafeKey);
+    /// A key that seals and opens. The library wipes it when it goes.
+    pub(crate) struct Cipher(LessSafeKey);
 
-    impl Key {
-        pub(super) fn new(key: &[u8; 32]) -> Result<Self, Refused> {
-            let key = UnboundKey::new(&CHACHA20_POLY1305, key).map_err(|_| Refused)?;
+    impl Cipher {
+        /// With a key. `Refused` if the library cannot use it, for which no key of this length gives cause.
+        pub(crate) fn new(key: &Secret) -> Result<Self, Refused> {
+            let key = UnboundKey::new(&CHACHA20_POLY1305, key.expose()).map_err(|_| Refused)?;
             Ok(Self(LessSafeKey::new(key)))
         }
 
-        pub(super) fn seal(
+        /// Seals in place; the tag is appended. Without room for it the plaintext stays behind when the buffer grows.
+        pub(crate) fn seal(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
@@ -69,7 +40,8 @@ mod aws_lc {
             self.0.seal_in_place_append_tag(nonce, Aad::from(additional), plaintext).map_err(|_| Refused)
         }
 
-        pub(super) fn open(
+        /// Opens in place; the tag is removed.
+        pub(crate) fn open(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
@@ -90,16 +62,18 @@ mod rust_crypto {
     use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 
     use super::Refused;
+    use crate::crypto::Secret;
 
-    pub(super) struct Key(ChaCha20Poly1305);
+    /// As the other one, of Rust alone.
+    pub(crate) struct Cipher(ChaCha20Poly1305);
 
-    impl Key {
+    impl Cipher {
         #[expect(clippy::unnecessary_wraps, reason = "as the other library's, which may refuse")]
-        pub(super) fn new(key: &[u8; 32]) -> Result<Self, Refused> {
-            Ok(Self(ChaCha20Poly1305::new(&chacha20poly1305::Key::from(*key))))
+        pub(crate) fn new(key: &Secret) -> Result<Self, Refused> {
+            Ok(Self(ChaCha20Poly1305::new(&chacha20poly1305::Key::from(*key.expose()))))
         }
 
-        pub(super) fn seal(
+        pub(crate) fn seal(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
@@ -108,7 +82,7 @@ mod rust_crypto {
             self.0.encrypt_in_place(&Nonce::from(nonce), additional, plaintext).map_err(|_| Refused)
         }
 
-        pub(super) fn open(
+        pub(crate) fn open(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
@@ -122,6 +96,7 @@ mod rust_crypto {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::Secret;
     use crate::format::sealing::TAG_BYTES;
 
     /// Bytes that differ from seed to seed.
@@ -137,8 +112,9 @@ mod tests {
             let (key, nonce) = (bytes(seed, 32), bytes(seed + 100, 12));
             let (key, nonce) = (key.try_into().expect("32 bytes"), nonce.try_into().expect("12 bytes"));
             let (additional, plaintext) = (bytes(seed + 200, length % 97), bytes(seed + 300, length));
-            let usual = Cipher::new(&Secret::new(key)).expect("a key");
-            let other = rust_crypto::Key::new(&key).expect("a key");
+            let key = Secret::new(key);
+            let usual = Cipher::new(&key).expect("a key");
+            let other = rust_crypto::Cipher::new(&key).expect("a key");
             let mut sealed = plaintext.clone();
             usual.seal(nonce, &additional, &mut sealed).expect("sealed");
             let mut sealed_by_other = plaintext.clone();

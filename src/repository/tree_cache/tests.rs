@@ -113,7 +113,7 @@ fn where_nothing_may_be_kept_nothing_is() {
     assert_eq!(blocked.find(&pack(1), 0, 3), None);
 }
 
-/// A storage that takes time, and notes what was read of packs: where from, and how much.
+/// A storage behind a network, which notes what was read of packs: where from, and how much.
 #[derive(Debug)]
 struct Far {
     memory: Memory,
@@ -130,8 +130,8 @@ impl Storage for Far {
         self.memory.get_range(name, offset, length)
     }
 
-    fn parallel_calls(&self) -> usize {
-        4
+    fn traffic(&self) -> Option<crate::storage::Traffic> {
+        Some(crate::storage::Traffic::default())
     }
 }
 
