@@ -66,7 +66,8 @@ fn try_out(context: &Context, location: &Location, storage: &dyn Storage) -> Out
         .gently(|| contract::try_out(storage, &token))
         .hint(ErrorKind::Failed, || {
             format!(
-                "no repository was made; \"packstone -r {} repo probe -v\" tries all that a storage must do",
+                "no repository was made; a bucket must be there already, and \"packstone -r {} repo probe -v\" tries all \
+                 that a storage must do",
                 show::location(location)
             )
         })

@@ -208,7 +208,7 @@ pub(super) fn stopped(
             monitor.thawing(&counts);
             let later = counts.unreadable();
             error.while_doing(format!(
-                "of {} that the restore needs, {} ({}) must be thawed before they can be read; the restore is not complete",
+                "of {} that the restore needs, {} ({}) must be thawed first; the restore is not complete",
                 packs_in_words(counts.needed.count),
                 later.count,
                 size::show(later.size_bytes)

@@ -146,7 +146,7 @@ fn assert_refused(rule: impl Fn(&Asked) -> Deed + Send + Sync + 'static, argumen
 
 #[test]
 fn where_a_repository_would_be_lost_none_is_made() {
-    let hint = "hint: no repository was made; \"packstone -r ";
+    let hint = "hint: no repository was made; a bucket must be there already, and \"packstone -r ";
     let is_list = |asked: &Asked| asked.target().contains("list-type");
     let is_get = move |asked: &Asked| asked.method() == "GET" && !is_list(asked);
     let is_part = |asked: &Asked| asked.head.header("range").is_some_and(|range| range != "bytes=0-");
