@@ -17,6 +17,10 @@ pub mod memory;
 mod name;
 mod refusal;
 #[cfg(feature = "remote")]
+#[cfg_attr(
+    not(all(feature = "s3", feature = "webdav", feature = "sftp")),
+    allow(dead_code, unused_variables, reason = "each service uses a part of what they share")
+)]
 pub mod remote;
 #[cfg(feature = "sftp")]
 pub mod sftp;

@@ -390,7 +390,7 @@ impl Storage for Remote {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "s3"))]
 mod tests {
     use std::sync::Mutex;
 
@@ -401,7 +401,6 @@ mod tests {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
     /// Nobody listens where it goes.
-    #[cfg(feature = "s3")]
     #[test]
     fn what_never_answers_is_tried_for_a_minute_and_told() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
