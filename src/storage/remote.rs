@@ -390,7 +390,8 @@ impl Storage for Remote {
     }
 }
 
-#[cfg(all(test, feature = "s3"))]
+#[cfg(test)]
+#[cfg(feature = "s3")]
 mod tests {
     use std::sync::Mutex;
 
