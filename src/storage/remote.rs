@@ -390,8 +390,8 @@ impl Storage for Remote {
     }
 }
 
-#[cfg(test)]
 #[cfg(feature = "s3")]
+#[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
