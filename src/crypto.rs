@@ -12,7 +12,7 @@ pub mod secret;
 pub mod slot;
 
 pub use keys::{ChunkKind, Keys};
-pub use seal::{Opener, Sealer};
+pub use seal::{Opener, Part, Sealer};
 pub use secret::Secret;
 
 use crate::base::ContentName;

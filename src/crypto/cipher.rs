@@ -3,6 +3,8 @@
 //! What must hold: both give the same bytes, and refuse the same. AWS-LC takes about half of the processor's time; the other,
 //! which is Rust alone, is there for who builds without a network and for comparison.
 
+use crate::format::sealing::TAG_BYTES;
+
 #[cfg(feature = "aws-lc")]
 pub(crate) use aws_lc::Cipher;
 #[cfg(not(feature = "aws-lc"))]
@@ -16,7 +18,7 @@ pub(crate) struct Refused;
 mod aws_lc {
     use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
-    use super::Refused;
+    use super::{Refused, TAG_BYTES};
     use crate::crypto::Secret;
 
     /// A key that seals and opens. The library wipes it when it goes.
@@ -29,29 +31,29 @@ mod aws_lc {
             Ok(Self(LessSafeKey::new(key)))
         }
 
-        /// Seals in place; the tag is appended. Without room for it the plaintext stays behind when the buffer grows.
+        /// Seals in place; gives the tag.
         pub(crate) fn seal(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
-            plaintext: &mut Vec<u8>,
-        ) -> Result<(), Refused> {
+            plaintext: &mut [u8],
+        ) -> Result<[u8; TAG_BYTES], Refused> {
             let nonce = Nonce::assume_unique_for_key(nonce);
-            self.0.seal_in_place_append_tag(nonce, Aad::from(additional), plaintext).map_err(|_| Refused)
+            let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(additional), plaintext);
+            tag.ok().and_then(|tag| tag.as_ref().try_into().ok()).ok_or(Refused)
         }
 
-        /// Opens in place; the tag is removed.
+        /// Opens what a tag belongs to, into as much room.
         pub(crate) fn open(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
-            sealed: &mut Vec<u8>,
+            (sealed, tag): (&[u8], &[u8; TAG_BYTES]),
+            plaintext: &mut [u8],
         ) -> Result<(), Refused> {
             let nonce = Nonce::assume_unique_for_key(nonce);
-            let opened = self.0.open_in_place(nonce, Aad::from(additional), sealed);
-            let length = opened.map(|plaintext| plaintext.len()).map_err(|_| Refused)?;
-            sealed.truncate(length);
-            Ok(())
+            let additional = Aad::from(additional);
+            self.0.open_separate_gather(nonce, additional, sealed, tag, plaintext).map_err(|_| Refused)
         }
     }
 }
@@ -59,9 +61,10 @@ mod aws_lc {
 #[cfg(any(test, not(feature = "aws-lc")))]
 mod rust_crypto {
     use chacha20poly1305::aead::AeadInOut;
+    use chacha20poly1305::aead::inout::InOutBuf;
     use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 
-    use super::Refused;
+    use super::{Refused, TAG_BYTES};
     use crate::crypto::Secret;
 
     /// As the other one, of Rust alone.
@@ -77,18 +80,23 @@ mod rust_crypto {
             &self,
             nonce: [u8; 12],
             additional: &[u8],
-            plaintext: &mut Vec<u8>,
-        ) -> Result<(), Refused> {
-            self.0.encrypt_in_place(&Nonce::from(nonce), additional, plaintext).map_err(|_| Refused)
+            plaintext: &mut [u8],
+        ) -> Result<[u8; TAG_BYTES], Refused> {
+            let tag = self.0.encrypt_inout_detached(&Nonce::from(nonce), additional, plaintext.into());
+            tag.map(Into::into).map_err(|_| Refused)
         }
 
         pub(crate) fn open(
             &self,
             nonce: [u8; 12],
             additional: &[u8],
-            sealed: &mut Vec<u8>,
+            (sealed, tag): (&[u8], &[u8; TAG_BYTES]),
+            plaintext: &mut [u8],
         ) -> Result<(), Refused> {
-            self.0.decrypt_in_place(&Nonce::from(nonce), additional, sealed).map_err(|_| Refused)
+            let buffer = InOutBuf::new(sealed, plaintext).map_err(|_| Refused)?;
+            let tag = (*tag).into();
+            let opened = self.0.decrypt_inout_detached(&Nonce::from(nonce), additional, buffer, &tag);
+            opened.map_err(|_| Refused)
         }
     }
 }
@@ -97,7 +105,6 @@ mod rust_crypto {
 mod tests {
     use super::*;
     use crate::crypto::Secret;
-    use crate::format::sealing::TAG_BYTES;
 
     /// Bytes that differ from seed to seed.
     fn bytes(seed: u64, length: usize) -> Vec<u8> {
@@ -116,27 +123,31 @@ mod tests {
             let usual = Cipher::new(&key).expect("a key");
             let other = rust_crypto::Cipher::new(&key).expect("a key");
             let mut sealed = plaintext.clone();
-            usual.seal(nonce, &additional, &mut sealed).expect("sealed");
+            let tag = usual.seal(nonce, &additional, &mut sealed).expect("sealed");
             let mut sealed_by_other = plaintext.clone();
-            other.seal(nonce, &additional, &mut sealed_by_other).expect("sealed");
-            assert_eq!(sealed, sealed_by_other, "{length}");
-            assert_eq!(sealed.len(), length + TAG_BYTES);
-            let opened = |sealed: &[u8], additional: &[u8]| {
-                let (mut by_usual, mut by_other) = (sealed.to_vec(), sealed.to_vec());
-                let outcome = usual.open(nonce, additional, &mut by_usual);
-                assert_eq!(outcome, other.open(nonce, additional, &mut by_other));
+            let other_tag = other.seal(nonce, &additional, &mut sealed_by_other).expect("sealed");
+            assert_eq!((&sealed, tag), (&sealed_by_other, other_tag), "{length}");
+            let opened = |sealed: &[u8], tag: &[u8; TAG_BYTES], additional: &[u8]| {
+                let (mut by_usual, mut by_other) = (vec![1; sealed.len()], vec![2; sealed.len()]);
+                let outcome = usual.open(nonce, additional, (sealed, tag), &mut by_usual);
+                assert_eq!(outcome, other.open(nonce, additional, (sealed, tag), &mut by_other));
                 assert!(outcome.is_err() || by_usual == by_other);
                 outcome.map(|()| by_usual)
             };
-            assert_eq!(opened(&sealed, &additional).expect("opens"), plaintext);
-            assert_eq!(opened(&sealed, b"other"), Err(Refused));
-            assert_eq!(opened(&sealed[..TAG_BYTES - 1], &additional), Err(Refused));
-            assert_eq!(opened(&[], &additional), Err(Refused));
-            for at in [0, length / 2, sealed.len() - 1] {
+            assert_eq!(opened(&sealed, &tag, &additional).expect("opens"), plaintext);
+            assert_eq!(opened(&sealed, &tag, b"other"), Err(Refused));
+            assert_eq!(opened(b"other", &tag, &additional), Err(Refused));
+            let mut other_tag = tag;
+            other_tag[length % TAG_BYTES] ^= 4;
+            assert_eq!(opened(&sealed, &other_tag, &additional), Err(Refused));
+            for at in [0, length / 2, length.saturating_sub(1)].into_iter().filter(|at| *at < length) {
                 let mut flipped = sealed.clone();
                 flipped[at] ^= 4;
-                assert_eq!(opened(&flipped, &additional), Err(Refused), "{length}, {at}");
+                assert_eq!(opened(&flipped, &tag, &additional), Err(Refused), "{length}, {at}");
             }
+            let mut short = vec![0; length + 1];
+            assert_eq!(usual.open(nonce, &additional, (&sealed, &tag), &mut short), Err(Refused));
+            assert_eq!(other.open(nonce, &additional, (&sealed, &tag), &mut short), Err(Refused));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Sealing and opening objects (format-spec chapter 5): ChaCha20-Poly1305 under a key of the object's own.
 //!
 //! What must hold: each object has a random salt, hence a key that no other object has; each part of it takes the
-//! next part number, which nobody can set; the commitment is compared before anything is opened.
+//! next part number, which nobody can set, keep or take to another object; the commitment is compared before anything is
+//! opened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -27,13 +30,13 @@ fn cipher(key: &Secret) -> Result<Cipher> {
     Cipher::new(key).map_err(|Refused| Error::new(ErrorKind::Failed, "a key cannot be used"))
 }
 
-/// Seals the parts of one object.
+/// Seals the parts of one object. May be shared by threads, each of which seals parts of its own.
 pub struct Sealer {
     header: [u8; HEADER_BYTES],
     salt: [u8; 32],
     additional: Vec<u8>,
     cipher: Cipher,
-    next_part: u64,
+    next_part: AtomicU64,
 }
 
 /// What an object is and where it stands, as far as sealing binds it.
@@ -65,7 +68,7 @@ impl Sealer {
         let header =
             Header { kind: context.kind, generation: context.generation, session, salt, commitment }.encode();
         let additional = context.additional(&header);
-        Ok(Self { header, salt, additional, cipher: cipher(&key)?, next_part: 0 })
+        Ok(Self { header, salt, additional, cipher: cipher(&key)?, next_part: AtomicU64::new(0) })
     }
 
     /// The header, with which the object begins.
@@ -78,32 +81,55 @@ impl Sealer {
         &self.salt
     }
 
-    fn seal(&self, part: u64, role: Role, plaintext: &mut Vec<u8>) -> Result<()> {
-        plaintext.reserve_exact(TAG_BYTES);
+    fn seal(&self, part: u64, role: Role, plaintext: &mut [u8]) -> Result<[u8; TAG_BYTES]> {
         self.cipher
             .seal(nonce(part, role), &self.additional, plaintext)
             .map_err(|Refused| Error::new(ErrorKind::Failed, "cannot seal a part of an object"))
     }
 
-    /// Seals the next segment in place; its tag is appended.
-    pub fn seal_part(&mut self, plaintext: &mut Vec<u8>) -> Result<()> {
-        let part = self.next_part;
-        self.next_part += 1;
-        self.seal(part, Role::Body, plaintext)
+    /// The right to seal the next segment.
+    pub fn next_part(&self) -> Part<'_> {
+        Part { sealer: self, number: self.next_part.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// How many parts were given away.
+    pub fn parts(&self) -> u64 {
+        self.next_part.load(Ordering::Relaxed)
     }
 
     /// Seals directory and trailer of a pack; nothing can be sealed after them.
     pub fn seal_tail(self, mut directory: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>)> {
         let mut trailer = (directory.len() as u64).to_le_bytes().to_vec();
-        self.seal(0, Role::Directory, &mut directory)?;
-        self.seal(0, Role::Trailer, &mut trailer)?;
+        let tag = self.seal(0, Role::Directory, &mut directory)?;
+        directory.extend_from_slice(&tag);
+        let tag = self.seal(0, Role::Trailer, &mut trailer)?;
+        trailer.extend_from_slice(&tag);
         Ok((directory, trailer))
     }
 
     /// Seals an object of one part, and gives all of its bytes.
-    pub fn seal_whole(mut self, mut plaintext: Vec<u8>) -> Result<Vec<u8>> {
-        self.seal_part(&mut plaintext)?;
-        Ok([self.header.as_slice(), &plaintext].concat())
+    pub fn seal_whole(self, mut plaintext: Vec<u8>) -> Result<Vec<u8>> {
+        let tag = self.next_part().seal(&mut plaintext)?;
+        Ok([self.header.as_slice(), &plaintext, &tag].concat())
+    }
+}
+
+/// The right to seal one segment, once: its number in its object.
+#[must_use]
+pub struct Part<'s> {
+    sealer: &'s Sealer,
+    number: u64,
+}
+
+impl Part<'_> {
+    /// Its number.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Seals a segment in place; gives the tag, which is stored behind it.
+    pub fn seal(self, plaintext: &mut [u8]) -> Result<[u8; TAG_BYTES]> {
+        self.sealer.seal(self.number, Role::Body, plaintext)
     }
 }
 
@@ -137,11 +163,24 @@ impl Opener {
         Ok(Self { additional: context.additional(&header.encode()), cipher: cipher(&key)? })
     }
 
-    /// Opens a part in place; its tag is removed. A part that cannot be opened is damaged or belongs elsewhere.
-    pub fn open(&self, part: u64, role: Role, sealed: &mut Vec<u8>) -> Result<()> {
-        self.cipher
-            .open(nonce(part, role), &self.additional, sealed)
-            .map_err(|Refused| cannot_open("its bytes are not what was sealed"))
+    /// Opens a part. One that cannot be opened is damaged or belongs elsewhere.
+    pub fn open(&self, part: u64, role: Role, sealed: &[u8]) -> Result<Vec<u8>> {
+        // Zeros that the system gives need not be written.
+        let mut opened = vec![0; sealed.len().saturating_sub(TAG_BYTES)];
+        self.open_into(part, role, sealed, &mut opened)?;
+        Ok(opened)
+    }
+
+    /// As `open`, into a buffer whose content is replaced.
+    pub fn open_into(&self, part: u64, role: Role, sealed: &[u8], opened: &mut Vec<u8>) -> Result<()> {
+        let refused = || cannot_open("its bytes are not what was sealed");
+        let parts = sealed.split_last_chunk().ok_or_else(refused)?;
+        // Where the buffer is long enough, nothing is filled with zeros only to be written again.
+        opened.resize(parts.0.len(), 0);
+        self.cipher.open(nonce(part, role), &self.additional, parts, opened).map_err(|Refused| {
+            opened.clear();
+            refused()
+        })
     }
 }
 
@@ -162,9 +201,7 @@ mod tests {
     fn open(keys: &Keys, context: &Context<'_>, object: &[u8]) -> Result<Vec<u8>> {
         let (header, body) =
             Header::decode(ObjectKind::Commit, object).map_err(|error| error.of_object("a test"))?;
-        let mut body = body.to_vec();
-        Opener::from_header(keys, context, &header)?.open(0, Role::Body, &mut body)?;
-        Ok(body)
+        Opener::from_header(keys, context, &header)?.open(0, Role::Body, body)
     }
 
     #[test]
@@ -198,15 +235,21 @@ mod tests {
         let keys = Keys::generate().expect("keys");
         let context = Context { kind: ObjectKind::DataPack, ..context(None) };
         let session = SessionId([1; 16]);
-        let mut sealer = Sealer::new(&keys, &context, session).expect("sealer");
+        let sealer = Sealer::new(&keys, &context, session).expect("sealer");
         let salt = *sealer.salt();
-        let (mut first, mut second) = (b"same".to_vec(), b"same".to_vec());
-        sealer.seal_part(&mut first).expect("sealed");
-        sealer.seal_part(&mut second).expect("sealed");
+        let sealed = |part: Part<'_>| {
+            let mut text = b"same".to_vec();
+            let tag = part.seal(&mut text).expect("sealed");
+            [text.as_slice(), &tag].concat()
+        };
+        // In whatever order they are sealed.
+        let (part, next) = (sealer.next_part(), sealer.next_part());
+        assert_eq!((part.number(), next.number(), sealer.parts()), (0, 1, 2));
+        let (second, first) = (sealed(next), sealed(part));
         assert_ne!(first, second);
         let (directory, trailer) = sealer.seal_tail(b"directory".to_vec()).expect("sealed");
         let opener = Opener::from_index(&keys, &context, session, salt).expect("opener");
-        let opens = |part, role, sealed: &[u8]| opener.open(part, role, &mut sealed.to_vec()).is_ok();
+        let opens = |part, role, sealed: &[u8]| opener.open(part, role, sealed).is_ok();
         assert!(opens(0, Role::Body, &first) && opens(1, Role::Body, &second));
         assert!(opens(0, Role::Directory, &directory) && opens(0, Role::Trailer, &trailer));
         assert!(!opens(1, Role::Body, &first) && !opens(0, Role::Body, &second));

@@ -79,11 +79,10 @@ pub fn make_slot(
     let secret = credential.secret(way, &salt)?.ok_or_else(cannot_seal)?;
     let (key, commitment) = derive(&secret, &salt, repository);
     let mut sealed = keys.to_bundle(label, created);
-    // Room for the tag first, so that no copy of the plaintext is left behind by growing.
-    sealed.reserve_exact(crate::format::sealing::TAG_BYTES);
-    Cipher::new(&key)
+    let tag = Cipher::new(&key)
         .and_then(|cipher| cipher.seal(nonce(0, Role::Body), &additional(repository), &mut sealed))
         .map_err(|Refused| cannot_seal())?;
+    sealed.extend_from_slice(&tag);
     let bytes = Slot { way, salt, commitment, sealed: std::mem::take(&mut *sealed) }.encode();
     // What cannot be opened again must not be written.
     let reread = Slot::decode(&bytes).map_err(|error| error.of_object("a new key slot"))?;
@@ -112,10 +111,12 @@ pub fn open_slot(
 }
 
 fn open_with(slot: &Slot, key: &Secret, repository: &RepositoryId) -> Result<OpenedSlot> {
-    let mut plaintext = Zeroizing::new(slot.sealed.clone());
+    let refused = || Error::damaged("the sealed keys do not open (format rule SLOT-7)");
+    let parts = slot.sealed.split_last_chunk().ok_or_else(refused)?;
+    let mut plaintext = Zeroizing::new(vec![0; parts.0.len()]);
     Cipher::new(key)
-        .and_then(|cipher| cipher.open(nonce(0, Role::Body), &additional(repository), &mut plaintext))
-        .map_err(|Refused| Error::damaged("the sealed keys do not open (format rule SLOT-7)"))?;
+        .and_then(|cipher| cipher.open(nonce(0, Role::Body), &additional(repository), parts, &mut plaintext))
+        .map_err(|Refused| refused())?;
     let bundle = Bundle::decode(&plaintext).map_err(|error| error.of_opened("the keys of a key slot"))?;
     Ok(OpenedSlot { keys: Keys::of_bundle(&bundle), label: bundle.label.to_owned(), created: bundle.created })
 }

@@ -109,9 +109,8 @@ impl Repository {
     ) -> Result<(Header, Vec<u8>)> {
         let (header, sealed) = Header::decode(kind, object).map_err(|error| error.of_object(what))?;
         let context = self.context(kind, header.generation, name);
-        let mut body = sealed.to_vec();
-        Opener::from_header(&self.keys, &context, &header)
-            .and_then(|opener| opener.open(0, Role::Body, &mut body))
+        let body = Opener::from_header(&self.keys, &context, &header)
+            .and_then(|opener| opener.open(0, Role::Body, sealed))
             .wrap(|| format!("cannot use {what}"))?;
         Ok((header, body))
     }

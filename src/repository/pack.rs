@@ -1,11 +1,17 @@
-//! Making a pack from closed segments (format-spec chapter 6).
+//! Making a pack from closed segments (format-spec chapter 6): each is sealed and verified by the worker that closed it,
+//! while others add theirs; who lets go of a full pack last, completes it.
 //!
 //! What must hold: what is stored was opened, decompressed and hashed again before it is published, so that a flipped
-//! bit of memory or a fault of a library is met here and not at the restore; the body is never joined in memory.
+//! bit of memory or a fault of a library is met here and not at the restore; a pack has all the parts that were given
+//! away of it, or is not completed; the body is never joined in memory.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::base::{Error, Result, Wrap};
+use crate::base::{ChunkId, Error, ErrorKind, Result, SessionId, Wrap};
 use crate::compress;
 use crate::crypto::{ChunkKind, Keys, Opener, Sealer, content_name, random};
 use crate::format::index::{Entry, IndexedPack};
@@ -80,69 +86,114 @@ impl SealedPack {
     }
 }
 
-/// How a pack is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PackOptions {
-    /// Open, decompress and hash again what is sealed.
-    pub(super) verify: bool,
-    /// Hide the length of the last pack of a session.
-    pub(super) pad: bool,
+/// A pack to which segments are added, by several workers at a time.
+pub(super) struct OpenPack {
+    kind: ChunkKind,
+    generation: u32,
+    session: SessionId,
+    sealer: Sealer,
+    opener: Opener,
+    sealed: Mutex<Vec<SealedSegment>>,
 }
 
-impl Repository {
-    /// Seals and verifies a pack.
-    pub(super) fn seal_pack(
-        &self,
-        session: crate::base::SessionId,
-        kind: ChunkKind,
-        segments: Vec<ClosedSegment>,
-        options: PackOptions,
-    ) -> Result<SealedPack> {
-        let context = self.context(kind.pack_kind(), self.config.generation, None);
-        let mut sealer = Sealer::new(&self.keys, &context, session)?;
-        let salt = *sealer.salt();
-        let opener = Opener::from_index(&self.keys, &context, session, salt)?;
-        let mut directory = Directory::default();
-        let mut body = vec![Bytes::copy_from_slice(sealer.header())];
-        let mut offset = HEADER_BYTES as u64;
-        let (mut sealed, mut scratch) = (Vec::new(), Scratch::default());
-        for (number, segment) in segments.into_iter().enumerate() {
-            sealed.clear();
-            sealed.extend_from_slice(segment.stored.as_ref());
-            drop(segment.stored);
-            sealer.seal_part(&mut sealed)?;
-            if options.verify {
-                verify(
-                    &mut scratch,
-                    &self.keys,
-                    kind,
-                    &opener,
-                    number as u64,
-                    &sealed,
-                    segment.codec,
-                    &segment.chunks,
-                )
+/// A segment of an open pack.
+struct SealedSegment {
+    number: u64,
+    stored: Held,
+    raw_bytes: u32,
+    codec: Codec,
+    chunks: Vec<(ChunkId, u32)>,
+}
+
+impl fmt::Debug for OpenPack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("OpenPack").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl OpenPack {
+    /// A pack without a segment.
+    pub(super) fn new(repository: &Repository, session: SessionId, kind: ChunkKind) -> Result<Self> {
+        let generation = repository.config.generation;
+        let context = repository.context(kind.pack_kind(), generation, None);
+        let sealer = Sealer::new(&repository.keys, &context, session)?;
+        let opener = Opener::from_index(&repository.keys, &context, session, *sealer.salt())?;
+        Ok(Self { kind, generation, session, sealer, opener, sealed: Mutex::default() })
+    }
+
+    /// Seals a segment into it. With `keys` it is opened, decompressed and hashed again.
+    pub(super) fn add(&self, segment: ClosedSegment, keys: Option<&Keys>) -> Result<()> {
+        let ClosedSegment { mut stored, raw_bytes, codec, chunks } = segment;
+        let part = self.sealer.next_part();
+        let number = part.number();
+        let (content, room) = stored.parts_mut();
+        room.copy_from_slice(&part.seal(content)?);
+        if let Some(keys) = keys {
+            self.verify(keys, number, stored.as_ref(), codec, &chunks)
                 .wrap(|| "a segment that was just sealed does not open to what it was made from")?;
+        }
+        let sealed = SealedSegment { number, stored, raw_bytes, codec, chunks };
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner).push(sealed);
+        Ok(())
+    }
+
+    /// Opens a sealed segment as a reader will, and compares each chunk's hash.
+    fn verify(
+        &self,
+        keys: &Keys,
+        number: u64,
+        sealed: &[u8],
+        codec: Codec,
+        chunks: &[(ChunkId, u32)],
+    ) -> Result<()> {
+        let raw_bytes: u64 = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
+        let raw_bytes = usize::try_from(raw_bytes).unwrap_or(usize::MAX);
+        SCRATCH.with_borrow_mut(|Scratch { opened, raw }| {
+            self.opener.open_into(number, Role::Body, sealed, opened)?;
+            let mut rest = match codec {
+                Codec::Zstd => {
+                    compress::decompress_into(opened, raw_bytes, raw)?;
+                    raw.as_slice()
+                }
+                Codec::Raw => check_raw(opened, raw_bytes)?,
+            };
+            for (id, length) in chunks {
+                let (chunk, after) = rest
+                    .split_at_checked(*length as usize)
+                    .ok_or_else(|| Error::damaged(format!("chunk {id} is beyond its segment")))?;
+                if keys.chunk_id(self.kind, chunk) != *id {
+                    return Err(Error::damaged(format!("chunk {id} has other bytes than it is named after")));
+                }
+                rest = after;
             }
-            let row = SegmentRow {
+            Ok(())
+        })
+    }
+
+    /// Completes the pack, with its length hidden if it is the last of a session. No worker may be adding.
+    pub(super) fn complete(self, pad: bool) -> Result<SealedPack> {
+        let mut sealed = self.sealed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        sealed.sort_unstable_by_key(|segment| segment.number);
+        if sealed.len() as u64 != self.sealer.parts() {
+            return Err(Error::new(ErrorKind::Failed, "a segment of a pack was not sealed"));
+        }
+        let mut directory = Directory::default();
+        let mut body = vec![Bytes::copy_from_slice(self.sealer.header())];
+        let mut offset = HEADER_BYTES as u64;
+        for (number, segment) in (0..).zip(sealed) {
+            let stored_bytes = narrow(segment.stored.as_ref().len() as u64)?;
+            directory.segments.push(SegmentRow {
                 offset: narrow(offset)?,
-                stored_bytes: narrow(sealed.len() as u64)?,
+                stored_bytes,
                 raw_bytes: segment.raw_bytes,
                 codec: segment.codec,
-            };
-            offset += u64::from(row.stored_bytes);
-            directory.segments.push(row);
-            let segment_number = narrow(number as u64)?;
-            let rows = segment.chunks.iter();
-            let rows = rows.map(|(id, raw_bytes)| ChunkRow {
-                id: *id,
-                segment: segment_number,
-                raw_bytes: *raw_bytes,
             });
-            directory.chunks.extend(rows);
-            body.push(Bytes::from_owner(Held::copy_of(&sealed)));
+            offset += u64::from(stored_bytes);
+            let row = |(id, raw_bytes): (ChunkId, u32)| ChunkRow { id, segment: number, raw_bytes };
+            directory.chunks.extend(segment.chunks.into_iter().map(row));
+            body.push(Bytes::from_owner(segment.stored));
         }
-        if options.pad {
+        if pad {
             let unpadded = directory.pack_bytes();
             directory.padding_bytes = narrow(padded(unpadded) - unpadded)?;
             let mut padding = vec![0; directory.padding_bytes as usize];
@@ -156,16 +207,16 @@ impl Repository {
         if reread != directory {
             return Err(Error::damaged("the directory of a new pack does not read back as it was"));
         }
-        let (sealed_directory, trailer) = sealer.seal_tail(encoded)?;
+        let salt = *self.sealer.salt();
+        let (sealed_directory, trailer) = self.sealer.seal_tail(encoded)?;
         body.extend([Bytes::from(sealed_directory), Bytes::from(trailer), Bytes::from_static(&MAGIC)]);
-        let name = content_name(body.iter().map(AsRef::as_ref));
         let pack = IndexedPack {
-            name,
+            name: content_name(body.iter().map(AsRef::as_ref)),
             size_bytes,
-            session,
+            session: self.session,
             salt,
-            generation: self.config.generation,
-            kind: kind.pack_kind(),
+            generation: self.generation,
+            kind: self.kind.pack_kind(),
             segments: directory.segments.clone(),
         };
         Ok(SealedPack { body, published: PublishedPack { pack, entries: entries(&directory) } })
@@ -173,7 +224,7 @@ impl Repository {
 }
 
 fn narrow(value: u64) -> Result<u32> {
-    u32::try_from(value).map_err(|_| Error::new(crate::base::ErrorKind::Failed, "a pack that is too large"))
+    u32::try_from(value).map_err(|_| Error::new(ErrorKind::Failed, "a pack that is too large"))
 }
 
 fn entries(directory: &Directory) -> Vec<Entry> {
@@ -191,48 +242,14 @@ fn entries(directory: &Directory) -> Vec<Entry> {
     directory.chunks.iter().map(place).collect()
 }
 
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { opened: Vec::new(), raw: Vec::new() }) };
+}
+
 /// Buffers of the check, used for one segment after the other.
-#[derive(Default)]
 struct Scratch {
     opened: Vec<u8>,
     raw: Vec<u8>,
-}
-
-/// Opens a sealed segment as a reader will, and compares each chunk's hash.
-#[expect(clippy::too_many_arguments, reason = "each is a part of one segment, or what opens it")]
-fn verify(
-    scratch: &mut Scratch,
-    keys: &Keys,
-    kind: ChunkKind,
-    opener: &Opener,
-    part: u64,
-    sealed: &[u8],
-    codec: Codec,
-    chunks: &[(crate::base::ChunkId, u32)],
-) -> Result<()> {
-    let raw_bytes: u64 = chunks.iter().map(|(_, length)| u64::from(*length)).sum();
-    let Scratch { opened, raw } = scratch;
-    opened.clear();
-    opened.extend_from_slice(sealed);
-    opener.open(part, Role::Body, opened)?;
-    let raw_bytes = usize::try_from(raw_bytes).unwrap_or(usize::MAX);
-    let mut rest = match codec {
-        Codec::Zstd => {
-            compress::decompress_into(opened, raw_bytes, raw)?;
-            raw.as_slice()
-        }
-        Codec::Raw => check_raw(opened, raw_bytes)?,
-    };
-    for (id, length) in chunks {
-        let (chunk, after) = rest
-            .split_at_checked(*length as usize)
-            .ok_or_else(|| Error::damaged(format!("chunk {id} is beyond its segment")))?;
-        if keys.chunk_id(kind, chunk) != *id {
-            return Err(Error::damaged(format!("chunk {id} has other bytes than it is named after")));
-        }
-        rest = after;
-    }
-    Ok(())
 }
 
 /// The plaintext of an opened segment, which must have exactly `raw_bytes`.
@@ -253,4 +270,76 @@ fn check_raw(opened: &[u8], raw_bytes: usize) -> Result<&[u8]> {
     let message =
         format!("a segment of {} bytes where {raw_bytes} must stand (format rule PACK-7)", opened.len());
     Err(Error::damaged(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::tests::new_repository;
+
+    const SESSION: SessionId = SessionId([5; 16]);
+
+    /// A segment of one chunk of so many bytes, as it lies in the packs of a repository.
+    fn segment(repository: &Repository, byte: u8, length: usize) -> ClosedSegment {
+        let content = vec![byte; length];
+        let id = repository.keys.chunk_id(ChunkKind::Data, &content);
+        let raw_bytes = u32::try_from(length).unwrap();
+        let stored = Held::copy_of(&content);
+        ClosedSegment { stored, raw_bytes, codec: Codec::Raw, chunks: vec![(id, raw_bytes)] }
+    }
+
+    #[test]
+    fn segments_that_several_workers_add_lie_in_the_order_of_their_parts() {
+        let (_, repository) = new_repository();
+        let pack = OpenPack::new(&repository, SESSION, ChunkKind::Data).unwrap();
+        std::thread::scope(|scope| {
+            for byte in 0..4 {
+                let (repository, pack) = (&repository, &pack);
+                scope.spawn(move || {
+                    for more in 0..8_u8 {
+                        let length = 100 + 1000 * usize::from(more);
+                        pack.add(segment(repository, byte, length), Some(&repository.keys)).unwrap();
+                    }
+                });
+            }
+        });
+        let sealed = pack.complete(false).unwrap();
+        let PublishedPack { pack, entries } = &sealed.published;
+        assert_eq!((pack.segments.len(), entries.len()), (32, 32));
+        let context = repository.context(ChunkKind::Data.pack_kind(), pack.generation, None);
+        let opener = Opener::from_index(&repository.keys, &context, SESSION, pack.salt).unwrap();
+        let mut offset = HEADER_BYTES as u64;
+        for ((number, row), entry) in (0..).zip(&pack.segments).zip(entries) {
+            assert_eq!((u64::from(row.offset), entry.segment), (offset, number));
+            let stored = &sealed.body[1 + number as usize];
+            offset += stored.len() as u64;
+            let opened = opener.open(u64::from(number), Role::Body, stored).unwrap();
+            assert_eq!(repository.keys.chunk_id(ChunkKind::Data, &opened), entry.id);
+        }
+        assert_eq!(sealed.body_bytes() as u64, pack.size_bytes);
+    }
+
+    #[test]
+    fn what_is_not_what_it_is_named_after_is_not_added_and_its_pack_is_not_completed() {
+        let (_, repository) = new_repository();
+        let pack = OpenPack::new(&repository, SESSION, ChunkKind::Data).unwrap();
+        pack.add(segment(&repository, 1, 1000), Some(&repository.keys)).unwrap();
+        let mut other = segment(&repository, 2, 1000);
+        // A bit flips in memory between the hash and the seal.
+        other.stored.parts_mut().0[500] ^= 1;
+        let error = pack.add(other, Some(&repository.keys)).expect_err("another content");
+        assert!(error.chain().join(": ").contains("than it is named after"), "{error}");
+        let error = pack.complete(false).expect_err("a part is missing");
+        assert_eq!(error.to_string(), "a segment of a pack was not sealed");
+    }
+
+    #[test]
+    fn without_verification_nothing_is_opened_again() {
+        let (_, repository) = new_repository();
+        let pack = OpenPack::new(&repository, SESSION, ChunkKind::Data).unwrap();
+        let mut other = segment(&repository, 2, 1000);
+        other.stored.parts_mut().0[500] ^= 1;
+        pack.add(other, None).unwrap();
+        pack.complete(true).unwrap();
+    }
 }

@@ -303,6 +303,11 @@ impl<'r> Reader<'r> {
         Ok(segment)
     }
 
+    /// A data segment, which is kept for what asks for it next.
+    pub fn segment(&self, key: &SegmentKey) -> Result<Segment> {
+        self.kept_segment(&*self.table(key.table)?, *key)
+    }
+
     /// Reads data segments of one pack, ascending, neighbours by one request; gives one result for each.
     pub fn segments(&self, keys: &[SegmentKey]) -> Result<Vec<Result<Segment>>> {
         let mut results = Vec::with_capacity(keys.len());

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
 use crate::base::host::Host;
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Monitor, Result, Wrap};
 use crate::crypto::{ChunkKind, Opener};
@@ -35,7 +37,7 @@ pub struct Repacked {
 }
 
 impl Repository {
-    /// Writes the needed part of the packs that a plan chose again.
+    /// Writes the needed part of the packs that a plan chose again, in tasks of the calling pool.
     pub fn repack(
         &self,
         view: &View,
@@ -49,7 +51,8 @@ impl Repository {
         let mut repacked = Repacked::default();
         for rows in plan.repack_rows.chunks(PACKS_AT_A_TIME) {
             let needed = needed_of(view, &usage, &rows.iter().copied().collect::<BTreeSet<u32>>())?;
-            for of_pack in needed.chunk_by(|(a, _), (b, _)| a.pack == b.pack) {
+            let of_packs: Vec<_> = needed.chunk_by(|(a, _), (b, _)| a.pack == b.pack).collect();
+            let copy = |of_pack: &&[(Place, ChunkId)]| {
                 if monitor.cancelled() {
                     return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
                 }
@@ -57,8 +60,10 @@ impl Repository {
                 let pack = pack.ok_or_else(|| Error::damaged("the local index lacks a pack"))?;
                 session.copy_pack(view, &pack, of_pack).wrap(|| format!("cannot copy pack {}", pack.name))?;
                 monitor.advance(1, pack.size_bytes);
-                repacked.packs.insert(pack.name);
-            }
+                Ok(pack.name)
+            };
+            let copied: Result<Vec<ContentName>> = of_packs.par_iter().map(copy).collect();
+            repacked.packs.extend(copied?);
         }
         repacked.written_bytes = session.publish_all()?;
         Ok(repacked)
@@ -76,10 +81,10 @@ impl Session<'_> {
             let number = of_segment.first().map_or(0, |(place, _)| place.segment);
             let row = view.table().segment(pack, number);
             let row = row.ok_or_else(|| Error::damaged("the local index lacks a segment"))?;
-            let mut opened =
+            let sealed =
                 repository.storage.get_range(&name, u64::from(row.offset), row.stored_bytes as usize)?;
-            opener
-                .open(u64::from(number), Role::Body, &mut opened)
+            let opened = opener
+                .open(u64::from(number), Role::Body, &sealed)
                 .wrap(|| format!("cannot use segment {number}"))?;
             self.copy_segment(pack.kind, &row, opened, of_segment)?;
         }

@@ -9,7 +9,7 @@ use crate::base::{ChunkId, Result};
 use crate::compress::{self, Compression};
 use crate::crypto::ChunkKind;
 use crate::format::pack::Codec;
-use crate::repository::held::Held;
+use crate::repository::held::{Held, SegmentBuffers};
 
 /// What kind of company a chunk keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl OpenSegment {
         self.chunks.push((id, u32::try_from(content.len()).unwrap_or(u32::MAX)));
     }
 
-    /// Closes the segment: compressed where that gains. Its buffer goes back to the pool.
+    /// Closes the segment: compressed where that gains; else its buffer goes on as it is.
     pub(super) fn close(
         self,
         class: Class,
@@ -74,10 +74,12 @@ impl OpenSegment {
             }
         };
         let (stored, codec) = match frame {
-            Some(frame) => (frame, Codec::Zstd),
-            None => (Held::copy_of(&self.raw), Codec::Raw),
+            Some(frame) => {
+                pool.buffers.give_back(self.raw);
+                (frame, Codec::Zstd)
+            }
+            None => (Held::lent(self.raw, &pool.buffers), Codec::Raw),
         };
-        pool.give_back(self.raw);
         Ok(ClosedSegment { stored, raw_bytes, codec, chunks: self.chunks })
     }
 }
@@ -85,7 +87,7 @@ impl OpenSegment {
 /// A segment that waits for its pack.
 #[derive(Debug)]
 pub(super) struct ClosedSegment {
-    /// What will be sealed.
+    /// What will be sealed, with room for its tag.
     pub(super) stored: Held,
     /// Bytes of plaintext.
     pub(super) raw_bytes: u32,
@@ -104,14 +106,18 @@ impl ClosedSegment {
 }
 
 /// Open segments that no worker has at the moment: at most as many as there are workers, for each class.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SegmentPool {
     open: [Mutex<Vec<OpenSegment>>; 3],
-    /// Buffers of closed segments, empty: at most as many as there were workers at a time.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    buffers: SegmentBuffers,
 }
 
 impl SegmentPool {
+    /// Without a segment; keeps so many buffers for the next ones.
+    pub(super) fn new(buffers_max: usize) -> Self {
+        Self { open: Default::default(), buffers: SegmentBuffers::new(buffers_max) }
+    }
+
     fn slot(&self, class: Class) -> &Mutex<Vec<OpenSegment>> {
         let [compressible, incompressible, tree] = &self.open;
         match class {
@@ -125,16 +131,7 @@ impl SegmentPool {
     /// take up to twice as much.
     pub(super) fn check_out(&self, class: Class, room_bytes: usize) -> OpenSegment {
         let waiting = self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).pop();
-        waiting.unwrap_or_else(|| {
-            let buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let raw = buffer.unwrap_or_else(|| Vec::with_capacity(room_bytes));
-            OpenSegment { raw, chunks: Vec::new() }
-        })
-    }
-
-    fn give_back(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        waiting.unwrap_or_else(|| OpenSegment { raw: self.buffers.take(room_bytes), chunks: Vec::new() })
     }
 
     /// Gives it back.

@@ -26,7 +26,7 @@ use crate::repository::collections::Collections;
 use crate::repository::index::table::Table;
 use crate::repository::object::{Creation, create, object_name};
 use crate::repository::own::OwnRuns;
-use crate::repository::pack::{PackOptions, PublishedPack};
+use crate::repository::pack::{OpenPack, PublishedPack};
 use crate::repository::segment::{Class, ClosedSegment, SegmentPool};
 use crate::repository::uploads::Uploads;
 use crate::repository::{Reader, Repository, SnapshotList};
@@ -88,7 +88,7 @@ pub struct Session<'r> {
     met: [Mutex<HashSet<ChunkId>>; SHARDS],
     own: OwnRuns,
     segments: SegmentPool,
-    packs: [Mutex<Vec<ClosedSegment>>; 2],
+    packs: [Mutex<Filling>; 2],
     checkpoints: Checkpoints,
     uploads: Uploads,
     counts: Counts,
@@ -100,6 +100,14 @@ pub struct Session<'r> {
     pub(super) suspensions: SuspensionWatch,
     /// Nothing is to be done at its end.
     is_over: AtomicBool,
+}
+
+/// The pack to which the next segment is added.
+#[derive(Debug, Default)]
+struct Filling {
+    pack: Option<Arc<OpenPack>>,
+    /// What its segments will take.
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +134,7 @@ impl Repository {
             loading: Mutex::new(()),
             met: std::array::from_fn(|_| Mutex::default()),
             own: OwnRuns::new(self.cache_folder.clone(), self.local_key("own runs")?),
-            segments: SegmentPool::default(),
+            segments: SegmentPool::new(self.segment_buffers()),
             packs: Default::default(),
             checkpoints: Checkpoints::new(options.checkpoint_interval, self.memory.run_bytes()),
             uploads: Uploads::new(Arc::clone(&self.storage), self.memory.upload_bytes()),
@@ -143,6 +151,13 @@ impl Repository {
         session.collections = self.collections().wrap(|| "cannot read the collections")?;
         session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
         Ok(session)
+    }
+
+    /// Buffers of segments that are worth keeping: those of a full pack on its way, and one for each kind of open ones.
+    fn segment_buffers(&self) -> usize {
+        let packing = &self.config.parameters.packing;
+        let pack_bytes = self.memory.pack_bytes(ChunkKind::Data, packing.pack_bytes as usize);
+        2 * pack_bytes / (packing.segment_bytes.max(1) as usize) + Class::ALL.len()
     }
 
     /// Whether this program knows everything that a writer must know.
@@ -322,31 +337,41 @@ impl Session<'_> {
         Ok(self.table.get_or_init(|| (Arc::new(table), blocked)))
     }
 
-    fn waiting(&self, kind: ChunkKind) -> &Mutex<Vec<ClosedSegment>> {
+    fn filling(&self, kind: ChunkKind) -> MutexGuard<'_, Filling> {
         let [data, tree] = &self.packs;
-        match kind {
+        let filling = match kind {
             ChunkKind::Data => data,
             ChunkKind::Tree => tree,
-        }
-    }
-
-    /// Adds a closed segment to the pack of its kind; whoever fills the pack publishes it.
-    pub(super) fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
-        let full = {
-            let mut waiting = self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.push(segment);
-            let bytes: usize = waiting.iter().map(ClosedSegment::pack_bytes).sum();
-            let wanted = self.repository.config.parameters.packing.pack_bytes as usize;
-            let is_full = bytes >= self.repository.memory.pack_bytes(kind, wanted);
-            is_full.then(|| std::mem::take(&mut *waiting))
         };
-        full.map_or(Ok(()), |segments| self.publish_pack(kind, segments, false))
+        filling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish_pack(&self, kind: ChunkKind, segments: Vec<ClosedSegment>, pad: bool) -> Result<()> {
+    /// Adds a closed segment to the pack of its kind; of those who add to a full pack, the last publishes it.
+    pub(super) fn add_to_pack(&self, kind: ChunkKind, segment: ClosedSegment) -> Result<()> {
+        let wanted = self.repository.config.parameters.packing.pack_bytes as usize;
+        let pack_bytes = self.repository.memory.pack_bytes(kind, wanted);
+        let pack = {
+            let mut filling = self.filling(kind);
+            let pack = match filling.pack.take() {
+                Some(pack) => pack,
+                None => Arc::new(OpenPack::new(self.repository, self.id, kind)?),
+            };
+            filling.bytes += segment.pack_bytes();
+            if filling.bytes >= pack_bytes {
+                filling.bytes = 0;
+            } else {
+                filling.pack = Some(Arc::clone(&pack));
+            }
+            pack
+        };
+        pack.add(segment, self.options.verify_packs.then_some(&self.repository.keys))?;
+        // Nobody adds to a pack that is not in its place any more.
+        Arc::into_inner(pack).map_or(Ok(()), |pack| self.publish_pack(pack, false))
+    }
+
+    fn publish_pack(&self, pack: OpenPack, pad: bool) -> Result<()> {
         self.check_after_suspension()?;
-        let options = PackOptions { verify: self.options.verify_packs, pad };
-        let sealed = self.repository.seal_pack(self.id, kind, segments, options)?;
+        let sealed = pack.complete(pad)?;
         sealed.keep_trees(&self.repository.trees);
         self.arrived(self.uploads.publish(sealed)?)
     }
@@ -404,11 +429,8 @@ impl Session<'_> {
             closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
         }
         for kind in [ChunkKind::Data, ChunkKind::Tree] {
-            let rest =
-                std::mem::take(&mut *self.waiting(kind).lock().unwrap_or_else(PoisonError::into_inner));
-            if !rest.is_empty() {
-                self.publish_pack(kind, rest, true)?;
-            }
+            let rest = std::mem::take(&mut *self.filling(kind)).pack.and_then(Arc::into_inner);
+            rest.map_or(Ok(()), |pack| self.publish_pack(pack, true))?;
         }
         Ok(())
     }

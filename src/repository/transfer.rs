@@ -239,8 +239,7 @@ impl Taking<'_, '_, '_> {
         let repository = self.source.repository();
         let context = repository.context(pack.kind.pack_kind(), pack.generation, None);
         let opener = Opener::from_index(&repository.keys, &context, pack.session, pack.salt)?;
-        let mut opened = sealed.to_vec();
-        opener.open(u64::from(number), Role::Body, &mut opened)?;
+        let opened = opener.open(u64::from(number), Role::Body, sealed)?;
         let raw = decode_segment(opened.clone(), row.codec, row.raw_bytes as usize)?;
         let is_right = |(place, id): &(Place, ChunkId)| {
             let start = place.offset as usize;

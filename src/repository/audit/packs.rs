@@ -305,8 +305,8 @@ fn wrong_entries(table: &Table, row: u32, directory: &Directory) -> Vec<usize> {
 fn open_segment(opener: &Opener, object: &[u8], number: u32, row: SegmentRow) -> Result<Vec<u8>> {
     let start = row.offset as usize;
     let sealed = object.get(start..start.saturating_add(row.stored_bytes as usize));
-    let mut opened = sealed.ok_or_else(|| Error::damaged("the pack ends before it"))?.to_vec();
-    opener.open(u64::from(number), Role::Body, &mut opened)?;
+    let sealed = sealed.ok_or_else(|| Error::damaged("the pack ends before it"))?;
+    let opened = opener.open(u64::from(number), Role::Body, sealed)?;
     decode_segment(opened, row.codec, row.raw_bytes as usize)
 }
 
@@ -329,19 +329,18 @@ impl Repository {
         let size_bytes = object.len() as u64;
         let tail = object.len().saturating_sub(8);
         let trailer_at = trailer_offset(size_bytes, object.get(tail..).unwrap_or_default()).map_err(rule)?;
-        let part = |offset: u64, length: u64| -> Result<Vec<u8>> {
+        let part = |offset: u64, length: u64| -> Result<&[u8]> {
             let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
             range
                 .and_then(|(offset, length)| object.get(offset..offset.checked_add(length)?))
-                .map(<[u8]>::to_vec)
                 .ok_or_else(|| Error::damaged("the pack ends within its directory"))
         };
         let opener = Opener::from_header(&self.keys, &context, &header).wrap(|| "cannot open its header")?;
-        let mut trailer = part(trailer_at, TRAILER_BYTES as u64)?;
-        opener.open(0, Role::Trailer, &mut trailer).wrap(|| "cannot open its trailer")?;
+        let trailer = part(trailer_at, TRAILER_BYTES as u64)?;
+        let trailer = opener.open(0, Role::Trailer, trailer).wrap(|| "cannot open its trailer")?;
         let (offset, length) = directory_place(&trailer, size_bytes).map_err(rule)?;
-        let mut directory = part(offset, length)?;
-        opener.open(0, Role::Directory, &mut directory).wrap(|| "cannot open its directory")?;
+        let directory = part(offset, length)?;
+        let directory = opener.open(0, Role::Directory, directory).wrap(|| "cannot open its directory")?;
         Directory::decode(&directory, size_bytes).map_err(rule)
     }
 }

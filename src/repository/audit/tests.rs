@@ -238,12 +238,9 @@ fn a_pack_before_its_index_run_is_left_over_once_its_session_is_over() {
         codec: crate::format::pack::Codec::Raw,
         chunks: vec![(repository.keys.chunk_id(ChunkKind::Data, &[5; 10]), 10)],
     };
-    let options = crate::repository::pack::PackOptions { verify: true, pad: false };
-    repository
-        .seal_pack(id, ChunkKind::Data, vec![segment], options)
-        .unwrap()
-        .publish(&*repository.storage)
-        .unwrap();
+    let pack = crate::repository::pack::OpenPack::new(&repository, id, ChunkKind::Data).unwrap();
+    pack.add(segment, Some(&repository.keys)).unwrap();
+    pack.complete(false).unwrap().publish(&*repository.storage).unwrap();
     let counted = || repository.audit(&Told::default()).unwrap().counted();
     let before = counted();
     assert_eq!(

@@ -140,10 +140,9 @@ impl<'r> Source<'r> {
     }
 
     fn open(&self, (number, row): &Numbered, sealed: &[u8]) -> Result<Segment> {
-        let mut opened = sealed.to_vec();
         self.opener
-            .open(u64::from(*number), Role::Body, &mut opened)
-            .and_then(|()| decode_segment(opened, row.codec, row.raw_bytes as usize))
+            .open(u64::from(*number), Role::Body, sealed)
+            .and_then(|opened| decode_segment(opened, row.codec, row.raw_bytes as usize))
             .map(|raw| Segment { kind: self.pack.kind, raw: Arc::new(raw) })
             .wrap(|| format!("cannot use segment {number} of pack {}", self.pack.name))
     }
