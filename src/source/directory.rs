@@ -24,6 +24,12 @@ use crate::source::at_rest;
 use crate::source::file::File;
 use crate::source::listing::{Listed, Listing, Names, problem_of};
 
+/// NONBLOCK: a named pipe that was put there in the meantime must not make us wait for its other end.
+const FILE_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 /// Room for what one call of the system lists: about 2,000 names.
 const LIST_BYTES: usize = 64 << 10;
 
@@ -80,9 +86,19 @@ impl Directory {
     /// To be called only where a regular file was seen: if something else took its place since, that is opened
     /// without waiting, closed again, and is an error of kind `Failed`.
     pub fn open_file(&self, name: &[u8]) -> Result<File> {
-        // NONBLOCK: a named pipe that was put there in the meantime must not make us wait for its other end.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        File::of(self.open(name, flags, "cannot open file")?)
+        File::of(self.open(name, FILE_FLAGS, "cannot open file")?)
+    }
+
+    /// Opens a regular file in this directory and reads all of it by one call, if that gives what `expected` says, which
+    /// was asked for under this name just before, and if it cannot have holes. `None`: it is to be opened and read with
+    /// more care. What the buffer holds before is lost.
+    pub fn read_as_expected(
+        &self,
+        name: &[u8],
+        expected: &Stat,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Option<File>> {
+        File::read_as_expected(self.open(name, FILE_FLAGS, "cannot open file")?, expected, bytes)
     }
 
     /// The directory's own status.

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use rustix::io::{Errno, pread, retry_on_intr};
 
@@ -14,6 +15,9 @@ use crate::base::limits::EXTENTS_MAX;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::format::node::Extent;
 use crate::fsmeta::capture::{self, CapturedXattrs, Stat, StatKind};
+
+/// No file system keeps track of less.
+const SECTOR_BYTES: usize = 512;
 
 /// An opened regular file. May be shared by threads.
 #[derive(Debug)]
@@ -32,7 +36,27 @@ impl File {
         Ok(Self { handle, opened })
     }
 
-    /// The status at the moment when it was opened; costs nothing.
+    /// Reads what was just opened, if it is the file that was expected, and can have no holes; `bytes` are its content then.
+    ///
+    /// The status is asked for after the bytes are read. If it is the expected one, neither a change in between nor
+    /// another object went unseen; of what is no regular file, reading by position takes nothing away.
+    pub(super) fn read_as_expected(
+        handle: OwnedFd,
+        expected: &Stat,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Option<Self>> {
+        let Ok(size) = usize::try_from(expected.size) else { return Ok(None) };
+        bytes.clear();
+        // One byte more tells that the file ends where it says.
+        bytes.reserve(size.saturating_add(1));
+        let read = retry_on_intr(|| pread(&handle, spare_capacity(bytes), 0)).wrap(|| "cannot read file")?;
+        let opened = capture::stat_fd(&handle)?;
+        let is_expected = opened.kind == StatKind::Regular && expected.same_content_as(&opened);
+        let file = Self { handle, opened };
+        Ok((is_expected && read == size && !has_zero_sector(bytes)).then_some(file))
+    }
+
+    /// The status at the moment when it was opened, or right after it was read; costs nothing.
     pub const fn stat_when_opened(&self) -> &Stat {
         &self.opened
     }
@@ -115,6 +139,13 @@ impl File {
     fn next(&self, from: SeekFrom) -> rustix::io::Result<u64> {
         retry_on_intr(|| seek(&self.handle, from))
     }
+}
+
+/// Whether a hole may be in a content that was read from its start: holes read as zeros, and begin and end between sectors.
+fn has_zero_sector(bytes: &[u8]) -> bool {
+    bytes
+        .chunks(SECTOR_BYTES)
+        .any(|sector| sector.first() == Some(&0) && sector.iter().all(|byte| *byte == 0))
 }
 
 /// A file system that does not tell holes from data has only data.

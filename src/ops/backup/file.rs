@@ -85,12 +85,15 @@ pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Optio
         }
     }
     let taken = match is_regular {
-        true => match open(place.directory, &listed.name) {
-            Ok(open) if open.content_bytes() > run.whole_bytes_max => {
-                return Ok(Taken::Big(Some(Box::new(open)), before));
-            }
-            Ok(open) => read_whole(run, place, open)?,
-            Err(error) => Err(error),
+        true => match read_as_listed(run, place, listed)? {
+            Some(finished) => Ok(finished),
+            None => match open(place.directory, &listed.name) {
+                Ok(open) if open.content_bytes() > run.whole_bytes_max => {
+                    return Ok(Taken::Big(Some(Box::new(open)), before));
+                }
+                Ok(open) => read_whole(run, place, open)?,
+                Err(error) => Err(error),
+            },
         },
         false => read_special(run, place, listed)?,
     };
@@ -246,6 +249,25 @@ pub(super) fn cut(extents: Option<&[Extent]>, end: u64) -> (u64, Option<Vec<Exte
     (end, has_hole.then_some(left))
 }
 
+/// Reads a file that is as it was listed, and has no holes, by as few calls of the system as can be; nothing if it is to
+/// be read with more care, which also tells why it cannot be read.
+fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Option<Finished>> {
+    let mut bytes = run.buffers.take();
+    let read = place.directory.read_as_expected(&listed.name, &listed.stat, &mut bytes);
+    let finished = match read {
+        Ok(Some(file)) => {
+            run.add_bytes_read(bytes.len() as u64);
+            let (name, stat) = (listed.name.clone(), file.stat_when_opened());
+            let (size, extents, bytes) = (stat.size, None, bytes.as_slice());
+            let read = WasRead { name, file: &file, stat, size, extents, bytes, has_changed: false };
+            Some(store_read(run, place, read)?)
+        }
+        Ok(None) | Err(_) => None,
+    };
+    run.buffers.give_back(bytes);
+    Ok(finished)
+}
+
 fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Read> {
     let mut is_again = false;
     let (content, changed) = loop {
@@ -279,20 +301,35 @@ fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Re
             "it changed while it was read, twice".into(),
         );
     }
-    let is_bundled = content.extents.is_none() && run.is_bundled(content.bytes.len() as u64, &open.stat);
-    let stored = if is_bundled { Content::Empty } else { store_content(run, &content.bytes)? };
-    let kind = NodeKind::Regular(Regular {
-        size: content.size,
-        content: stored,
-        extents: content.extents,
-        changed_while_read: changed,
-    });
-    let mut finished =
-        finished(run, place.source, place.path, open.name.clone(), kind, &open.stat, open.file.xattrs())?;
-    // A copy of its own size: the buffer is larger, and is used again.
-    finished.member = is_bundled.then(|| Member::Content(content.bytes.as_slice().to_vec()));
-    run.buffers.give_back(content.bytes);
+    let Piece { size, extents, bytes } = content;
+    let OpenFile { name, file, stat, .. } = open;
+    let read = WasRead { name, file: &file, stat: &stat, size, extents, bytes: &bytes, has_changed: changed };
+    let finished = store_read(run, place, read)?;
+    run.buffers.give_back(bytes);
     Ok(Ok(finished))
+}
+
+/// A file that was read as a whole.
+struct WasRead<'r> {
+    name: Vec<u8>,
+    file: &'r File,
+    stat: &'r Stat,
+    size: u64,
+    extents: Option<Vec<Extent>>,
+    bytes: &'r [u8],
+    has_changed: bool,
+}
+
+/// Stores the content of a file, unless it is to join a bundle.
+fn store_read(run: &Run<'_>, place: &Place<'_>, read: WasRead<'_>) -> Result<Finished> {
+    let WasRead { name, file, stat, size, extents, bytes, has_changed } = read;
+    let is_bundled = extents.is_none() && run.is_bundled(bytes.len() as u64, stat);
+    let content = if is_bundled { Content::Empty } else { store_content(run, bytes)? };
+    let kind = NodeKind::Regular(Regular { size, content, extents, changed_while_read: has_changed });
+    let mut finished = finished(run, place.source, place.path, name, kind, stat, file.xattrs())?;
+    // A copy of its own size: the buffer is larger, and is used again.
+    finished.member = is_bundled.then(|| Member::Content(bytes.to_vec()));
+    Ok(finished)
 }
 
 fn store_content(run: &Run<'_>, content: &[u8]) -> Result<Content> {

@@ -56,6 +56,77 @@ fn bytes_are_read_where_they_stand_until_the_file_ends() {
     assert_eq!(file.read_at(&mut [], 0).expect("nothing"), 0);
 }
 
+/// What reading by one call makes of the file, which was expected to be as `expected` says.
+fn read_as(path: &Path, expected: &Stat) -> Option<Vec<u8>> {
+    // What a buffer held before does not matter.
+    let mut bytes = vec![9; 70_000];
+    let directory = Directory::open_absolute(path).expect("a directory");
+    let file = directory.read_as_expected(b"file", expected, &mut bytes).expect("readable");
+    file.map(|file| {
+        assert_eq!(file.stat_when_opened(), &file.stat().expect("a status"));
+        bytes
+    })
+}
+
+#[test]
+fn a_file_that_is_as_expected_is_read_by_one_call() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let path = temporary.path().join("file");
+    let of = |content: &[u8]| {
+        std::fs::write(&path, content).expect("a file");
+        *open(temporary.path()).stat_when_opened()
+    };
+    for length in [0, 1, 511, 512, 513, 4096, 100_000] {
+        let content = vec![7; length];
+        let stat = of(&content);
+        assert_eq!(read_as(temporary.path(), &stat).expect("as expected"), content);
+        assert_eq!(read_as(temporary.path(), &Stat { size: stat.size + 1, ..stat }), None);
+        assert_eq!(read_as(temporary.path(), &Stat { inode: stat.inode + 1, ..stat }), None);
+        let earlier = crate::base::Timestamp { seconds: stat.ctime.seconds - 1, ..stat.ctime };
+        assert_eq!(read_as(temporary.path(), &Stat { ctime: earlier, ..stat }), None);
+    }
+    let longer = of(&[7; 101]);
+    assert_eq!(read_as(temporary.path(), &Stat { size: 100, ..longer }), None, "it has grown");
+}
+
+#[test]
+fn what_may_have_a_hole_is_not_read_by_one_call() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let path = temporary.path().join("file");
+    for (zeros, length) in [(0..512, 2000), (512..1024, 2000), (1536..2000, 2000), (0..100, 100), (0..1, 1)] {
+        let mut content = vec![7; length];
+        content[zeros].fill(0);
+        std::fs::write(&path, &content).expect("a file");
+        let stat = *open(temporary.path()).stat_when_opened();
+        assert_eq!(read_as(temporary.path(), &stat), None);
+    }
+    // Zeros that fill no sector are no hole.
+    let mut content = vec![7; 2000];
+    content[1..1023].fill(0);
+    std::fs::write(&path, &content).expect("a file");
+    let stat = *open(temporary.path()).stat_when_opened();
+    assert_eq!(read_as(temporary.path(), &stat), Some(content));
+}
+
+#[test]
+fn what_took_the_place_of_a_file_is_not_read_by_one_call() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let path = temporary.path().join("file");
+    std::fs::write(&path, b"content").expect("a file");
+    let stat = *open(temporary.path()).stat_when_opened();
+    std::fs::remove_file(&path).expect("removed");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+    // With somebody at the other end, whose bytes stay in the pipe.
+    let mut pipe = OpenOptions::new().read(true).write(true).open(&path).expect("both ends");
+    std::io::Write::write_all(&mut pipe, b"content").expect("bytes");
+    let directory = Directory::open_absolute(temporary.path()).expect("a directory");
+    let read = directory.read_as_expected(b"file", &stat, &mut Vec::new());
+    assert!(read.is_err() || read.is_ok_and(|file| file.is_none()));
+    let mut left = [0; 7];
+    std::io::Read::read_exact(&mut pipe, &mut left).expect("what was written");
+    assert_eq!(&left, b"content");
+}
+
 #[test]
 fn a_change_after_opening_is_seen_by_the_status() {
     let (temporary, file) = sparse(100, &[]);
