@@ -91,8 +91,13 @@ impl Cutter {
     pub fn chunks(&self, content: &[u8], is_all: bool) -> Vec<usize> {
         let mut lengths = Vec::new();
         let mut rest = content;
-        while !rest.is_empty() && (is_all || rest.len() >= self.max_bytes()) {
+        while !rest.is_empty() {
             let length = self.first_chunk(rest).clamp(1, rest.len());
+            // A cut before the end of what is there is made by the bytes before it alone; one at the end may be made by
+            // the end.
+            if !is_all && length == rest.len() && length < self.max_bytes() {
+                break;
+            }
             lengths.push(length);
             rest = rest.get(length..).unwrap_or_default();
         }

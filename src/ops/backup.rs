@@ -3,6 +3,7 @@
 //! What must hold: what could not be read is a finding, counted in the snapshot; what could not be stored fails the
 //! run; no snapshot is made of a stream that did not end well. A session that fails ends itself.
 
+mod batch;
 mod big;
 mod buffers;
 mod changes;

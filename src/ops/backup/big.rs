@@ -1,29 +1,31 @@
-//! Big files and streams in pieces: one reads and cuts a batch, all hash and store its chunks, the last goes on.
+//! Big files in pieces: one task reads and cuts a batch, all hash and store its chunks, and meanwhile the next batch is
+//! read.
 //!
-//! What must hold: a bounded number of files has a batch in memory; nobody waits for a batch, so that no thread is
-//! lost while one file is large and none is blocked behind another.
+//! What must hold: a bounded number of batches is in memory, those of all files together; nobody waits for a batch, so
+//! that no thread is lost while one file is large and none is blocked behind another.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
 
 use crate::base::{FindingKind, Result};
 use crate::chunker::Cutter;
-use crate::format::node::{ChunkRef, Extent, NodeKind, Regular};
-use crate::ops::backup::directory::{Goal, complete};
+use crate::format::node::{Extent, NodeKind, Regular};
+use crate::ops::backup::batch::{Batch, OrderedList};
+use crate::ops::backup::directory::{Finished, Goal, complete};
 use crate::ops::backup::file::{self, Before, OpenFile};
 use crate::ops::backup::run::{Run, SourceCounts};
-use crate::repository::{ChunkKind, Session};
-use crate::tree::ListBuilder;
-
-/// Chunks that one task hashes and stores: enough to be worth a task, few enough to keep all threads busy.
-const TASK_CHUNKS: usize = 8;
+use crate::repository::Session;
 
 /// Content bytes of a batch: room for two chunks of any size, so that a full batch always has a cut point.
 pub(super) fn batch_bytes(session: &Session<'_>, cutter: &Cutter) -> usize {
     session.repository().memory().piece_bytes().max(2 * cutter.max_bytes())
+}
+
+/// Batches that may be in memory at a time.
+pub(super) const fn batches_max(workers: usize) -> usize {
+    workers + 1
 }
 
 /// Opens a file when its turn has come.
@@ -41,35 +43,61 @@ pub(super) struct WaitingFile<'s> {
     pub(super) before: Option<Before>,
 }
 
-/// A big file that is being read.
-struct BigFile<'s> {
+/// A big file that is being read: whoever has it reads the next batch.
+struct Reading<'s> {
+    shared: Arc<BigFile<'s>>,
     open: OpenFile,
-    path: Vec<u8>,
-    source: Arc<SourceCounts>,
     goal: Goal<'s>,
+    before: Option<Before>,
     /// What is still to be read, the next piece last.
     pieces: Vec<Extent>,
     /// Read, and not yet part of a chunk.
     held: Vec<u8>,
-    list: ListBuilder,
     ended_at: Option<u64>,
-    before: Option<Before>,
+    batches: u64,
 }
 
-impl<'s> BigFile<'s> {
+/// What the batches of a file share.
+struct BigFile<'s> {
+    path: Vec<u8>,
+    source: Arc<SourceCounts>,
+    progress: Mutex<Progress<'s>>,
+}
+
+/// How far a file is.
+struct Progress<'s> {
+    list: OrderedList,
+    /// Batches that are read and not yet stored.
+    in_work: usize,
+    /// Everything is read, or nothing more can be.
+    ended: Option<Ended<'s>>,
+}
+
+/// How the reading of a file ended.
+enum Ended<'s> {
+    Read(Box<Reading<'s>>),
+    Failed(Goal<'s>),
+}
+
+impl<'s> Reading<'s> {
     fn new(open: OpenFile, waited: (Vec<u8>, Arc<SourceCounts>, Goal<'s>, Option<Before>)) -> Self {
         let mut pieces = open.pieces();
         pieces.reverse();
         let (path, source, goal, before) = waited;
-        let (held, list) = (Vec::new(), ListBuilder::new());
-        Self { open, path, source, goal, pieces, held, list, ended_at: None, before }
+        let progress = Progress { list: OrderedList::new(), in_work: 0, ended: None };
+        let shared = Arc::new(BigFile { path, source, progress: Mutex::new(progress) });
+        Self { shared, open, goal, before, pieces, held: Vec::new(), ended_at: None, batches: 0 }
     }
 
-    /// Fills a batch; shorter only at the end of the file.
+    /// Fills a batch; shorter only at the end of the file. What the buffer held before is lost.
     fn fill(&mut self, batch_bytes: usize, mut batch: Vec<u8>) -> Result<Vec<u8>> {
-        batch.extend_from_slice(&std::mem::take(&mut self.held));
-        let mut filled = batch.len();
+        let held = std::mem::take(&mut self.held);
+        let mut filled = held.len();
+        // Only what was never part of the buffer is filled with zeros.
         batch.resize(batch_bytes.max(filled), 0);
+        if let Some(front) = batch.get_mut(..filled) {
+            front.copy_from_slice(&held);
+        }
         while filled < batch.len() {
             let Some(piece) = self.pieces.last_mut() else { break };
             let room = (batch.len() - filled).min(usize::try_from(piece.length).unwrap_or(usize::MAX));
@@ -91,57 +119,66 @@ impl<'s> BigFile<'s> {
     }
 }
 
-/// Big files in work, and those that wait for one of them to end.
+impl<'s> BigFile<'s> {
+    fn progress(&self) -> MutexGuard<'_, Progress<'s>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Big files in work, and those that wait until there is room for a batch.
 pub(super) struct BigFiles<'s> {
-    workers: usize,
+    batches_max: usize,
     waiting: Mutex<Waiting<'s>>,
 }
 
 #[derive(Default)]
 struct Waiting<'s> {
-    active: usize,
+    /// Batches for which there is room in memory: each is in work or about to be read.
+    batches: usize,
     files: VecDeque<WaitingFile<'s>>,
-}
-
-/// Chunks of a batch that tasks share.
-struct Batch<'s> {
-    /// Read by all its tasks; written to never, but taken away by the last.
-    content: RwLock<Vec<u8>>,
-    /// Begin and length of each chunk.
-    chunks: Vec<(usize, usize)>,
-    stored: Mutex<Vec<Option<ChunkRef>>>,
-    pending: AtomicUsize,
-    file: Mutex<Option<Box<BigFile<'s>>>>,
 }
 
 impl<'s> BigFiles<'s> {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, waiting: Mutex::default() }
+        Self { batches_max: batches_max(workers), waiting: Mutex::default() }
     }
 
-    /// Begins a file, now or when another ends.
+    fn waiting(&self) -> MutexGuard<'_, Waiting<'s>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a file, now or when there is room.
     pub(super) fn begin<'scope>(&self, run: &'scope Run<'s>, scope: &Scope<'scope>, file: WaitingFile<'s>)
     where
         's: 'scope,
     {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.active > self.workers {
+        let mut waiting = self.waiting();
+        if waiting.batches >= self.batches_max {
             waiting.files.push_back(file);
             return;
         }
-        waiting.active += 1;
+        waiting.batches += 1;
         drop(waiting);
         scope.spawn(move |scope| open(run, scope, file));
     }
 
-    fn end<'scope>(&self, run: &'scope Run<'s>, scope: &Scope<'scope>)
+    /// Room for one more batch of a file that has one already, unless another file waits for it.
+    fn has_room_to_read_ahead(&self) -> bool {
+        let mut waiting = self.waiting();
+        let has_room = waiting.batches < self.batches_max && waiting.files.is_empty();
+        waiting.batches += usize::from(has_room);
+        has_room
+    }
+
+    /// A batch is done, and its file does not go on in its room.
+    fn leave_room<'scope>(&self, run: &'scope Run<'s>, scope: &Scope<'scope>)
     where
         's: 'scope,
     {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         match waiting.files.pop_front() {
             Some(file) => scope.spawn(move |scope| open(run, scope, file)),
-            None => waiting.active -= 1,
+            None => waiting.batches -= 1,
         }
     }
 }
@@ -150,133 +187,158 @@ impl<'s> BigFiles<'s> {
 fn open<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file: WaitingFile<'s>) {
     let WaitingFile { open, path, source, goal, before } = file;
     match open() {
-        Ok(open) => step(run, scope, Box::new(BigFile::new(open, (path, source, goal, before)))),
+        Ok(open) => step(run, scope, Box::new(Reading::new(open, (path, source, goal, before)))),
         Err(error) => {
             run.unreadable(&source, path, &error);
             complete(run, scope, goal, None);
-            run.big_files.end(run, scope);
+            run.big_files.leave_room(run, scope);
         }
     }
 }
 
 /// Reads the next batch and shares it out, or ends the file.
-fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut file: Box<BigFile<'s>>) {
+fn step<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, mut file: Box<Reading<'s>>) {
     if run.is_over() {
         return;
     }
-    run.monitor.begin(&file.path);
+    let shared = Arc::clone(&file.shared);
+    run.monitor.begin(&shared.path);
     let mut content = match file.fill(batch_bytes(run.session, &run.cutter), run.buffers.take()) {
         Ok(content) => content,
         Err(error) => {
-            run.unreadable(&file.source, file.path.clone(), &error);
-            complete(run, scope, file.goal, None);
-            return run.big_files.end(run, scope);
+            run.unreadable(&shared.source, shared.path.clone(), &error);
+            return end(run, scope, &shared, Ended::Failed(file.goal));
         }
     };
     let is_all = file.pieces.is_empty();
     let lengths = run.cutter.chunks(&content, is_all);
     if lengths.is_empty() {
-        return finish(run, scope, file);
+        run.buffers.give_back(content);
+        return end(run, scope, &shared, Ended::Read(file));
     }
     let cut_bytes: usize = lengths.iter().sum();
     file.held = content.get(cut_bytes..).unwrap_or_default().to_vec();
     content.truncate(cut_bytes);
     run.add_bytes_read(cut_bytes as u64);
-    let mut begin = 0;
-    let chunks: Vec<(usize, usize)> = lengths
-        .into_iter()
-        .map(|length| {
-            begin += length;
-            (begin - length, length)
-        })
-        .collect();
-    let tasks = chunks.len().div_ceil(TASK_CHUNKS);
-    let batch = Arc::new(Batch {
-        content: RwLock::new(content),
-        stored: Mutex::new(vec![None; chunks.len()]),
-        chunks,
-        pending: AtomicUsize::new(tasks),
-        file: Mutex::new(Some(file)),
-    });
-    for number in 0..tasks {
-        let batch = Arc::clone(&batch);
-        scope.spawn(move |scope| store_part(run, scope, &batch, number));
+    let batch = Batch::of(file.batches, content, &lengths);
+    file.batches += 1;
+    shared.progress().in_work += 1;
+    let mut next = Some(file);
+    if is_all {
+        shared.progress().ended = next.take().map(Ended::Read);
+    } else if run.big_files.has_room_to_read_ahead()
+        && let Some(file) = next.take()
+    {
+        scope.spawn(move |scope| step(run, scope, file));
+    }
+    let next = Arc::new(Mutex::new(next));
+    for task in 0..batch.tasks() {
+        let (shared, batch, next) = (Arc::clone(&shared), Arc::clone(&batch), Arc::clone(&next));
+        scope.spawn(move |scope| store_part(run, scope, &shared, &batch, task, &next));
     }
 }
 
-/// Stores some chunks of a batch; whoever is last goes on with the file.
+/// Does a task of a batch; whoever is last goes on with the file, if its next batch is not read yet.
 fn store_part<'s: 'scope, 'scope>(
     run: &'scope Run<'s>,
     scope: &Scope<'scope>,
-    batch: &Arc<Batch<'s>>,
-    number: usize,
+    shared: &Arc<BigFile<'s>>,
+    batch: &Arc<Batch>,
+    task: usize,
+    next: &Mutex<Option<Box<Reading<'s>>>>,
 ) {
-    let first = number * TASK_CHUNKS;
-    let part = batch.chunks.iter().enumerate().skip(first).take(TASK_CHUNKS);
-    let content = batch.content.read().unwrap_or_else(PoisonError::into_inner);
-    for (position, (begin, length)) in part {
-        if run.is_over() {
-            return;
-        }
-        let Some(chunk) = content.get(*begin..begin + length) else { return };
-        match run.session.store(ChunkKind::Data, chunk) {
-            Ok(stored) => {
-                let mut list = batch.stored.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(slot) = list.get_mut(position) {
-                    *slot = Some(ChunkRef { id: stored.id, length: *length as u64 });
-                }
-            }
-            Err(error) => return run.fail(error),
-        }
+    match batch.store(run.session, task, &|| run.is_over()) {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return run.fail(error),
     }
-    drop(content);
-    if batch.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
-        return;
-    }
-    let Some(mut file) = batch.file.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-    let content = std::mem::take(&mut *batch.content.write().unwrap_or_else(PoisonError::into_inner));
+    let content = batch.take_content();
     run.monitor.advance(0, content.len() as u64);
     run.buffers.give_back(content);
-    let stored = std::mem::take(&mut *batch.stored.lock().unwrap_or_else(PoisonError::into_inner));
-    for chunk in stored.into_iter().flatten() {
-        if let Err(error) = file.list.push(run.session, chunk) {
+    let next = next.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let ended = {
+        let mut progress = shared.progress();
+        if let Err(error) = progress.list.add(run.session, batch) {
             return run.fail(error);
         }
+        progress.in_work -= 1;
+        if progress.in_work == 0 { progress.ended.take() } else { None }
+    };
+    match (next, ended) {
+        (Some(file), _) => step(run, scope, file),
+        (None, Some(ended)) => finish(run, scope, shared, ended),
+        (None, None) => run.big_files.leave_room(run, scope),
     }
-    step(run, scope, file);
+}
+
+/// Nothing more is read of a file: it is finished now or by its last batch.
+fn end<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    shared: &Arc<BigFile<'s>>,
+    ended: Ended<'s>,
+) {
+    let mut progress = shared.progress();
+    if progress.in_work > 0 {
+        progress.ended = Some(ended);
+        drop(progress);
+        return run.big_files.leave_room(run, scope);
+    }
+    drop(progress);
+    finish(run, scope, shared, ended);
 }
 
 /// Ends a file: its last list pages, its node.
-fn finish<'s: 'scope, 'scope>(run: &'scope Run<'s>, scope: &Scope<'scope>, file: Box<BigFile<'s>>) {
-    let BigFile { open, path, source, goal, list, ended_at, before, .. } = *file;
+fn finish<'s: 'scope, 'scope>(
+    run: &'scope Run<'s>,
+    scope: &Scope<'scope>,
+    shared: &Arc<BigFile<'s>>,
+    ended: Ended<'s>,
+) {
+    let (goal, finished) = match ended {
+        Ended::Failed(goal) => (goal, None),
+        Ended::Read(file) => {
+            let list = std::mem::replace(&mut shared.progress().list, OrderedList::new());
+            match finished(run, shared, &file, list) {
+                Ok(finished) => (file.goal, finished),
+                Err(error) => return run.fail(error),
+            }
+        }
+    };
+    complete(run, scope, goal, finished);
+    run.big_files.leave_room(run, scope);
+}
+
+/// What a file became; nothing if its status cannot be had any more, which is a finding then.
+fn finished(
+    run: &Run<'_>,
+    shared: &BigFile<'_>,
+    file: &Reading<'_>,
+    list: OrderedList,
+) -> Result<Option<Finished>> {
+    let Reading { open, ended_at, before, .. } = file;
+    let (path, source) = (&shared.path, &shared.source);
     let changed = match open.file.stat() {
         Ok(after) => ended_at.is_some() || !open.stat.same_content_as(&after),
         Err(error) => {
-            run.unreadable(&source, path, &error);
-            complete(run, scope, goal, None);
-            return run.big_files.end(run, scope);
+            run.unreadable(source, path.clone(), &error);
+            return Ok(None);
         }
     };
     if changed {
-        run.finding(&source, path.clone(), FindingKind::Changed, "it changed while it was read".into());
+        run.finding(source, path.clone(), FindingKind::Changed, "it changed while it was read".into());
     }
-    let finished = list.finish(run.session).and_then(|content| {
-        let (size, extents) = match ended_at {
-            Some(end) => file::cut(open.extents.as_deref(), end),
-            None => (open.stat.size, open.extents),
-        };
-        let kind = NodeKind::Regular(Regular { size, content, extents, changed_while_read: changed });
-        file::finished(run, &source, &|| path.clone(), open.name, kind, &open.stat, open.file.xattrs())
-    });
-    match finished {
-        Ok(finished) => {
-            let change = file::change(before.as_ref(), &finished.node);
-            run.count_file(change, finished.node.size(), &|| path.clone());
-            source.add_node(finished.node.size());
-            run.monitor.advance(1, 0);
-            complete(run, scope, goal, Some(finished));
-            run.big_files.end(run, scope);
-        }
-        Err(error) => run.fail(error),
-    }
+    let content = list.finish(run.session)?;
+    let (size, extents) = match ended_at {
+        Some(end) => file::cut(open.extents.as_deref(), *end),
+        None => (open.stat.size, open.extents.clone()),
+    };
+    let kind = NodeKind::Regular(Regular { size, content, extents, changed_while_read: changed });
+    let (path, xattrs) = (|| path.clone(), open.file.xattrs());
+    let finished = file::finished(run, source, &path, open.name.clone(), kind, &open.stat, xattrs)?;
+    let change = file::change(before.as_ref(), &finished.node);
+    run.count_file(change, finished.node.size(), &path);
+    source.add_node(finished.node.size());
+    run.monitor.advance(1, 0);
+    Ok(Some(finished))
 }

@@ -4,20 +4,21 @@
 //! off in the middle is no backup.
 
 use std::io::Read;
-
-use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Monitor, Result, Timestamp, Wrap};
-use crate::format::node::{ChunkRef, Content, Metadata, Node, NodeKind, Regular};
+use crate::base::{Error, Monitor, Result, Timestamp, Wrap};
+use crate::format::node::{Content, Metadata, Node, NodeKind, Regular};
 use crate::format::snapshot::{SourceOutcome, SourceStatus, Statistic};
-use crate::ops::backup::big::batch_bytes;
+use crate::ops::backup::batch::{Batch, OrderedList};
+use crate::ops::backup::big::{batch_bytes, batches_max};
+use crate::ops::backup::buffers::Buffers;
 use crate::ops::backup::roots::bare_directory;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::ops::pool::{pool, worker_count};
-use crate::repository::ChunkKind;
 use crate::repository::Session;
-use crate::tree::{DirectoryBuilder, ListBuilder};
+use crate::tree::DirectoryBuilder;
 
 /// Says whether a stream that was read to its end ended well.
 pub type StreamEnd<'i> = Box<dyn FnOnce() -> Result<()> + Send + 'i>;
@@ -130,47 +131,165 @@ impl Read for Counted<'_> {
     }
 }
 
-/// Stores all bytes of a reader: batch after batch, the chunks of a batch by all threads.
+/// What the tasks of a stream share.
+struct Work<'s> {
+    session: &'s Session<'s>,
+    buffers: Buffers,
+    state: Mutex<State>,
+    changed: Condvar,
+    has_failed: AtomicBool,
+}
+
+/// How far they are.
+struct State {
+    list: OrderedList,
+    in_work: usize,
+    failure: Option<Error>,
+}
+
+impl<'s> Work<'s> {
+    fn new(session: &'s Session<'s>) -> Self {
+        let state = State { list: OrderedList::new(), in_work: 0, failure: None };
+        Self {
+            session,
+            buffers: Buffers::default(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until fewer batches are in work, or a task failed. Not for the threads that do the tasks.
+    fn wait_for_room(&self, batches_max: usize) {
+        let mut state = self.state();
+        while state.in_work >= batches_max && !self.is_over() {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.in_work += 1;
+    }
+
+    /// Does a task of a batch.
+    fn store(&self, batch: &Arc<Batch>, task: usize) {
+        let _alarm = Alarm(self);
+        let stored = batch.store(self.session, task, &|| self.is_over()).and_then(|is_done| {
+            if is_done {
+                self.buffers.give_back(batch.take_content());
+                let mut state = self.state();
+                state.list.add(self.session, batch)?;
+                state.in_work -= 1;
+            }
+            Ok(())
+        });
+        if let Err(error) = stored {
+            self.has_failed.store(true, Ordering::Relaxed);
+            self.state().failure.get_or_insert(error);
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// Wakes who waits if a task panics; the panic itself is passed on by the pool.
+struct Alarm<'w>(&'w Work<'w>);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.has_failed.store(true, Ordering::Relaxed);
+            drop(self.0.state());
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+/// Stores all bytes of a reader: this thread reads and cuts batch after batch, those of the pool store the chunks.
 fn store(
     session: &Session<'_>,
     reader: Box<dyn Read + Send + '_>,
     pool: &rayon::ThreadPool,
     monitor: &dyn Monitor,
 ) -> Result<(Content, u64)> {
-    let cutter = session.repository().cutter()?;
-    let mut reader = Counted { reader, monitor };
-    let mut list = ListBuilder::new();
-    let mut held: Vec<u8> = Vec::new();
-    let mut size = 0;
-    loop {
+    let work = Work::new(session);
+    let reader = Counted { reader, monitor };
+    let read = pool.in_place_scope(|scope| {
+        read(&work, reader, batches_max(pool.current_num_threads()), monitor, |batch| {
+            for task in 0..batch.tasks() {
+                let (work, batch) = (&work, Arc::clone(&batch));
+                scope.spawn(move |_| work.store(&batch, task));
+            }
+        })
+    });
+    let state = work.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    state.failure.map_or(Ok(()), Err)?;
+    Ok((state.list.finish(session)?, read?))
+}
+
+/// Reads and cuts a stream to its end; gives its length.
+fn read(
+    work: &Work<'_>,
+    mut reader: Counted<'_>,
+    batches_max: usize,
+    monitor: &dyn Monitor,
+    mut begin: impl FnMut(Arc<Batch>),
+) -> Result<u64> {
+    let cutter = work.session.repository().cutter()?;
+    let batch_bytes = batch_bytes(work.session, &cutter);
+    let (mut held, mut size): (Vec<u8>, u64) = (Vec::new(), 0);
+    for number in 0.. {
+        work.wait_for_room(batches_max);
         if monitor.cancelled() {
             return Err(interrupted());
         }
-        let wanted = batch_bytes(session, &cutter).saturating_sub(held.len()) as u64;
-        let read =
-            reader.by_ref().take(wanted).read_to_end(&mut held).wrap(|| "cannot read the stream")? as u64;
-        let is_all = read < wanted;
-        let lengths = cutter.chunks(&held, is_all);
-        let mut chunks = Vec::with_capacity(lengths.len());
-        let mut rest = held.as_slice();
-        for length in &lengths {
-            let (chunk, after) = rest.split_at((*length).min(rest.len()));
-            chunks.push(chunk);
-            rest = after;
+        if work.is_over() {
+            break;
         }
-        let stored: Result<Vec<ChunkRef>> = pool.install(|| {
-            let store = |chunk: &&[u8]| {
-                let id = session.store(ChunkKind::Data, chunk)?.id;
-                Ok(ChunkRef { id, length: chunk.len() as u64 })
-            };
-            chunks.par_iter().map(store).collect()
-        });
-        stored?.into_iter().try_for_each(|chunk| list.push(session, chunk))?;
+        let mut content = work.buffers.take();
+        let filled = fill(&mut reader, &held, batch_bytes, &mut content).wrap(|| "cannot read the stream")?;
+        let is_all = filled < content.len();
+        content.truncate(filled);
+        held.clear();
+        let lengths = cutter.chunks(&content, is_all);
         let cut_bytes: usize = lengths.iter().sum();
         size += cut_bytes as u64;
-        held = held.split_off(cut_bytes);
+        held.extend_from_slice(content.get(cut_bytes..).unwrap_or_default());
+        content.truncate(cut_bytes);
+        if !lengths.is_empty() {
+            begin(Batch::of(number, content, &lengths));
+        }
         if is_all {
-            return Ok((list.finish(session)?, size));
+            break;
         }
     }
+    Ok(size)
+}
+
+/// Fills a buffer with what is held and then from a reader until its end; gives how much there was.
+fn fill(
+    reader: &mut Counted<'_>,
+    held: &[u8],
+    batch_bytes: usize,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<usize> {
+    // Only what was never part of the buffer is filled with zeros.
+    buffer.resize(batch_bytes.max(held.len()), 0);
+    let mut filled = held.len();
+    if let Some(front) = buffer.get_mut(..filled) {
+        front.copy_from_slice(held);
+    }
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
