@@ -3,11 +3,14 @@
 //! What must hold: the writer gets exactly the file's bytes, holes as zeros, or an error; what was written before an
 //! error is a true beginning of the file.
 
+mod ahead;
+
 use std::io::Write;
 
 use crate::base::{Error, ErrorKind, Monitor, Result, Wrap};
 use crate::format::node::{Extent, NodeKind, Regular};
 use crate::ops::list::path_components;
+use crate::ops::pool::{pool, worker_count};
 use crate::repository::ChunkKind;
 use crate::repository::{Repository, SnapshotEntry};
 use crate::tree::{Tree, check_length};
@@ -20,7 +23,7 @@ pub fn dump_file(
     repository: &Repository,
     snapshot: &SnapshotEntry,
     path: &[u8],
-    output: &mut dyn Write,
+    output: &mut (dyn Write + Send),
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let reader = repository.reader()?;
@@ -38,14 +41,25 @@ pub fn dump_file(
         let content = tree.bundled(place, regular.size)?;
         sink.write(&content)?;
     }
-    tree.content(regular, &mut |chunk| {
+    let mut take = |content: &[u8]| {
         if monitor.cancelled() {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
-        let content = reader.chunk(ChunkKind::Data, &chunk.id)?;
-        check_length(&chunk.id, content.len() as u64, chunk.length)?;
-        sink.write(&content)
-    })?;
+        sink.write(content)
+    };
+    // Threads are not worth starting for less.
+    let ahead_bytes_min = 2 * u64::from(repository.parameters().packing.segment_bytes);
+    if regular.content_bytes() <= ahead_bytes_min {
+        tree.content(regular, &mut |chunk| {
+            let content = reader.chunk(ChunkKind::Data, &chunk.id)?;
+            check_length(&chunk.id, content.len() as u64, chunk.length)?;
+            take(&content)
+        })?;
+    } else {
+        let pool = pool("dump", worker_count(repository, 0))?;
+        let window_bytes = (repository.memory().bytes() / 8) as u64;
+        ahead::read(tree, regular, &pool, window_bytes.max(ahead_bytes_min), &mut take)?;
+    }
     sink.fill_to(regular.size)?;
     sink.output.flush().wrap(|| "cannot write the output")
 }
@@ -61,7 +75,7 @@ fn extents(regular: &Regular) -> Vec<Extent> {
 }
 
 struct Sink<'o> {
-    output: &'o mut dyn Write,
+    output: &'o mut (dyn Write + Send),
     extents: Vec<Extent>,
     position: u64,
     shown: String,
