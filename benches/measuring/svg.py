@@ -58,10 +58,10 @@ def seconds(value):
     return "%.3f" % value if value < 0.1 else "%.2f" % value if value < 10 else "%.1f" % value if value < 100 else "%.0f" % value
 
 
-def curves(title, x_name, y_name, series, width=460, height=300):
+def curves(title, x_name, y_name, series, width=490, height=310):
     """Curves on logarithmic axes: `series` is a list of (name, points). From the first point of each goes a dotted line
     that is exactly linear: a curve that runs beside it costs the same for each."""
-    left, right, top, bottom = 62, 112, 34, 40
+    left, right, top, bottom = 62, 134, 48, 40
     points = [point for _, some in series for point in some if point[0] > 0 and point[1] > 0]
     parts = [text(8, 18, title, "title")]
     if not points:
@@ -77,7 +77,7 @@ def curves(title, x_name, y_name, series, width=460, height=300):
         parts += [text(left - 6, down(10.0**power) + 4, "%g" % 10.0**power, "quiet", "end")]
     for power in range(x_low, x_high + 1):
         parts += [text(across(10.0**power), height - bottom + 16, format(10**power, ","), "quiet", "middle")]
-    parts += [text((left + width - right) / 2, height - 6, x_name, "quiet", "middle"), text(8, top - 2, y_name, "quiet")]
+    parts += [text((left + width - right) / 2, height - 6, x_name, "quiet", "middle"), text(left - 6, top - 12, y_name, "quiet", "end")]
     taken = []
     for number, (name, some) in enumerate(series):
         good = sorted(point for point in some if point[0] > 0 and point[1] > 0)
@@ -91,5 +91,6 @@ def curves(title, x_name, y_name, series, width=460, height=300):
         while any(abs(place - other) < 12 for other in taken):
             place += 12
         taken.append(place)
-        parts += [text(width - right + 6, place, "%s %s" % (name, seconds(good[-1][1])))]
+        key = [(width - right + 6, place - 4), (width - right + 18, place - 4)]
+        parts += [path(key, "line c%d" % (number % 5)), text(width - right + 23, place, "%s %s" % (name, seconds(good[-1][1])))]
     return document(width, height, title, parts)

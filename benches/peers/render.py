@@ -132,9 +132,9 @@ def _remarks(results, corpus, names):
 def picture(results):
     """Bars: a row for each operation, a column for each corpus, in each the tools; every bar has its seconds."""
     names, corpora = _present(results)
-    left, column, line, gap = 150, 170, 13, 26
+    left, column, line, gap = 190, 170, 13, 26
     row = line * len(names) + gap
-    width, top = left + column * max(1, len(corpora)), 56
+    width, top = max(560, left + column * len(corpora)), 56
     machine = results.last("machine") or {"date": "", "machine": ""}
     parts = [svg.text(8, 18, "Seconds; shorter is better", "title"), svg.text(8, 36, "%(date)s, %(machine)s" % machine, "quiet")]
     for number, corpus in enumerate(corpora):
