@@ -20,7 +20,12 @@ def main():
 
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(timeout_seconds)
-    _, status, usage = os.wait4(child, 0)
+    try:
+        _, status, usage = os.wait4(child, 0)
+    except BaseException:
+        # Whoever interrupts this does not reach a group of its own.
+        os.killpg(child, signal.SIGKILL)
+        raise
     wall = time.monotonic() - since
     signal.alarm(0)
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

@@ -92,5 +92,6 @@ def curves(title, x_name, y_name, series, width=490, height=310):
             place += 12
         taken.append(place)
         key = [(width - right + 6, place - 4), (width - right + 18, place - 4)]
-        parts += [path(key, "line c%d" % (number % 5)), text(width - right + 23, place, "%s %s" % (name, seconds(good[-1][1])))]
+        parts += [path(key, "line c%d" % (number % 5))]
+        parts += [text(width - right + 23, place, "%s %s" % (name, seconds(good[-1][1])))]
     return document(width, height, title, parts)

@@ -147,7 +147,8 @@ def _source(top, scale):
         inside = []
         for position in range(numbers.randint(8, 180)):
             size_bytes = min(int(numbers.lognormvariate(8.3, 1.4)), 1 << 20)
-            path = "%s/%s_%d" % (numbers.choice(["src", "src/inner", "tests", "docs"]), numbers.choice(words.vocabulary), position)
+            folder = numbers.choice(["src", "src/inner", "tests", "docs"])
+            path = "%s/%s_%d" % (folder, numbers.choice(words.vocabulary), position)
             if numbers.random() < 0.02:
                 _write(os.path.join(first, project, path + ".png"), numbers.randbytes(size_bytes), FIRST_DAY)
                 inside.append(path + ".png")
