@@ -25,9 +25,10 @@ impl Compression {
     /// As hard as may be: above this level zstd asks a reader for more memory than the format allows.
     pub const MAX: Self = Self { level: Some(19) };
 
-    /// A level of zstd from 1 to 19; `None` for any other.
+    /// A level of zstd from 1 to 19, or one of its fast ones from -7 to -1; `None` for any other.
     pub fn level(level: i32) -> Option<Self> {
-        (1..=19).contains(&level).then_some(Self { level: Some(level) })
+        // To zstd 0 is another name of 3, not the step between -1 and 1.
+        ((-7..=19).contains(&level) && level != 0).then_some(Self { level: Some(level) })
     }
 }
 
@@ -173,16 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_between_1_and_19_and_off_compresses_nothing() {
+    fn a_level_is_between_minus_7_and_19_and_off_compresses_nothing() {
         let content = b"one line like the other\n".repeat(1000);
         assert_eq!(compress(&content, Compression::OFF).expect("tried"), None);
-        for level in 1..=19 {
+        for level in (-7..=19).filter(|level| *level != 0) {
             let frame = compress(&content, Compression::level(level).expect("a level"));
             let frame = frame.expect("compresses").expect("gains");
             assert_eq!(decompress(&frame, content.len()).expect("decompresses"), content);
         }
         assert_eq!(Compression::level(19), Some(Compression::MAX));
-        assert!([-1, 0, 20, i32::MAX].iter().all(|level| Compression::level(*level).is_none()));
+        assert!([i32::MIN, -8, 0, 20, i32::MAX].iter().all(|level| Compression::level(*level).is_none()));
     }
 
     #[test]

@@ -28,7 +28,15 @@ use crate::{environment, show};
 
 /// Makes a repository at a location that is unused, with one key slot.
 pub fn create(context: &Context, location: &Location, obtained: &Obtained) -> Result<Repository> {
-    Repository::init(unused(context, location)?, options(obtained))
+    Repository::init(unused(context, location)?, options(obtained, Parameters::default()))
+}
+
+/// What a repository that is made cuts its input like.
+pub enum Content<'o> {
+    /// As these say.
+    Of(Parameters),
+    /// As another repository, whose sibling it becomes.
+    Sibling(&'o Repository),
 }
 
 /// A repository that was made, and what its storage was seen to do if it is behind a network.
@@ -39,21 +47,23 @@ pub struct Made {
     pub trial: Option<Trial>,
 }
 
-/// The same, as a sibling of another repository if there is one, once the storage was tried out.
+/// The same, with parameters or as a sibling of another repository, once the storage was tried out.
 pub fn create_tried(
     context: &Context,
     location: &Location,
     obtained: &Obtained,
-    other: Option<&Repository>,
+    content: &Content<'_>,
 ) -> Outcome<Made> {
     let storage = unused(context, location)?;
     let trial = match location {
         Location::Local(_) => None,
         Location::Remote(_) => Some(try_out(context, location, &*storage)?),
     };
-    let repository = match other {
-        Some(other) => Repository::init_sibling(storage, other, options(obtained))?,
-        None => Repository::init(storage, options(obtained))?,
+    let repository = match content {
+        Content::Sibling(other) => {
+            Repository::init_sibling(storage, other, options(obtained, Parameters::default()))?
+        }
+        Content::Of(parameters) => Repository::init(storage, options(obtained, *parameters))?,
     };
     Ok(Made { repository, trial })
 }
@@ -104,9 +114,9 @@ fn unused(context: &Context, location: &Location) -> Result<Arc<dyn Storage>> {
     }
 }
 
-fn options(obtained: &Obtained) -> InitOptions {
+fn options(obtained: &Obtained, parameters: Parameters) -> InitOptions {
     InitOptions {
-        parameters: Parameters::default(),
+        parameters,
         slots: vec![NewSlot { credential: obtained.credential.clone(), label: slot_label() }],
         password_cost: PasswordCost::RECOMMENDED,
         cache_folder: None,

@@ -34,6 +34,11 @@ pub struct Other {
 }
 
 impl Other {
+    /// Whether a flag names it.
+    pub const fn is_named(&self) -> bool {
+        self.from.is_some()
+    }
+
     /// Opens it, if a flag names it. `Usage` for other flags without that.
     pub fn open_if_named(&self, context: &Context) -> Outcome<Option<Opened>> {
         match &self.from {

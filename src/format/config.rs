@@ -38,6 +38,15 @@ pub enum Chunking {
 }
 
 impl Chunking {
+    /// By content around an average, with minimum and maximum in the proportion of the default.
+    pub const fn of_average(average_bytes: u32) -> Self {
+        Self::FastCdc {
+            min_bytes: average_bytes / 4,
+            average_bytes,
+            max_bytes: average_bytes.saturating_mul(8),
+        }
+    }
+
     /// Most bytes of a chunk.
     pub const fn max_bytes(&self) -> u32 {
         match self {
@@ -60,6 +69,18 @@ pub struct Bundling {
     pub max_bytes: u32,
 }
 
+impl Bundling {
+    /// Files up to so many bytes are bundled, with all else in the proportion of the default; 0: none is.
+    pub const fn of_file_max(file_bytes_max: u32) -> Self {
+        Self {
+            file_bytes_max,
+            average_bytes: file_bytes_max.saturating_mul(2),
+            min_bytes: file_bytes_max / 2,
+            max_bytes: file_bytes_max.saturating_mul(8),
+        }
+    }
+}
+
 /// Where tree pages end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {
@@ -69,6 +90,20 @@ pub struct Paging {
     pub average_bytes: u32,
     /// A page ends once it holds so many bytes of entries.
     pub max_bytes: u32,
+}
+
+impl Paging {
+    /// Pages around an average, with minimum and maximum in the proportion of the default, as far as a page may be.
+    pub fn of_average(average_bytes: u32) -> Self {
+        // An average that is more than a page may be is left for `check` to refuse.
+        let max_bytes = average_bytes.saturating_mul(4).min(Self::largest()).max(average_bytes);
+        Self { min_bytes: average_bytes / 4, average_bytes, max_bytes }
+    }
+
+    /// Largest maximum: two entries more than that, of the longest that a node may be, still make a page within its limit.
+    fn largest() -> u32 {
+        u32::try_from(PAGE_BYTES_MAX / 4).unwrap_or(u32::MAX)
+    }
 }
 
 /// How chunks are put together.
@@ -96,14 +131,9 @@ pub struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
-            chunking: Chunking::FastCdc { min_bytes: 32 << 10, average_bytes: 128 << 10, max_bytes: 1 << 20 },
-            bundling: Bundling {
-                file_bytes_max: 4096,
-                average_bytes: 8192,
-                min_bytes: 2048,
-                max_bytes: 32 << 10,
-            },
-            paging: Paging { min_bytes: 16 << 10, average_bytes: 64 << 10, max_bytes: 256 << 10 },
+            chunking: Chunking::of_average(128 << 10),
+            bundling: Bundling::of_file_max(4096),
+            paging: Paging::of_average(64 << 10),
             packing: Packing { segment_bytes: 2 << 20, pack_bytes: 16 << 20 },
         }
     }
@@ -136,10 +166,9 @@ impl Parameters {
         let bundling = file_bytes_max == 0
             || (ascending(&[2, min_bytes, average_bytes, max_bytes, 1 << 20]) && file_bytes_max <= max_bytes);
         let paging = &self.paging;
-        // Two entries more than the maximum, of the longest that a node may be, still make a page within its limit.
-        let page_bound = u32::try_from(PAGE_BYTES_MAX / 4).unwrap_or(u32::MAX);
         // An inner page must hold two children, of which the longest entry takes 292 bytes.
-        let paging = ascending(&[512, paging.min_bytes, paging.average_bytes, paging.max_bytes, page_bound]);
+        let paging = [512, paging.min_bytes, paging.average_bytes, paging.max_bytes, Paging::largest()];
+        let paging = ascending(&paging);
         let packing = ascending(&[2, self.packing.segment_bytes, SEGMENT_RAW_BYTES_MAX / 2])
             && ascending(&[2, self.packing.pack_bytes, 128 << 20]);
         require(chunking && bundling && paging && packing, "CFG-5", || format!("parameters {self:?}"))
@@ -339,6 +368,36 @@ mod tests {
         assert_eq!(Config::decode(&config.encode()), Ok(config.clone()));
         let object = [config.encode(), vec![8; 32]].concat();
         assert_eq!(Config::split(&object), Ok((config.encode().as_slice(), &[8; 32])));
+    }
+
+    #[test]
+    fn what_is_chosen_by_one_number_has_the_proportions_of_the_default() {
+        let default = Parameters::default();
+        let fastcdc =
+            Chunking::FastCdc { min_bytes: 32 << 10, average_bytes: 128 << 10, max_bytes: 1024 << 10 };
+        assert_eq!(default.chunking, fastcdc);
+        let Bundling { file_bytes_max, average_bytes, min_bytes, max_bytes } = default.bundling;
+        assert_eq!([file_bytes_max, average_bytes, min_bytes, max_bytes], [4096, 8192, 2048, 32 << 10]);
+        let Paging { min_bytes, average_bytes, max_bytes } = default.paging;
+        assert_eq!([min_bytes, average_bytes, max_bytes], [16 << 10, 64 << 10, 256 << 10]);
+        let is_good = |change: &dyn Fn(&mut Parameters)| {
+            let mut parameters = default;
+            change(&mut parameters);
+            parameters.check().is_ok()
+        };
+        // What each may be, as the program says it.
+        let chunks = |average| is_good(&|all| all.chunking = Chunking::of_average(average));
+        assert!([4 << 10, 64 << 10, 1 << 20].into_iter().all(chunks));
+        assert!(![0, 2 << 10, 6 << 10, 2 << 20, 1 << 31, u32::MAX].into_iter().any(chunks));
+        let fixed = |bytes| is_good(&|all| all.chunking = Chunking::Fixed { bytes });
+        assert!([512, 4096, 5000, 8 << 20].into_iter().all(fixed));
+        assert!(![0, 510, 4097, (8 << 20) + 2].into_iter().any(fixed));
+        let bundles = |file_max| is_good(&|all| all.bundling = Bundling::of_file_max(file_max));
+        assert!([0, 4, 1024, 1500, 16 << 10, 128 << 10].into_iter().all(bundles));
+        assert!(![1, 2, 1026, 1027, 256 << 10, u32::MAX].into_iter().any(bundles));
+        let pages = |average| is_good(&|all| all.paging = Paging::of_average(average));
+        assert!([2 << 10, 10_000, 64 << 10, 256 << 10].into_iter().all(pages));
+        assert!(![0, 1 << 10, 10_001, 257 << 10, u32::MAX].into_iter().any(pages));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 pub(super) mod mapped;
 pub(super) mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

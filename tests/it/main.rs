@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "tests print their counts")]
 
 #[cfg(test)]
+mod benches;
+#[cfg(test)]
 mod between;
 #[cfg(test)]
 mod changes;

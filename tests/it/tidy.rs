@@ -15,7 +15,7 @@ fn none(violations: &[String]) {
 }
 
 /// Every source of Rust that is written here.
-const FOLDERS: [&str; 4] = ["src", "tests", "fuzz/src", "fuzz/fuzz_targets"];
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
 
 fn table() -> Layers {
     Layers::parse(&read("ARCHITECTURE.md")).unwrap_or_else(|error| panic!("{error}"))

@@ -62,6 +62,7 @@ struct ParametersDocument {
     chunk_average: u32,
     chunk_max: u32,
     bundled_file_max: u32,
+    page_average: u32,
     segment: u32,
     pack: u32,
 }
@@ -76,7 +77,8 @@ impl ParametersDocument {
         };
         let bundled_file_max = parameters.bundling.file_bytes_max;
         let (segment, pack) = (parameters.packing.segment_bytes, parameters.packing.pack_bytes);
-        Self { chunking, chunk_min, chunk_average, chunk_max, bundled_file_max, segment, pack }
+        let page_average = parameters.paging.average_bytes;
+        Self { chunking, chunk_min, chunk_average, chunk_max, bundled_file_max, page_average, segment, pack }
     }
 }
 

@@ -6,16 +6,12 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+pub use super::skip::is_full;
 use super::skip::skip;
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where they are")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Whether the larger sizes are wanted (`scripts/test --full`).
-pub fn is_full() -> bool {
-    variable("PACKSTONE_TEST_FULL").is_some()
 }
 
 /// The one seed that a test of many seeds is to repeat, if one is given.

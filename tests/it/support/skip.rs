@@ -1,4 +1,4 @@
-//! What a test says when it cannot run where it is.
+//! What a test says when it cannot run where it is, and how large it is to be where it can.
 //!
 //! What must hold: no part is left out in silence. Each is said on the standard error, and where the environment names
 //! a file (`scripts/test` does), it is a line of that file, from which the script counts; in CI one line is a failure.
@@ -6,6 +6,12 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+
+/// Whether the larger sizes are wanted (`scripts/test --full`).
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment what is wanted")]
+pub fn is_full() -> bool {
+    std::env::var_os("PACKSTONE_TEST_FULL").is_some_and(|value| !value.is_empty())
+}
 
 /// Says and counts that `what` is not tested here, because there is no `need`.
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where they are")]

@@ -21,8 +21,9 @@ const WORKERS_MAX: u64 = 1024;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "How it works")]
 pub struct How {
-    /// Store new data as it is (off), balanced (auto), as small as possible (max), or at a level of zstd from 1 to 19
+    /// Store new data as it is (off), balanced (auto), as small as possible (max), or at a level of zstd from -7 to 19
     #[arg(long, value_name = "off|auto|max|LEVEL", value_parser = parse_compression, default_value = "auto")]
+    #[arg(allow_negative_numbers = true)]
     compression: Compression,
     /// Work on so many files at the same time; usually as many as there are processors
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=WORKERS_MAX))]
@@ -55,7 +56,8 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
         "max" => Some(Compression::MAX),
         level => level.parse().ok().and_then(Compression::level),
     };
-    compression.ok_or_else(|| format!("{text:?} is neither off, auto, max nor a level from 1 to 19"))
+    compression
+        .ok_or_else(|| format!("{text:?} is neither off, auto, max nor a level from -7 to -1 or 1 to 19"))
 }
 
 /// Reads a time in the local time zone, or `now`.
@@ -100,7 +102,8 @@ mod tests {
         assert_eq!(parse_compression("auto"), Ok(Compression::AUTO));
         assert_eq!(parse_compression("max"), Ok(Compression::MAX));
         assert_eq!(parse_compression("19"), Ok(Compression::MAX));
-        for bad in ["", "0", "20", "-1", "1.5", "Off", "zstd"] {
+        assert_eq!(parse_compression("-7").ok(), Compression::level(-7));
+        for bad in ["", "0", "20", "-8", "1.5", "Off", "zstd"] {
             assert!(parse_compression(bad).is_err(), "{bad}");
         }
     }

@@ -1,18 +1,21 @@
 //! `packstone repo init`: makes a repository.
 
+mod expert;
+
 use clap::Args;
 use packstone::base::{Error, ErrorKind};
 use packstone::storage::contract::{Creation, Deletion, Trial};
 
 use crate::commands::repo::probe;
 use crate::context::Context;
-use crate::create::Made;
+use crate::create::{Content, Made};
 use crate::credentials::{self, Purpose, Source};
 use crate::json::Initialized;
 use crate::open::{self, Place};
 use crate::other::Other;
 use crate::report::{Done, Hint, Outcome, conclude};
 use crate::{create, show};
+use expert::Expert;
 
 const AFTER_HELP: &str = "\
 A storage behind a network is tried out by some fifteen requests first: what would lose data is refused, and what is said \
@@ -31,7 +34,8 @@ Examples:
   packstone -r s3:https://s3.example.com/bucket/host1 repo init
   (umask 077; head -c 32 /dev/urandom > ~/backup.key)
   packstone -r /srv/backup --key-file ~/backup.key repo init
-  packstone -r /mnt/usb/backup repo init --from /srv/backup --from-key-file ~/backup.key";
+  packstone -r /mnt/usb/backup repo init --from /srv/backup --from-key-file ~/backup.key
+  packstone -r /srv/disks repo init --chunker fixed --chunk-size 64k";
 
 /// Arguments of `repo init`.
 #[derive(Args, Debug)]
@@ -39,6 +43,8 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     other: Other,
+    #[command(flatten)]
+    expert: Expert,
 }
 
 /// Makes a repository.
@@ -47,6 +53,14 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         let message = "no place for the repository was named: use --repository or PACKSTONE_REPOSITORY";
         return Err(Error::new(ErrorKind::Usage, message).into());
     };
+    let parameters = arguments.expert.parameters()?;
+    if let Some(option) = arguments.expert.given()
+        && arguments.other.is_named()
+    {
+        let message =
+            format!("{option} cannot be chosen with --from: a sibling cuts as the other repository does");
+        return Err(Error::new(ErrorKind::Usage, message).into());
+    }
     // Before anybody types a password for nothing.
     match location.directory() {
         // It writes nothing where there is a directory.
@@ -66,7 +80,8 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let other = arguments.other.open_if_named(context)?.map(|opened| opened.repository);
     let obtained =
         credentials::obtain(context, Purpose::Create).hint(ErrorKind::NotFound, || missing_file(context))?;
-    let Made { repository, trial } = create::create_tried(context, &location, &obtained, other.as_ref())?;
+    let content = other.as_ref().map_or(Content::Of(parameters), Content::Sibling);
+    let Made { repository, trial } = create::create_tried(context, &location, &obtained, &content)?;
     let lines = || {
         let made = format!("repository {} made at {}", repository.id(), repository.location());
         let sibling = other.as_ref().map(|other| format!(", a sibling of the one at {}", other.location()));
