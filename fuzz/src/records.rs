@@ -187,8 +187,9 @@ pub fn page(data: &[u8]) {
         nodes.iter().for_each(check_node);
         assert!(nodes.is_sorted_by(|a, b| a.name < b.name));
         let (mut next_bundle, mut end) = (0, 0);
-        for (position, (bundle, offset)) in bundle_places(nodes) {
-            let size = nodes.get(position).expect("a node").size();
+        for (node, place) in nodes.iter().zip(bundle_places(nodes)) {
+            let Some((bundle, offset)) = place else { continue };
+            let size = node.size();
             if bundle == next_bundle {
                 (next_bundle, end) = (bundle + 1, 0);
             }

@@ -162,7 +162,8 @@ pub trait Monitor: Send + Sync {
     /// Work begins on the object at this path.
     fn begin(&self, _path: &[u8]) {}
 
-    /// This is done, or in a dry run would be done, with the object at this path, which has so many bytes.
+    /// This is done, or in a dry run would be done, with the object at this path, which has so many bytes. Told only to
+    /// who wants it.
     fn item(&self, _action: ItemAction, _path: &[u8], _size_bytes: u64) {}
 
     /// An object of the repository that is needed and cannot be read yet, which has so many bytes.
@@ -171,7 +172,7 @@ pub trait Monitor: Send + Sync {
     /// What is known of the objects that are needed, as often as they were looked at.
     fn thawing(&self, _counts: &ThawCounts) {}
 
-    /// Whether `backed_up` is listened to; a path is only put together for who does.
+    /// Whether `item` and `backed_up` are listened to; a path is only put together for who does.
     fn wants_items(&self) -> bool {
         false
     }

@@ -3,8 +3,6 @@
 //! What must hold: names are sorted bytewise and unique over all pages of a directory; where a page ends depends on
 //! the names and lengths of its entries alone; what a page says of its bundles adds up.
 
-use std::collections::BTreeMap;
-
 use crate::base::ChunkId;
 use crate::base::limits::{CHUNK_BYTES_MAX, PAGE_BYTES_MAX, PAGE_LEVELS_MAX};
 use crate::format::cbor::{KeptPair, MapWriter, Reader, keep_unknown, needed};
@@ -122,12 +120,14 @@ impl Page {
     }
 }
 
-/// The byte range of each bundled file of a leaf: (bundle index, offset in the bundle), by position of its node.
-pub fn bundle_places(nodes: &[Node]) -> BTreeMap<usize, (u32, u64)> {
-    let mut places = BTreeMap::new();
+/// Where each bundled file of a leaf begins: (bundle index, offset in the bundle), at the position of its node; nothing for
+/// the other nodes.
+pub fn bundle_places(nodes: &[Node]) -> Vec<Option<(u32, u64)>> {
+    let mut places = Vec::with_capacity(nodes.len());
     let mut current = None;
     let mut offset = 0;
-    for (position, node) in nodes.iter().enumerate() {
+    for node in nodes {
+        let mut place = None;
         if let NodeKind::Regular(regular) = &node.kind
             && let Content::Bundle(index) = regular.content
         {
@@ -135,9 +135,10 @@ pub fn bundle_places(nodes: &[Node]) -> BTreeMap<usize, (u32, u64)> {
                 current = Some(index);
                 offset = 0;
             }
-            places.insert(position, (index, offset));
+            place = Some((index, offset));
             offset += regular.size;
         }
+        places.push(place);
     }
     places
 }
@@ -235,7 +236,7 @@ mod tests {
         let page = Page::decode(&leaf(&nodes, &[ID, ID])).expect("a good page");
         assert_eq!(page.last_name(), Some(b"d".as_slice()));
         assert_eq!(page, Page::Leaf { nodes: nodes.to_vec(), bundles: vec![ID, ID] });
-        assert_eq!(bundle_places(&nodes), BTreeMap::from([(0, (0, 0)), (2, (0, 5)), (3, (1, 0))]));
+        assert_eq!(bundle_places(&nodes), [Some((0, 0)), None, Some((0, 5)), Some((1, 0))]);
         let page = Page::decode(&inner(1, &[b"a", b"b"])).expect("a good page");
         assert_eq!(page.last_name(), Some(b"b".as_slice()));
     }

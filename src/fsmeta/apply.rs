@@ -47,6 +47,27 @@ pub struct Attributes<'a> {
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
+/// What is known of an object before anything is set on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// What it is.
+    pub kind: FileType,
+    /// Owner by number.
+    pub uid: u32,
+    /// Group by number.
+    pub gid: u32,
+    /// False if it was made where no ACL could come from its directory.
+    pub may_have_acl: bool,
+}
+
+impl Before {
+    /// What the system told of an object; nothing is known of ACLs.
+    pub fn of(stat: &Stat) -> Self {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        Self { kind, uid: stat.st_uid, gid: stat.st_gid, may_have_acl: true }
+    }
+}
+
 /// Sets everything on an open regular file or directory, whose content must not be written afterwards.
 ///
 /// Returns one line for each thing that could not be set or was not kept; empty if all is as stored.
@@ -55,7 +76,23 @@ pub fn apply_to_fd(
     attributes: &Attributes<'_>,
     options: &ApplyOptions,
 ) -> Vec<String> {
-    apply(Handle::Open(descriptor), attributes, options)
+    apply(Handle::Open(descriptor), None, attributes, options)
+}
+
+/// As [`apply_to_fd`], by who made the object and need not ask again what it is.
+pub fn apply_to_made(
+    descriptor: BorrowedFd<'_>,
+    before: Before,
+    attributes: &Attributes<'_>,
+    options: &ApplyOptions,
+) -> Vec<String> {
+    apply(Handle::Open(descriptor), Some(before), attributes, options)
+}
+
+/// Whether what is made in an open directory takes an ACL from it; where the system does not tell, it may.
+pub fn gives_acl(directory: BorrowedFd<'_>) -> bool {
+    let asked = rustix::fs::fgetxattr_query(directory, DEFAULT_ACL);
+    !matches!(asked, Err(io::Errno::NODATA | io::Errno::OPNOTSUPP))
 }
 
 /// Sets everything on the object of any kind that a descriptor opened with `O_PATH | O_NOFOLLOW` stands for: a
@@ -67,19 +104,25 @@ pub fn apply_to_path_fd(
     attributes: &Attributes<'_>,
     options: &ApplyOptions,
 ) -> Vec<String> {
-    apply(Handle::pinned(descriptor), attributes, options)
+    apply(Handle::pinned(descriptor), None, attributes, options)
 }
 
-fn apply(handle: Handle<'_>, attributes: &Attributes<'_>, options: &ApplyOptions) -> Vec<String> {
-    let before = match rustix::fs::fstat(handle.descriptor()) {
-        Ok(stat) => stat,
+fn apply(
+    handle: Handle<'_>,
+    before: Option<Before>,
+    attributes: &Attributes<'_>,
+    options: &ApplyOptions,
+) -> Vec<String> {
+    let before =
+        before.map_or_else(|| rustix::fs::fstat(handle.descriptor()).map(|stat| Before::of(&stat)), Ok);
+    let before = match before {
+        Ok(before) => before,
         Err(errno) => return vec![format!("nothing of the metadata was set: {errno}")],
     };
-    let kind = FileType::from_raw_mode(before.st_mode);
-    let mut work = Work { handle, kind, attributes, options, problems: Vec::new() };
-    let has_owner = work.set_owner(&before);
+    let mut work = Work { handle, before, attributes, options, problems: Vec::new() };
+    let has_owner = work.set_owner();
     let mode_limit = work.set_xattrs();
-    let mode = if kind == FileType::Symlink { None } else { work.set_mode(mode_limit) };
+    let mode = if before.kind == FileType::Symlink { None } else { work.set_mode(mode_limit) };
     work.set_capability();
     let has_time = work.set_time();
     work.verify(has_owner, mode, has_time);
@@ -157,7 +200,7 @@ impl<'a> Handle<'a> {
 /// One object, what it shall get, and what went wrong so far.
 struct Work<'a> {
     handle: Handle<'a>,
-    kind: FileType,
+    before: Before,
     attributes: &'a Attributes<'a>,
     options: &'a ApplyOptions,
     problems: Vec<String>,
@@ -165,14 +208,14 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// True if the system accepted the owner and the group, or has them already.
-    fn set_owner(&mut self, before: &Stat) -> bool {
+    fn set_owner(&mut self) -> bool {
         if !self.options.ownership {
             return false;
         }
         let Metadata { uid, gid, .. } = *self.attributes.metadata;
         // All bits set means "leave it" to the system, and no object can have it.
-        let owner = (uid != before.st_uid).then(|| (uid != u32::MAX).then(|| Uid::from_raw(uid)));
-        let group = (gid != before.st_gid).then(|| (gid != u32::MAX).then(|| Gid::from_raw(gid)));
+        let owner = (uid != self.before.uid).then(|| (uid != u32::MAX).then(|| Uid::from_raw(uid)));
+        let group = (gid != self.before.gid).then(|| (gid != u32::MAX).then(|| Gid::from_raw(gid)));
         if let (Some(Some(owner)), Some(Some(group))) = (owner, group)
             && self.handle.set_owner(Some(owner), Some(group)).is_ok()
         {
@@ -205,7 +248,7 @@ impl Work<'_> {
         let mut mode_limit = 0o7777;
         for (name, value) in self.attributes.xattrs {
             if is_acl(name) && !self.set_xattr(name, value) {
-                if self.kind != FileType::Symlink && self.handle.has_xattr(name) {
+                if self.before.kind != FileType::Symlink && self.handle.has_xattr(name) {
                     let removed = self.handle.remove_xattr(name);
                     self.note(removed, || format!("inherited {} not removed", show_path(name)));
                 }
@@ -219,7 +262,8 @@ impl Work<'_> {
 
     /// Removes an ACL that the object took from its directory when it was made, unless a stored one will replace it.
     fn remove_inherited(&mut self, name: &[u8]) {
-        let can_have = match self.kind {
+        let can_have = match self.before.kind {
+            _ if !self.before.may_have_acl => false,
             FileType::Directory => true,
             FileType::Symlink => false,
             _ => name == ACCESS_ACL,
@@ -277,7 +321,7 @@ impl Work<'_> {
                 .push(format!("set-user-id bit not set, because the owner is {actual} instead of {uid}"));
         }
         // On a directory the bit lends nothing: it says which group new entries get.
-        if mode & SET_GROUP_ID != 0 && stat.st_gid != gid && self.kind != FileType::Directory {
+        if mode & SET_GROUP_ID != 0 && stat.st_gid != gid && self.before.kind != FileType::Directory {
             kept &= !SET_GROUP_ID;
             let actual = stat.st_gid;
             self.problems

@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::base::monitor::show_path;
-use crate::base::{ChunkId, Error, ErrorKind, Monitor, Result, Wrap};
+use crate::base::{ChunkId, Error, ErrorKind, ItemAction, Monitor, Result, Wrap};
 use crate::format::node::{LinkGroup, Metadata, Node, NodeKind};
 use crate::fsmeta::apply::ApplyOptions;
 use crate::fsmeta::owners::LocalIds;
@@ -211,6 +211,13 @@ impl Context<'_> {
         let options = self.options;
         let broken_groups = Some(self.broken_groups);
         Judge { overwrite: options.overwrite, apply: &options.apply, broken_groups }
+    }
+
+    /// Tells who listens what is done with an object.
+    fn tell_item(&self, action: ItemAction, path: impl FnOnce() -> Vec<u8>, size_bytes: u64) {
+        if self.monitor.wants_items() {
+            self.monitor.item(action, &path(), size_bytes);
+        }
     }
 
     /// Tells apart what two entries say they are, in few bytes.

@@ -206,22 +206,21 @@ fn check_level(id: &ChunkId, expected: Option<u8>, found: u8) -> Result<()> {
 pub(crate) fn leaf_entries(id: &ChunkId, nodes: Vec<Node>, bundles: &[ChunkId]) -> Result<Vec<Entry>> {
     let places = bundle_places(&nodes);
     let mut lengths = vec![0_u64; bundles.len()];
-    for (position, (index, _)) in &places {
-        let size = nodes.get(*position).map_or(0, Node::size);
-        if let Some(length) = lengths.get_mut(*index as usize) {
-            *length += size;
+    for (node, place) in nodes.iter().zip(&places) {
+        if let Some(length) = place.and_then(|(index, _)| lengths.get_mut(index as usize)) {
+            *length += node.size();
         }
     }
     let mut entries = Vec::with_capacity(nodes.len());
-    for (position, node) in nodes.into_iter().enumerate() {
-        let bundle = match places.get(&position) {
+    for (node, place) in nodes.into_iter().zip(places) {
+        let bundle = match place {
             None => None,
             Some((index, offset)) => {
-                let index = *index as usize;
+                let index = index as usize;
                 let missing = || Error::damaged(format!("tree page {id} has no bundle {index}"));
                 let bundle = *bundles.get(index).ok_or_else(missing)?;
                 let bundle_bytes = *lengths.get(index).ok_or_else(missing)?;
-                Some(BundlePlace { id: bundle, offset: *offset, bundle_bytes })
+                Some(BundlePlace { id: bundle, offset, bundle_bytes })
             }
         };
         entries.push(Entry { node, bundle });

@@ -1,6 +1,7 @@
 //! Restores over what is there already, of parts, and under faults: what is replaced, what is kept, and that nothing is
 //! ever there by halves.
 
+mod calls;
 mod faults;
 mod selection;
 
@@ -37,6 +38,10 @@ struct Told {
 impl Monitor for Told {
     fn finding(&self, finding: &Finding) {
         self.findings.lock().unwrap().push(finding.to_string());
+    }
+
+    fn wants_items(&self) -> bool {
+        true
     }
 
     fn item(&self, action: ItemAction, path: &[u8], _size_bytes: u64) {
@@ -214,6 +219,27 @@ fn never_restores_only_what_is_missing() {
     assert_eq!((summary.replaced, summary.bytes_skipped), (0, 20_009));
     assert_eq!(told.of(ItemAction::Skip), ["a", "b", "link"]);
     assert_eq!(told.of(ItemAction::Create), ["c", "deeper"]);
+}
+
+#[test]
+fn what_a_killed_restore_left_incomplete_is_written_again() {
+    let place = Place::small();
+    place.restore(None);
+    let leave = |name: &str, bytes: &[u8]| {
+        fs::write(place.at(name), bytes).unwrap();
+        fs::set_permissions(place.at(name), fs::Permissions::from_mode(0o1600)).unwrap();
+    };
+    // With nothing of it, with a part, and with all of it but its attributes.
+    for length in [0, 7, 20_000] {
+        leave("below/b", &"the second".repeat(2000).as_bytes()[..length]);
+        let (summary, _) = place.restore(NEVER);
+        assert_eq!((summary.files, summary.replaced, summary.files_skipped), (1, 1, 3), "{length}");
+        assert_eq!(place.text("below/b"), "the second".repeat(2000), "{length}");
+        assert_ne!(fs::symlink_metadata(place.at("below/b")).unwrap().mode() & 0o7777, 0o1600);
+    }
+    leave("a", b"longer than what is stored");
+    let (summary, _) = place.restore(NEVER);
+    assert_eq!((summary.files, place.text("a")), (0, "longer than what is stored".into()));
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Restore<'_> {
             true => Decision::Create,
             false => self.context.judge().decide(target, parent, node)?,
         };
-        let told = |action| self.context.monitor.item(action, &level.path.join(None), 0);
+        let told = |action| self.context.tell_item(action, || level.path.join(None), 0);
         match decision {
             Decision::Enter(found) => {
                 let gone = || Error::new(ErrorKind::NotFound, "the directory was removed meanwhile");

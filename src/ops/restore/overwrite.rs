@@ -143,12 +143,10 @@ impl Judge<'_> {
     }
 }
 
-/// Whether a file was left incomplete by a restore of this object: it has the size from the beginning, or none, and gets
-/// its time last.
+/// Whether a file was left incomplete by a restore of this object: it has the size from the beginning, or as much of it
+/// as was written, and gets its time last.
 fn is_unfinished(node: &Node, found: &Found) -> bool {
-    found.has_unfinished_mode()
-        && (found.size == node.size() || found.size == 0)
-        && found.mtime != node.metadata.mtime
+    found.has_unfinished_mode() && found.size <= node.size() && found.mtime != node.metadata.mtime
 }
 
 fn in_the_way(what: &str) -> Error {

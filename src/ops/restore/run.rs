@@ -169,6 +169,9 @@ impl<'r> Restore<'r> {
         if !selection.may_want_below(&shown, is_wanted) {
             return Ok(false);
         }
+        if !self.context.monitor.wants_items() {
+            self.context.monitor.begin(&shown);
+        }
         levels.push(Level::waiting(path, self.localized(node), is_wanted));
         if !is_wanted {
             return Ok(true);
@@ -183,8 +186,9 @@ impl<'r> Restore<'r> {
     /// Plans an entry that is no directory.
     fn take(&mut self, levels: &mut [Level], entry: Entry) -> Result<()> {
         let Some(path) = levels.last().map(|level| Arc::clone(&level.path)) else { return Ok(()) };
-        let shown = path.join(Some(&entry.node.name));
-        if !self.context.options.selection.wants(&shown) || self.leaves_out(&entry.node) {
+        let shown = |node: &Node| path.join(Some(&node.name));
+        let is_wanted = self.context.options.selection.wants_at(|| shown(&entry.node));
+        if !is_wanted || self.leaves_out(&entry.node) {
             return Ok(());
         }
         let Some((directory, is_new)) = self.place(levels)? else { return Ok(()) };
@@ -195,7 +199,7 @@ impl<'r> Restore<'r> {
             true => Ok(Decision::Create),
             false => self.context.judge().decide(self.context.target, directory, &node),
         };
-        let told = |action| self.context.monitor.item(action, &shown, size);
+        let told = |action| self.context.tell_item(action, || shown(&node), size);
         let replaces = match decision {
             Ok(Decision::Create) => {
                 told(ItemAction::Create);
@@ -207,7 +211,7 @@ impl<'r> Restore<'r> {
             }
             Ok(Decision::Update(found)) => {
                 told(ItemAction::Update);
-                return self.update(directory, &shown, &node, &found);
+                return self.update(directory, &shown(&node), &node, &found);
             }
             Ok(Decision::Keep(_)) => {
                 told(ItemAction::Skip);
@@ -217,7 +221,7 @@ impl<'r> Restore<'r> {
                 return Ok(());
             }
             Err(error) => {
-                self.find(FindingKind::NotRestored, shown, &error);
+                self.find(FindingKind::NotRestored, shown(&node), &error);
                 return Ok(());
             }
         };
@@ -279,7 +283,7 @@ impl<'r> Restore<'r> {
     /// Plans the content of a file, and writes what is planned as often as there is enough of it.
     fn plan(&mut self, plan: FilePlan) -> Result<()> {
         let NodeKind::Regular(regular) = &plan.node.kind else { return Ok(()) };
-        let (regular, bundle, shown) = (regular.clone(), plan.bundle, plan.shown());
+        let (regular, bundle) = (regular.clone(), plan.bundle);
         self.wave.begin(plan);
         let mut fatal = None;
         let planned = match &bundle {
@@ -296,11 +300,10 @@ impl<'r> Restore<'r> {
             self.wave.end();
             return Ok(());
         }
-        if let Some(plan) = self.wave.abandon() {
-            take_back(self.context, &plan);
-        }
+        let Some(plan) = self.wave.abandon() else { return Ok(()) };
+        take_back(self.context, &plan);
         if let Some(error) = refused {
-            self.find(FindingKind::NotRestored, shown, &error);
+            self.find(FindingKind::NotRestored, plan.shown(), &error);
         }
         Ok(())
     }

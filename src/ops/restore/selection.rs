@@ -19,6 +19,11 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// Whether the object at an absolute path is wanted for itself. Where it is all the same, the path is not asked for.
+    pub(super) fn wants_at(&self, path: impl FnOnce() -> Vec<u8>) -> bool {
+        matches!(self, Self::All) || self.wants(&path())
+    }
+
     /// Whether the object at an absolute path is wanted for itself.
     pub(super) fn wants(&self, path: &[u8]) -> bool {
         match self {

@@ -264,23 +264,23 @@ impl<'r> Surveyor<'r> {
             let (false, Some(decision), Some(node)) = (is_blocked, level.untold.take(), &level.node) else {
                 continue;
             };
-            let path = level.path.join(None);
+            let path = || level.path.join(None);
             match decision {
                 Ok(Decision::Enter(found)) => {
                     self.outcome.summary.directories +=
                         u64::from(self.judge().updates_directory(node, &found));
                 }
                 Ok(Decision::Replace(_)) => {
-                    self.tell(ItemAction::Replace, &path, 0);
+                    self.tell(ItemAction::Replace, path, 0);
                     self.outcome.summary.replaced += 1;
                     self.outcome.summary.directories += 1;
                 }
                 Ok(_) => {
-                    self.tell(ItemAction::Create, &path, 0);
+                    self.tell(ItemAction::Create, path, 0);
                     self.outcome.summary.directories += 1;
                 }
                 Err(error) => {
-                    self.refuse(level.parent, node, path, error)?;
+                    self.refuse(level.parent, node, path(), error)?;
                     level.is_blocked = true;
                     is_blocked = true;
                 }
@@ -292,8 +292,9 @@ impl<'r> Surveyor<'r> {
     /// Looks at an entry that is no directory.
     fn look_at(&mut self, levels: &mut [Level], entry: Entry) -> Result<()> {
         let Entry { node, bundle } = entry;
-        let Some(path) = levels.last().map(|level| level.path.join(Some(&node.name))) else { return Ok(()) };
-        if !self.options.selection.wants(&path) {
+        let Some(directory) = levels.last().map(|level| Arc::clone(&level.path)) else { return Ok(()) };
+        let path = |node: &Node| directory.join(Some(&node.name));
+        if !self.options.selection.wants_at(|| path(&node)) {
             return Ok(());
         }
         self.outcome.wanted += 1;
@@ -306,7 +307,7 @@ impl<'r> Surveyor<'r> {
         let parent = levels.last().and_then(|level| level.number);
         let decision = match self.decide(parent, &node) {
             Ok(decision) => decision,
-            Err(error) => return self.refuse(parent, &node, path, error),
+            Err(error) => return self.refuse(parent, &node, path(&node), error),
         };
         self.remember(&node, &decision);
         let size = node.size();
@@ -316,12 +317,12 @@ impl<'r> Surveyor<'r> {
             Decision::Keep(_) => {
                 summary.files_skipped += 1;
                 summary.bytes_skipped += size;
-                self.tell(ItemAction::Skip, &path, size);
+                self.tell(ItemAction::Skip, || path(&node), size);
             }
             Decision::Update(_) => {
                 summary.files_updated += 1;
                 summary.bytes_skipped += size;
-                self.tell(ItemAction::Update, &path, size);
+                self.tell(ItemAction::Update, || path(&node), size);
             }
             Decision::Create | Decision::Replace(_) | Decision::Enter(_) => {
                 let is_first = node.metadata.links.is_none_or(|group| self.firsts.insert(group));
@@ -334,7 +335,8 @@ impl<'r> Surveyor<'r> {
                 }
                 let is_new = decision == Decision::Create;
                 summary.replaced += u64::from(!is_new);
-                self.tell(if is_new { ItemAction::Create } else { ItemAction::Replace }, &path, size);
+                let action = if is_new { ItemAction::Create } else { ItemAction::Replace };
+                self.tell(action, || path(&node), size);
             }
         }
         match &mut self.needed {
@@ -397,9 +399,9 @@ impl<'r> Surveyor<'r> {
         }
     }
 
-    fn tell(&self, action: ItemAction, path: &[u8], size_bytes: u64) {
-        if self.told == Told::Actions {
-            self.monitor.item(action, path, size_bytes);
+    fn tell(&self, action: ItemAction, path: impl FnOnce() -> Vec<u8>, size_bytes: u64) {
+        if self.told == Told::Actions && self.monitor.wants_items() {
+            self.monitor.item(action, &path(), size_bytes);
         }
     }
 

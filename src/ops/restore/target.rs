@@ -23,9 +23,9 @@ use rustix::io::Errno;
 use crate::base::monitor::{show_file, show_path};
 use crate::base::{Error, ErrorKind, Result, Timestamp, Wrap};
 use crate::format::node::{NodeKind, check_name};
-use crate::fsmeta::apply::{ApplyOptions, Attributes, apply_to_fd, apply_to_path_fd};
+use crate::fsmeta::apply::{ApplyOptions, Attributes, Before, apply_to_fd, apply_to_made, apply_to_path_fd};
 
-use directories::{Directories, open_directory, replaced};
+use directories::{Directories, OpenDirectory, open_directory, replaced};
 pub use directories::{DirectoryNumber, FileIdentity};
 pub use examining::{Existing, Found};
 
@@ -155,20 +155,34 @@ impl Target {
 
     /// Makes a regular file of `size` bytes that is one hole. `Exists` if anything has the name.
     pub fn create_file(&self, parent: DirectoryNumber, name: &[u8], size: u64) -> Result<TargetFile> {
+        self.make_file(parent, name, (size, size))
+    }
+
+    /// Makes a regular file that is empty until one write gives it all its `size` bytes. `Exists` if anything has the
+    /// name.
+    pub fn create_empty_file(&self, parent: DirectoryNumber, name: &[u8], size: u64) -> Result<TargetFile> {
+        self.make_file(parent, name, (size, 0))
+    }
+
+    /// Makes a regular file that may be written up to the first size and has the second one now.
+    fn make_file(&self, parent: DirectoryNumber, name: &[u8], sizes: (u64, u64)) -> Result<TargetFile> {
+        let (size, size_now) = sizes;
         let directory = self.entry(parent, name)?;
         let message = || format!("cannot make the file {}", self.directories.show(parent, name));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(UNFINISHED_MODE.into());
         let descriptor = rustix::fs::openat(&*directory, name, flags, mode).wrap(message)?;
         let stat = rustix::fs::fstat(&descriptor).wrap(message)?;
-        let file = TargetFile { descriptor, identity: FileIdentity::of(&stat), size, name: name.into() };
+        let before = Before { may_have_acl: directory.gives_acl(), ..Before::of(&stat) };
+        let file =
+            TargetFile { descriptor, identity: FileIdentity::of(&stat), before, size, name: name.into() };
         let prepared = match grants(&stat, UNFINISHED_MODE) {
             true => Ok(()),
             // A file system without the sticky bit only lacks the mark.
             false => rustix::fs::fchmod(&file.descriptor, mode)
                 .or_else(|errno| if grants(&stat, PLAIN_MODE) { Ok(()) } else { Err(errno) }),
         };
-        let sized = match size {
+        let sized = match size_now {
             0 => prepared,
             size => prepared.and_then(|()| rustix::fs::ftruncate(&file.descriptor, size)),
         };
@@ -203,8 +217,9 @@ impl Target {
         if !is_file || FileIdentity::of(&stat) != identity || stat.st_nlink > 1 {
             return Err(replaced()).wrap(message);
         }
+        let before = Before { may_have_acl: directory.gives_acl(), ..Before::of(&stat) };
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(TargetFile { descriptor, identity, size, name: name.into() })
+        Ok(TargetFile { descriptor, identity, before, size, name: name.into() })
     }
 
     /// Takes a file back that this run made; fails if the name stands for anything else by now.
@@ -340,7 +355,7 @@ impl Target {
     }
 
     /// The directory of an entry, once its name is known to be a single component.
-    fn entry(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Arc<OwnedFd>> {
+    fn entry(&self, parent: DirectoryNumber, name: &[u8]) -> Result<Arc<OpenDirectory>> {
         check_name(name).map_err(|refused| refused.of_object("the name of an entry"))?;
         self.directories.descriptor(parent)
     }
@@ -358,6 +373,7 @@ impl Target {
 pub struct TargetFile {
     descriptor: OwnedFd,
     identity: FileIdentity,
+    before: Before,
     size: u64,
     name: Box<[u8]>,
 }
@@ -441,7 +457,7 @@ impl TargetFile {
     ///
     /// Returns one line for each attribute that could not be set or was not kept.
     pub fn finish(self, attributes: &Attributes<'_>, options: &ApplyOptions) -> Vec<String> {
-        apply_to_fd(self.descriptor.as_fd(), attributes, options)
+        apply_to_made(self.descriptor.as_fd(), self.before, attributes, options)
     }
 }
 

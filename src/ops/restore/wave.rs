@@ -100,6 +100,13 @@ pub(super) struct Piece {
     pub(super) content_offset: u64,
 }
 
+impl Piece {
+    /// Whether the file has no byte, and no hole, beside it.
+    pub(super) fn is_all_of(&self, regular: &Regular) -> bool {
+        regular.extents.is_none() && self.content_offset == 0 && u64::from(self.length) == regular.size
+    }
+}
+
 /// Files that are written together.
 #[derive(Debug, Default)]
 pub(super) struct Wave {

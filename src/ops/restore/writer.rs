@@ -126,7 +126,7 @@ impl Writer<'_> {
     fn write_empty(&self, plan: &FilePlan) {
         let mut state = lock(plan);
         if state.pieces_left == 0 && !state.has_more && !state.has_failed && !self.is_over() {
-            let made = self.open(plan, &mut state);
+            let made = self.open(plan, &mut state, false);
             if let Err(error) = made.and_then(|file| self.complete(plan, &mut state, file)) {
                 self.give_up(plan, &mut state, error);
             }
@@ -186,7 +186,8 @@ impl Writer<'_> {
         }
     }
 
-    fn open(&self, plan: &FilePlan, state: &mut State) -> Result<TargetFile> {
+    /// `is_whole` if all of the file is written next, at once.
+    fn open(&self, plan: &FilePlan, state: &mut State, is_whole: bool) -> Result<TargetFile> {
         if let Some(file) = state.file.take() {
             self.open_files.fetch_sub(1, Ordering::Relaxed);
             return Ok(file);
@@ -195,14 +196,19 @@ impl Writer<'_> {
         if let Some(identity) = state.identity {
             return target.reopen_file(plan.directory, plan.written_name(), identity);
         }
-        let file = target.create_file(plan.directory, plan.written_name(), plan.node.size())?;
+        let (name, size) = (plan.written_name(), plan.node.size());
+        let file = match is_whole {
+            true => target.create_empty_file(plan.directory, name, size),
+            false => target.create_file(plan.directory, name, size),
+        }?;
         state.identity = Some(file.identity());
         Ok(file)
     }
 
     fn write_piece(&self, plan: &FilePlan, state: &mut State, piece: &Piece, part: &[u8]) -> Result<()> {
         let Some(regular) = plan.regular() else { return Ok(()) };
-        let file = self.open(plan, state)?;
+        let is_whole = !self.context.options.sparse && piece.is_all_of(regular);
+        let file = self.open(plan, state, is_whole)?;
         for_each_place(regular, piece.content_offset, part.len(), &mut |range, offset| {
             let bytes = part.get(range).unwrap_or_default();
             if !self.context.options.sparse {
@@ -257,7 +263,7 @@ impl Writer<'_> {
     }
 
     fn settle_file(&self, plan: &FilePlan, state: &mut State) -> Result<()> {
-        let file = self.open(plan, state)?;
+        let file = self.open(plan, state, false)?;
         if let (true, Some(regular)) = (self.context.options.verify, plan.regular()) {
             verify(self.context.tree, &file, regular, plan.bundle.as_ref())?;
             self.written.lock().unwrap_or_else(PoisonError::into_inner).verified += 1;

@@ -99,6 +99,21 @@ pub fn has_program(name: &str, skipped: &str) -> bool {
     found
 }
 
+/// Whether strace is installed and may trace. If not, says that `skipped` is not tested here.
+pub fn can_trace(skipped: &str) -> bool {
+    let mut command = Command::new("strace");
+    let traced = command
+        .args(["-f", "-c", "-o", "/dev/null", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !traced {
+        skip("strace, and leave to trace", skipped);
+    }
+    traced
+}
+
 /// The program that is rclone: the one that the environment names, or the one that is installed. Without one, says that
 /// `skipped` is not tested here.
 #[cfg(feature = "webdav")]

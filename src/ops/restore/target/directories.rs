@@ -3,7 +3,8 @@
 //! What must hold: a directory is only ever reached from the root's descriptor, one component at a time, each opened
 //! with `O_NOFOLLOW | O_DIRECTORY`, so a symbolic link is never followed; a directory that is reached again is the
 //! very one that was registered; only a bounded number of descriptors is kept, whatever the size and depth of the tree;
-//! what is closed is forgotten.
+//! what is closed is forgotten. Whether a directory gives ACLs to what is made in it is asked once for each time that it
+//! is opened: until it is finished, nobody but its owner can change that.
 //!
 //! Plain `openat` rather than `openat2`: for a single component that is neither `.` nor `..` it refuses the same, works
 //! on every kernel and is not filtered in containers.
@@ -11,13 +12,14 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io;
 
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::fsmeta::apply::gives_acl;
 
 /// Most bytes of a path that a message shows; the end of the path is kept.
 const SHOWN_PATH_BYTES_MAX: usize = 1024;
@@ -58,6 +60,29 @@ pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+/// A directory that is open.
+pub(super) struct OpenDirectory {
+    descriptor: OwnedFd,
+    gives_acl: OnceLock<bool>,
+}
+
+impl OpenDirectory {
+    const fn new(descriptor: OwnedFd) -> Self {
+        Self { descriptor, gives_acl: OnceLock::new() }
+    }
+
+    /// Whether what is made in it may take an ACL from it.
+    pub(super) fn gives_acl(&self) -> bool {
+        *self.gives_acl.get_or_init(|| gives_acl(self.descriptor.as_fd()))
+    }
+}
+
+impl AsFd for OpenDirectory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
 /// What is known of one directory.
 struct Known {
     parent: usize,
@@ -67,7 +92,7 @@ struct Known {
 
 /// A descriptor that is kept open.
 struct Open {
-    descriptor: Arc<OwnedFd>,
+    descriptor: Arc<OpenDirectory>,
     last_use: u64,
 }
 
@@ -78,12 +103,12 @@ struct State {
     uses: u64,
     /// One directory of each file system that the target reaches, held from the first moment, so that asking it to
     /// be written out tells of every failure since.
-    file_systems: Vec<(u64, Arc<OwnedFd>)>,
+    file_systems: Vec<(u64, Arc<OpenDirectory>)>,
 }
 
 /// The table of directories.
 pub(super) struct Directories {
-    root: Arc<OwnedFd>,
+    root: Arc<OpenDirectory>,
     path: PathBuf,
     open_max: usize,
     state: Mutex<State>,
@@ -100,7 +125,7 @@ impl Directories {
     /// Knows the root only; keeps at most `open_max` further descriptors, and at least one.
     pub(super) fn new(path: PathBuf, root: OwnedFd, open_max: usize) -> Result<Self> {
         let identity = FileIdentity::of(&rustix::fs::fstat(&root).wrap(|| "cannot examine the target")?);
-        let root = Arc::new(root);
+        let root = Arc::new(OpenDirectory::new(root));
         let state = State {
             known: HashMap::new(),
             next: 1,
@@ -119,7 +144,7 @@ impl Directories {
         identity: FileIdentity,
         descriptor: OwnedFd,
     ) -> DirectoryNumber {
-        let descriptor = Arc::new(descriptor);
+        let descriptor = Arc::new(OpenDirectory::new(descriptor));
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;
@@ -132,20 +157,20 @@ impl Directories {
     }
 
     /// An open descriptor of a directory; stays valid when the table closes its own.
-    pub(super) fn descriptor(&self, number: DirectoryNumber) -> Result<Arc<OwnedFd>> {
+    pub(super) fn descriptor(&self, number: DirectoryNumber) -> Result<Arc<OpenDirectory>> {
         let (mut descriptor, steps) = self.nearest(number)?;
         for step in steps.into_iter().rev() {
             let opened = self.reopen(descriptor.as_fd(), &step).wrap(|| {
                 format!("cannot return to the directory {}", self.show(DirectoryNumber(step.number), b""))
             })?;
-            descriptor = Arc::new(opened);
+            descriptor = Arc::new(OpenDirectory::new(opened));
             self.lock().keep(step.number, Arc::clone(&descriptor), self.open_max);
         }
         Ok(descriptor)
     }
 
     /// The nearest open directory at or above one, and the steps down from it, last step first.
-    fn nearest(&self, number: DirectoryNumber) -> Result<(Arc<OwnedFd>, Vec<Step>)> {
+    fn nearest(&self, number: DirectoryNumber) -> Result<(Arc<OpenDirectory>, Vec<Step>)> {
         let mut state = self.lock();
         let mut steps = Vec::new();
         let mut at = number.0;
@@ -184,7 +209,7 @@ impl Directories {
     }
 
     /// One open directory of each file system that was met.
-    pub(super) fn file_systems(&self) -> Vec<Arc<OwnedFd>> {
+    pub(super) fn file_systems(&self) -> Vec<Arc<OpenDirectory>> {
         self.lock().file_systems.iter().map(|(_, descriptor)| Arc::clone(descriptor)).collect()
     }
 
@@ -229,7 +254,7 @@ impl Directories {
 
 impl State {
     /// Keeps a descriptor, and closes those unused for longest.
-    fn keep(&mut self, number: usize, descriptor: Arc<OwnedFd>, open_max: usize) {
+    fn keep(&mut self, number: usize, descriptor: Arc<OpenDirectory>, open_max: usize) {
         self.uses += 1;
         self.open.insert(number, Open { descriptor, last_use: self.uses });
         while self.open.len() > open_max {

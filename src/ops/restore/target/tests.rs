@@ -260,8 +260,9 @@ fn a_size_that_cannot_be_leaves_no_file() {
 #[test]
 fn a_full_disk_is_told_as_such() {
     let descriptor = rustix::fs::open("/dev/full", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    let identity = FileIdentity::of(&rustix::fs::fstat(&descriptor).unwrap());
-    let file = TargetFile { descriptor, identity, size: 10, name: b"file"[..].into() };
+    let stat = rustix::fs::fstat(&descriptor).unwrap();
+    let (identity, before) = (FileIdentity::of(&stat), Before::of(&stat));
+    let file = TargetFile { descriptor, identity, before, size: 10, name: b"file"[..].into() };
     assert_eq!(kind_of(file.write_at(b"x", 0)), ErrorKind::OutOfSpace);
 }
 
@@ -297,6 +298,56 @@ fn owner_bits_and_capabilities_survive_the_way_through_the_target() {
         assert_eq!(xattr(&at(name), b"system.posix_acl_default"), None, "{name}");
     }
     assert_eq!(xattr(&at("file"), b"security.capability"), Some(capability));
+}
+
+#[test]
+fn acls_are_taken_away_where_a_directory_gives_them_and_looked_for_nowhere_else() {
+    let base = tempfile::tempdir().unwrap();
+    let at = |name: &str| base.path().join(name);
+    for name in ["giving", "plain"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    if !set_default_acl(&at("giving")) {
+        return;
+    }
+    // With a single descriptor kept, each directory is opened and asked again.
+    for open_max in [1, 8] {
+        let target = Target::open_bounded(base.path(), open_max).unwrap();
+        let enter = |name: &[u8]| target.enter(ROOT, name).unwrap().unwrap();
+        let (giving, plain_one) = (enter(b"giving"), enter(b"plain"));
+        let below = target.create_directory(giving, format!("below {open_max}").as_bytes()).unwrap().0;
+        for round in 0..2 {
+            for (directory, gives) in [(giving, true), (plain_one, false), (below, true), (ROOT, false)] {
+                let name = format!("{open_max} {round}");
+                let file = target.create_empty_file(directory, name.as_bytes(), 1).unwrap();
+                assert_eq!(file.before.may_have_acl, gives, "{directory:?}");
+                file.write_at(b"x", 0).unwrap();
+                let identity = file.identity();
+                drop(file);
+                let file = target.reopen_file(directory, name.as_bytes(), identity).unwrap();
+                assert_eq!(file.before.may_have_acl, gives, "{directory:?}");
+                assert_eq!(file.finish(&plain(&own(0o640)), &ALL), NO_PROBLEM);
+            }
+        }
+        for folder in ["giving", "plain", &format!("giving/below {open_max}"), ""] {
+            let path = at(folder).join(format!("{open_max} 1"));
+            assert_eq!((mode_of(&path), xattr(&path, b"system.posix_acl_access")), (0o640, None), "{folder}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_written_at_once_is_empty_until_then() {
+    let base = tempfile::tempdir().unwrap();
+    let target = Target::open(base.path()).unwrap();
+    let file = target.create_empty_file(ROOT, b"file", 4).unwrap();
+    let path = base.path().join("file");
+    let stat = fs::symlink_metadata(&path).unwrap();
+    assert_eq!((stat.len(), stat.mode() & 0o7777), (0, 0o1600));
+    assert_eq!((file.size(), kind_of(file.write_at(b"12345", 0))), (4, ErrorKind::Failed));
+    file.write_at(b"1234", 0).unwrap();
+    assert_eq!(file.finish(&plain(&own(0o604)), &ALL), NO_PROBLEM);
+    assert_eq!((fs::read(&path).unwrap(), mode_of(&path)), (b"1234".to_vec(), 0o604));
 }
 
 #[test]
