@@ -153,6 +153,11 @@ pub trait Monitor: Send + Sync {
     /// Something of a source would be backed up; told by a dry run alone.
     fn included(&self, _path: &[u8]) {}
 
+    /// Whether `expect` is listened to; work is only measured beforehand for who does.
+    fn wants_amounts(&self) -> bool {
+        false
+    }
+
     /// Work whose amount has become known: so many more files and bytes are to come.
     fn expect(&self, _files: u64, _bytes: u64) {}
 

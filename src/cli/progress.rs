@@ -347,6 +347,10 @@ impl Monitor for Progress {
         self.show_path(path);
     }
 
+    fn wants_amounts(&self) -> bool {
+        self.is_shown() || report::is_json()
+    }
+
     fn item(&self, action: ItemAction, path: &[u8], size_bytes: u64) {
         match self.verbosity {
             Verbosity::Verbose if report::is_json() => {

@@ -18,6 +18,7 @@ mod thaw;
 mod verify;
 mod wave;
 mod writer;
+mod writing;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -35,6 +36,7 @@ use crate::tree::{Budget, Entry, Tree};
 use memory::Shares;
 use overwrite::Judge;
 use run::Restore;
+use survey::Surveyed;
 use target::{DirectoryNumber, FileIdentity, Target};
 
 pub use overwrite::Overwrite;
@@ -141,7 +143,16 @@ pub fn restore(
     };
     let local_ids = options.ownership_by_name.then(LocalIds::new);
     let surveyed = existing.as_ref().filter(|_| !is_fresh);
-    let outcome = survey::survey(tree, &wanted, surveyed, options, local_ids.as_ref(), monitor)?;
+    // Where nothing can be in the way and all is wanted, a look over it would only tell how much it is.
+    let needs_survey = !is_fresh
+        || options.dry_run
+        || options.thaw.is_some()
+        || !matches!(options.selection, Selection::All)
+        || monitor.wants_amounts();
+    let outcome = match needs_survey {
+        true => survey::survey(tree, &wanted, surveyed, options, local_ids.as_ref(), monitor)?,
+        false => Surveyed::of_everything(),
+    };
     if outcome.wanted == 0 {
         let message = match options.selection.leaves_out(&wanted.path) {
             Some(rule) => {
@@ -176,7 +187,7 @@ pub fn restore(
         local_ids,
         broken_groups: &outcome.broken_groups,
     };
-    let summary = Restore::new(&context).run(&wanted, is_fresh).map_err(|error| match error.kind() {
+    let summary = Restore::run(&context, &wanted, is_fresh).map_err(|error| match error.kind() {
         ErrorKind::Frozen => {
             // What was written is not in the way of what is missing, even if nothing may be replaced.
             let packs = match options.overwrite {

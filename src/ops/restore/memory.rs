@@ -7,15 +7,17 @@ use crate::format::node::{Content, Node, NodeKind, XattrValue};
 
 /// Segments that one task fetches together at most: about 8 MiB.
 const SEGMENTS_TOGETHER_MAX: usize = 4;
-/// A segment in work is held as it was fetched, opened and decompressed.
-const COPIES_OF_SEGMENT: usize = 3;
+/// A segment in work is held as it was fetched, opened and decompressed, while others write files of one that was.
+const COPIES_OF_SEGMENT: usize = 4;
+/// Room that plans leave to the program itself and to what the allocator holds back; it counts where the limit is low.
+const UNPLANNED_BYTES: usize = 32 << 20;
 /// The least that a plan takes, whatever the limit.
 const PLAN_BYTES_MIN: usize = 256 << 10;
 
 /// The shares of one restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shares {
-    /// For what is planned and waits to be written.
+    /// For what is planned, and as much again for what was planned before and is being written.
     pub(super) plan_bytes: usize,
     /// For segments that are kept for what follows.
     pub(super) kept_bytes: usize,
@@ -33,7 +35,8 @@ impl Shares {
         let together = (memory / 2 / segment).max(1);
         let workers = workers.clamp(1, together);
         Self {
-            plan_bytes: (memory / 4).max(PLAN_BYTES_MIN),
+            // Each wave more reads again what several have in common: long waves save more than short ones overlap.
+            plan_bytes: (memory / 16 * 3).min(memory.saturating_sub(UNPLANNED_BYTES) / 4).max(PLAN_BYTES_MIN),
             kept_bytes: memory / 8,
             segments_together: (together / workers).clamp(1, SEGMENTS_TOGETHER_MAX),
             workers,
@@ -74,7 +77,7 @@ mod tests {
         for (memory, workers) in [(64_u64 << 20, 2), (128 << 20, 4), (128 << 20, 96), (1 << 30, 64)] {
             let shares = Shares::of(memory, workers, 2 << 20);
             let in_work = shares.workers * shares.segments_together * COPIES_OF_SEGMENT * (2 << 20);
-            let all = shares.plan_bytes + shares.kept_bytes + in_work;
+            let all = 2 * shares.plan_bytes + shares.kept_bytes + in_work;
             assert!(all as u64 <= memory, "{memory} {workers}: {shares:?}");
             assert!(shares.workers >= 1 && shares.workers <= workers, "{shares:?}");
         }

@@ -9,16 +9,17 @@ use crate::format::node::{Extent, Regular};
 /// file systems.
 const HOLE_BLOCK_BYTES: usize = 4096;
 
-/// Calls `visit` with each part of `length` bytes at `content_offset` of the content: its range within those bytes, and
-/// its offset in the file.
+/// Calls `visit` with each part of `length` bytes at `content_offset` of the content of a file of `size` bytes: its range
+/// within those bytes, and its offset in the file.
 pub(super) fn for_each_place(
-    regular: &Regular,
+    extents: Option<&[Extent]>,
+    size: u64,
     content_offset: u64,
     length: usize,
     visit: &mut dyn FnMut(Range<usize>, u64) -> Result<()>,
 ) -> Result<()> {
-    let whole = [Extent { offset: 0, length: regular.size }];
-    let extents = regular.extents.as_deref().unwrap_or(&whole);
+    let whole = [Extent { offset: 0, length: size }];
+    let extents = extents.unwrap_or(&whole);
     let mut done = 0;
     let mut wanted = content_offset;
     let mut before = 0_u64;
@@ -102,7 +103,8 @@ mod tests {
         let mut regular = sparse();
         let written = |regular: &Regular, offset, bytes: &[u8]| {
             let mut calls = Vec::new();
-            let result = for_each_place(regular, offset, bytes.len(), &mut |range, place| {
+            let (extents, size) = (regular.extents.as_deref(), regular.size);
+            let result = for_each_place(extents, size, offset, bytes.len(), &mut |range, place| {
                 calls.push((bytes[range].to_vec(), place));
                 Ok(())
             });

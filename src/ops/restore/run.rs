@@ -1,8 +1,10 @@
-//! The restore itself: walks what is wanted, makes directories, plans files, and from time to time writes what is
-//! planned.
+//! The restore itself: walks what is wanted, makes directories, plans files, and from time to time has written what is
+//! planned, while it plans more.
 //!
 //! What must hold: links and devices are made after the files of the same wave; a directory gets its metadata after
-//! everything in it is made, and is forgotten then, unless what is in it may get further names.
+//! everything in it is made, and is forgotten then, unless what is in it may get further names. What is planned beside a
+//! wave that is being written needs nothing of it: an entry is judged by what has its own name, and no wave touches a
+//! name of another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use crate::ops::restore::overwrite::Decision;
 use crate::ops::restore::target::{DirectoryNumber, Found};
 use crate::ops::restore::wave::{FilePlan, Replacing, Wave};
 use crate::ops::restore::writer::take_back;
+use crate::ops::restore::writing::Writing;
 use crate::ops::restore::{Context, FirstName, RestoreSummary, Wanted, interrupted};
-use crate::tree::{Entry, Walk, WalkItem};
+use crate::tree::{BundlePlace, Entry, Walk, WalkItem};
 
 /// A directory in which everything is planned.
 #[derive(Debug)]
@@ -28,6 +31,15 @@ struct Left {
     path: Arc<PathLink>,
     /// What it gets its metadata from, if it gets any.
     node: Option<Node>,
+}
+
+/// What is done once the files of a wave are written.
+#[derive(Debug, Default)]
+struct After {
+    later: Vec<Later>,
+    left: Vec<Left>,
+    /// What these take.
+    held_bytes: usize,
 }
 
 /// Of an object with several names: the one that came first.
@@ -45,38 +57,42 @@ pub(super) struct Restore<'r> {
     pub(super) firsts: HashMap<LinkGroup, First>,
     pub(super) summary: RestoreSummary,
     wave: Wave,
-    later: Vec<Later>,
-    left: Vec<Left>,
-    /// What `later` and `left` take.
-    held_bytes: usize,
+    after: After,
+    writing: Writing,
+    /// What comes after the wave that is being written.
+    after_writing: Option<After>,
     /// Directories to which further names may lead until the end, deepest first.
     pinned: Vec<Left>,
     notes_special: bool,
 }
 
 impl<'r> Restore<'r> {
-    pub(super) fn new(context: &'r Context<'r>) -> Self {
+    /// Restores everything that is wanted. Whatever ends it before, no file is left incomplete.
+    pub(super) fn run(context: &'r Context<'r>, wanted: &Wanted, is_fresh: bool) -> Result<RestoreSummary> {
+        // At its end, a wave that is still being written is waited for.
+        std::thread::scope(|scope| {
+            let mut restore = Restore::new(context, Writing::start(scope, context)?);
+            match restore.restore(wanted, is_fresh) {
+                Ok(()) => Ok(restore.summary),
+                Err(error) => {
+                    restore.give_up();
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn new(context: &'r Context<'r>, writing: Writing) -> Self {
         Self {
             context,
             firsts: HashMap::new(),
             summary: RestoreSummary::default(),
-            wave: Wave::default(),
-            later: Vec::new(),
-            left: Vec::new(),
-            held_bytes: 0,
+            wave: Wave::with_room(context.shares.plan_bytes),
+            after: After::default(),
+            writing,
+            after_writing: None,
             pinned: Vec::new(),
             notes_special: false,
-        }
-    }
-
-    /// Restores everything that is wanted. Whatever ends it before, no file is left incomplete.
-    pub(super) fn run(mut self, wanted: &Wanted, is_fresh: bool) -> Result<RestoreSummary> {
-        match self.restore(wanted, is_fresh) {
-            Ok(()) => Ok(self.summary),
-            Err(error) => {
-                self.give_up();
-                Err(error)
-            }
         }
     }
 
@@ -100,7 +116,7 @@ impl<'r> Restore<'r> {
             is_pinned: false,
         }];
         if let Some(entry) = &wanted.single {
-            self.take(&mut levels, entry.clone())?;
+            self.take(&mut levels, Box::new(entry.clone()))?;
         }
         if let Some((tree, _)) = &wanted.directory {
             self.take_tree(&mut levels, Walk::new(self.context.tree, *tree, wanted.budget))?;
@@ -139,7 +155,7 @@ impl<'r> Restore<'r> {
                             walk.skip_directory();
                         }
                     }
-                    _ => self.take(levels, *entry)?,
+                    _ => self.take(levels, entry)?,
                 },
                 Err(error) if error.kind() == ErrorKind::Frozen => return Err(error),
                 // The rest of this directory is lost; the walk goes on with its parents.
@@ -149,14 +165,14 @@ impl<'r> Restore<'r> {
                 }
             }
             if self.is_full() {
-                self.flush()?;
+                self.pass_on()?;
             }
         }
         Ok(())
     }
 
     fn is_full(&self) -> bool {
-        self.wave.is_full(self.context.shares.plan_bytes, self.held_bytes)
+        self.wave.is_full(self.context.shares.plan_bytes, self.after.held_bytes)
     }
 
     /// Goes into a directory; false if nothing below it is to be restored, or can be.
@@ -184,7 +200,7 @@ impl<'r> Restore<'r> {
     }
 
     /// Plans an entry that is no directory.
-    fn take(&mut self, levels: &mut [Level], entry: Entry) -> Result<()> {
+    fn take(&mut self, levels: &mut [Level], mut entry: Box<Entry>) -> Result<()> {
         let Some(path) = levels.last().map(|level| Arc::clone(&level.path)) else { return Ok(()) };
         let shown = |node: &Node| path.join(Some(&node.name));
         let is_wanted = self.context.options.selection.wants_at(|| shown(&entry.node));
@@ -192,14 +208,16 @@ impl<'r> Restore<'r> {
             return Ok(());
         }
         let Some((directory, is_new)) = self.place(levels)? else { return Ok(()) };
-        let Entry { node, bundle } = entry;
-        let node = self.localized(node);
+        if let Some(ids) = &self.context.local_ids {
+            ids.localize(&mut entry.node.metadata);
+        }
+        let node = &entry.node;
         let size = node.size();
         let decision = match is_new {
             true => Ok(Decision::Create),
-            false => self.context.judge().decide(self.context.target, directory, &node),
+            false => self.context.judge().decide(self.context.target, directory, node),
         };
-        let told = |action| self.context.tell_item(action, || shown(&node), size);
+        let told = |action| self.context.tell_item(action, || shown(node), size);
         let replaces = match decision {
             Ok(Decision::Create) => {
                 told(ItemAction::Create);
@@ -211,7 +229,7 @@ impl<'r> Restore<'r> {
             }
             Ok(Decision::Update(found)) => {
                 told(ItemAction::Update);
-                return self.update(directory, &shown(&node), &node, &found);
+                return self.update(directory, &shown(node), node, &found);
             }
             Ok(Decision::Keep(_)) => {
                 told(ItemAction::Skip);
@@ -221,7 +239,7 @@ impl<'r> Restore<'r> {
                 return Ok(());
             }
             Err(error) => {
-                self.find(FindingKind::NotRestored, shown(&node), &error);
+                self.find(FindingKind::NotRestored, shown(node), &error);
                 return Ok(());
             }
         };
@@ -229,14 +247,18 @@ impl<'r> Restore<'r> {
             level.has_restored = true;
             level.is_pinned |= node.metadata.links.is_some();
         }
-        if self.is_further_name(&node) || !matches!(node.kind, NodeKind::Regular(_)) {
-            self.held_bytes += size_of::<Later>() + node_bytes(&node);
-            self.later.push(Later { directory, path, node, replaces });
+        if self.is_further_name(node) || !matches!(node.kind, NodeKind::Regular(_)) {
+            self.after.held_bytes += size_of::<Later>() + node_bytes(node);
+            self.after.later.push(Later { directory, path, node: entry.node, replaces });
             return Ok(());
         }
-        let replacing =
-            replaces.map(|found| Replacing { found, temporary: self.context.target.temporary_name() });
-        self.plan(FilePlan::new(directory, path, node, bundle, replacing))
+        let temporary = || self.context.target.temporary_name();
+        let replacing = replaces.map(|found| Replacing { found, temporary: temporary() });
+        let (bundle, is_read_back) = (entry.bundle, self.context.options.verify);
+        match FilePlan::new(directory, path, *entry, replacing, is_read_back) {
+            Some((plan, regular)) => self.plan(plan, &regular, bundle.as_ref()),
+            None => Ok(()),
+        }
     }
 
     /// Whether it is a device, and these are left out.
@@ -281,14 +303,12 @@ impl<'r> Restore<'r> {
     }
 
     /// Plans the content of a file, and writes what is planned as often as there is enough of it.
-    fn plan(&mut self, plan: FilePlan) -> Result<()> {
-        let NodeKind::Regular(regular) = &plan.node.kind else { return Ok(()) };
-        let (regular, bundle) = (regular.clone(), plan.bundle);
+    fn plan(&mut self, plan: FilePlan, regular: &Regular, bundle: Option<&BundlePlace>) -> Result<()> {
         self.wave.begin(plan);
         let mut fatal = None;
-        let planned = match &bundle {
+        let planned = match bundle {
             Some(place) => self.wave.add_bundled(self.context.tree, place, regular.size),
-            None => self.plan_chunks(&regular, &mut fatal),
+            None => self.plan_chunks(regular, &mut fatal),
         };
         if let Some(error) = fatal {
             return Err(error);
@@ -330,7 +350,27 @@ impl<'r> Restore<'r> {
 
     /// Writes what is planned, makes what comes after files, and finishes the directories that were left.
     fn flush(&mut self) -> Result<()> {
-        let written = self.wave.write(self.context)?;
+        self.pass_on()?;
+        self.catch_up()
+    }
+
+    /// Has what is planned written while more is planned, after all that was passed on before is done.
+    fn pass_on(&mut self) -> Result<()> {
+        self.catch_up()?;
+        let next = Wave::with_room(self.context.shares.plan_bytes);
+        self.writing.begin(std::mem::replace(&mut self.wave, next))?;
+        self.after_writing = Some(std::mem::take(&mut self.after));
+        Ok(())
+    }
+
+    /// Waits for the wave that is being written, and does what comes after it. A file of it that goes on is the first of
+    /// the next wave.
+    fn catch_up(&mut self) -> Result<()> {
+        let Some(after) = self.after_writing.take() else { return Ok(()) };
+        let written = self.writing.end()?;
+        if let Some(plan) = written.unended {
+            self.wave.begin(plan);
+        }
         self.summary.files += written.files;
         self.summary.bytes += written.bytes;
         self.summary.replaced += written.replaced;
@@ -342,16 +382,15 @@ impl<'r> Restore<'r> {
                 first.name.get_or_insert(name);
             }
         }
-        for later in std::mem::take(&mut self.later) {
+        for later in after.later {
             if self.context.monitor.cancelled() {
                 return Err(interrupted());
             }
             self.make(&later)?;
         }
-        for left in std::mem::take(&mut self.left) {
+        for left in after.left {
             self.finish_directory(&left)?;
         }
-        self.held_bytes = 0;
         Ok(())
     }
 
@@ -375,8 +414,8 @@ impl<'r> Restore<'r> {
         if level.is_pinned {
             self.pinned.push(left);
         } else {
-            self.held_bytes += size_of::<Left>() + left.node.as_ref().map_or(0, node_bytes);
-            self.left.push(left);
+            self.after.held_bytes += size_of::<Left>() + left.node.as_ref().map_or(0, node_bytes);
+            self.after.left.push(left);
         }
     }
 

@@ -30,6 +30,13 @@ pub(super) struct Surveyed {
     pub(super) summary: RestoreSummary,
 }
 
+impl Surveyed {
+    /// What is known without looking where something is wanted and nothing is there.
+    pub(super) fn of_everything() -> Self {
+        Self { wanted: 1, ..Self::default() }
+    }
+}
+
 /// Looks over everything that is wanted. `target` is what is there already; `None` if there is nothing.
 ///
 /// Without leave to overwrite, `Exists` at the first object that stands where something is to be restored; directories

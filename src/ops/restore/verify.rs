@@ -41,7 +41,8 @@ pub(super) fn verify(
         buffer.resize(length, 0);
         let mut is_there = true;
         let mut first = None;
-        for_each_place(regular, content_offset, length, &mut |range, offset| {
+        let extents = regular.extents.as_deref();
+        for_each_place(extents, regular.size, content_offset, length, &mut |range, offset| {
             first.get_or_insert(offset);
             let part = buffer.get_mut(range).unwrap_or_default();
             is_there = is_there && file.read_at(part, offset)?;

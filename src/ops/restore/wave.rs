@@ -4,19 +4,25 @@
 //! What must hold: memory is bounded by the share for plans, whatever the number and the size of files; a file that is
 //! too long for one wave goes on in the next.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::{ChunkId, Error, Result};
-use crate::format::node::{ChunkRef, LinkGroup, Node, NodeKind, Regular};
+use crate::base::{ChunkId, Error, Result, Timestamp};
+use crate::format::node::{ChunkRef, Extent, LinkGroup, Metadata, NodeKind, Regular};
 use crate::ops::path::PathLink;
 use crate::ops::restore::FirstName;
 use crate::ops::restore::memory::node_bytes;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Found, TargetFile};
 use crate::repository::Placement;
-use crate::tree::{BundlePlace, Tree, check_length};
+use crate::tree::{BundlePlace, Entry, Tree, check_length};
 
 /// Bytes of files that replace others, which come to lie beside the old ones until the wave is written out.
 const REPLACING_BYTES_MAX: u64 = 1 << 30;
+
+/// The most room that a wave has from the beginning.
+const ROOM_BYTES_MAX: usize = 64 << 20;
+/// What an allocation takes beside what it is for.
+const ALLOCATION_BYTES: usize = 16;
 
 /// What a file replaces.
 #[derive(Debug)]
@@ -27,25 +33,36 @@ pub(super) struct Replacing {
     pub(super) temporary: Vec<u8>,
 }
 
-/// A file to write.
+/// A file to write. Most have no more than fits here: a plan of many files needs few segments twice.
 #[derive(Debug)]
 pub(super) struct FilePlan {
     pub(super) directory: DirectoryNumber,
     pub(super) path: Arc<PathLink>,
-    pub(super) node: Node,
-    pub(super) bundle: Option<BundlePlace>,
-    pub(super) replacing: Option<Replacing>,
+    pub(super) name: Box<[u8]>,
+    pub(super) size: u64,
+    mtime: Timestamp,
+    uid: u32,
+    gid: u32,
+    mode: u16,
+    special: Option<Box<Special>>,
     pub(super) state: Mutex<State>,
+}
+
+/// What only some files need.
+#[derive(Debug)]
+pub(super) struct Special {
+    pub(super) entry: Entry,
+    pub(super) replacing: Option<Replacing>,
 }
 
 /// How far a file is.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Pieces of this wave that are not written yet.
-    pub(super) pieces_left: usize,
+    pub(super) pieces_left: u32,
     /// Whether pieces follow in the next wave.
     pub(super) has_more: bool,
-    pub(super) file: Option<TargetFile>,
+    pub(super) file: Option<Box<TargetFile>>,
     pub(super) identity: Option<FileIdentity>,
     pub(super) has_failed: bool,
     /// All bytes are written; the file waits to be written out before it is finished.
@@ -54,31 +71,72 @@ pub(super) struct State {
 }
 
 impl FilePlan {
+    /// A regular file and what is to be known of its content. `is_read_back` if all of its entry is needed at the end.
     pub(super) fn new(
         directory: DirectoryNumber,
         path: Arc<PathLink>,
-        node: Node,
-        bundle: Option<BundlePlace>,
+        entry: Entry,
         replacing: Option<Replacing>,
-    ) -> Self {
-        Self { directory, path, node, bundle, replacing, state: Mutex::default() }
+        is_read_back: bool,
+    ) -> Option<(Self, Regular)> {
+        let NodeKind::Regular(regular) = &entry.node.kind else { return None };
+        let regular = regular.clone();
+        let Metadata { mode, uid, gid, mtime, links, .. } = entry.node.metadata;
+        let is_special = is_read_back
+            || replacing.is_some()
+            || links.is_some()
+            || regular.extents.is_some()
+            || !entry.node.xattrs.is_empty();
+        let (name, special) = match is_special {
+            true => (entry.node.name.clone(), Some(Box::new(Special { entry, replacing }))),
+            false => (entry.node.name, None),
+        };
+        let (name, size) = (name.into_boxed_slice(), regular.size);
+        let state = Mutex::default();
+        Some((Self { directory, path, name, size, mtime, uid, gid, mode, special, state }, regular))
     }
 
     /// Its path in the snapshot.
     pub(super) fn shown(&self) -> Vec<u8> {
-        self.path.join(Some(&self.node.name))
+        self.path.join(Some(&self.name))
     }
 
-    pub(super) const fn regular(&self) -> Option<&Regular> {
-        match &self.node.kind {
-            NodeKind::Regular(regular) => Some(regular),
+    /// Owner, mode and time, all that is set of it.
+    pub(super) fn metadata(&self) -> Metadata {
+        let Self { mode, uid, gid, mtime, .. } = *self;
+        Metadata { mode, uid, gid, mtime, ..Metadata::default() }
+    }
+
+    /// Its entry, if it has more than a name, a size, an owner, a mode and a time, or is to be read back.
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        self.special.as_ref().map(|special| &special.entry)
+    }
+
+    pub(super) fn replacing(&self) -> Option<&Replacing> {
+        self.special.as_ref()?.replacing.as_ref()
+    }
+
+    /// Where its data lies, if it has holes.
+    pub(super) fn extents(&self) -> Option<&[Extent]> {
+        match &self.entry()?.node.kind {
+            NodeKind::Regular(regular) => regular.extents.as_deref(),
             _ => None,
         }
     }
 
     /// The name under which it is written.
     pub(super) fn written_name(&self) -> &[u8] {
-        self.replacing.as_ref().map_or(&self.node.name, |replacing| &replacing.temporary)
+        self.replacing().map_or(&self.name, |replacing| &replacing.temporary)
+    }
+
+    /// About what it takes outside of itself.
+    fn outer_bytes(&self) -> usize {
+        let special = |special: &Special| {
+            size_of::<Special>()
+                + node_bytes(&special.entry.node)
+                + special.replacing.as_ref().map_or(0, |_| 64)
+        };
+        self.name.len() + ALLOCATION_BYTES + self.special.as_deref().map_or(0, special)
     }
 
     fn state_mut(&mut self) -> &mut State {
@@ -86,11 +144,25 @@ impl FilePlan {
     }
 }
 
+/// A chunk, or a part of it, that files are made of.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedChunk {
+    pub(super) placement: Placement,
+    pub(super) id: ChunkId,
+    /// Which pieces of the wave are parts of it.
+    pub(super) pieces: Range<u32>,
+}
+
+impl PlannedChunk {
+    /// Whether the bytes are the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.placement == other.placement
+    }
+}
+
 /// A piece of a file's content: a part of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
-    pub(super) placement: Placement,
-    pub(super) id: ChunkId,
     pub(super) file: u32,
     /// First byte within the chunk.
     pub(super) skip: u32,
@@ -102,17 +174,19 @@ pub(super) struct Piece {
 
 impl Piece {
     /// Whether the file has no byte, and no hole, beside it.
-    pub(super) fn is_all_of(&self, regular: &Regular) -> bool {
-        regular.extents.is_none() && self.content_offset == 0 && u64::from(self.length) == regular.size
+    pub(super) fn is_all_of(&self, plan: &FilePlan) -> bool {
+        self.content_offset == 0 && u64::from(self.length) == plan.size && plan.extents().is_none()
     }
 }
 
 /// Files that are written together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wave {
     pub(super) files: Vec<FilePlan>,
+    /// In the order in which they were planned, as their pieces are.
+    pub(super) chunks: Vec<PlannedChunk>,
     pub(super) pieces: Vec<Piece>,
-    node_bytes: usize,
+    outer_bytes: usize,
     replacing_bytes: u64,
 }
 
@@ -126,21 +200,36 @@ pub(super) struct Written {
     pub(super) findings: u64,
     pub(super) damaged: u64,
     pub(super) firsts: Vec<(LinkGroup, ChunkId, FirstName)>,
+    /// The file that goes on in the next wave.
+    pub(super) unended: Option<FilePlan>,
 }
 
 impl Wave {
+    /// An empty wave with room for whatever fits a share: nothing has to move when it grows, and what is not used is not
+    /// taken from the system.
+    pub(super) fn with_room(plan_bytes: usize) -> Self {
+        let room_bytes = plan_bytes.min(ROOM_BYTES_MAX);
+        Self {
+            files: Vec::with_capacity(room_bytes / size_of::<FilePlan>()),
+            chunks: Vec::with_capacity(room_bytes / size_of::<PlannedChunk>()),
+            pieces: Vec::with_capacity(room_bytes / size_of::<Piece>()),
+            outer_bytes: 0,
+            replacing_bytes: 0,
+        }
+    }
+
     /// Whether it is to be written before more is planned; `held_bytes` is what waits beside it in the same share.
     pub(super) fn is_full(&self, plan_bytes: usize, held_bytes: usize) -> bool {
-        // A growing vector has room for up to twice what it holds.
-        let pieces = 2 * self.pieces.len() * size_of::<Piece>();
-        let files = self.files.len() * (2 * size_of::<FilePlan>() - size_of::<Node>()) + self.node_bytes;
-        pieces + files + held_bytes >= plan_bytes || self.replacing_bytes >= REPLACING_BYTES_MAX
+        let chunks = size_of_val(self.chunks.as_slice());
+        let pieces = size_of_val(self.pieces.as_slice());
+        let files = size_of_val(self.files.as_slice()) + self.outer_bytes;
+        chunks + pieces + files + held_bytes >= plan_bytes || self.replacing_bytes >= REPLACING_BYTES_MAX
     }
 
     /// Takes a file, whose pieces are given next.
     pub(super) fn begin(&mut self, mut plan: FilePlan) {
         plan.state_mut().has_more = true;
-        self.node_bytes += node_bytes(&plan.node);
+        self.outer_bytes += plan.outer_bytes();
         self.files.push(plan);
     }
 
@@ -158,6 +247,13 @@ impl Wave {
         while self.pieces.last().is_some_and(|piece| piece.file as usize == number) {
             self.pieces.pop();
         }
+        let pieces = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+        while self.chunks.last().is_some_and(|chunk| chunk.pieces.start >= pieces) {
+            self.chunks.pop();
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.pieces.end = pieces;
+        }
         plan
     }
 
@@ -168,7 +264,7 @@ impl Wave {
 
     /// Plans the content of a bundled file.
     pub(super) fn add_bundled(&mut self, tree: Tree<'_>, place: &BundlePlace, size: u64) -> Result<()> {
-        let placement = tree.reader().placement(&place.id)?;
+        let placement = self.placement(tree, &place.id)?;
         check_length(&place.id, u64::from(placement.length), place.bundle_bytes)?;
         self.push(placement, place.id, (narrow(place.offset)?, narrow(size)?), 0);
         Ok(())
@@ -176,10 +272,18 @@ impl Wave {
 
     /// Plans a chunk of the file that was taken last.
     pub(super) fn add_chunk(&mut self, tree: Tree<'_>, chunk: &ChunkRef, content_offset: u64) -> Result<()> {
-        let placement = tree.reader().placement(&chunk.id)?;
+        let placement = self.placement(tree, &chunk.id)?;
         check_length(&chunk.id, u64::from(placement.length), chunk.length)?;
         self.push(placement, chunk.id, (0, narrow(chunk.length)?), content_offset);
         Ok(())
+    }
+
+    /// Where a chunk lies; nothing is looked up for neighbours in a bundle.
+    fn placement(&self, tree: Tree<'_>, id: &ChunkId) -> Result<Placement> {
+        match self.chunks.last().filter(|last| last.id == *id) {
+            Some(last) => Ok(last.placement),
+            None => tree.reader().placement(id),
+        }
     }
 
     fn push(&mut self, placement: Placement, id: ChunkId, part: (u32, u32), content_offset: u64) {
@@ -187,11 +291,18 @@ impl Wave {
         let (skip, length) = part;
         if let Some(plan) = self.files.last_mut() {
             plan.state_mut().pieces_left += 1;
-            if plan.replacing.is_some() {
+            if plan.replacing().is_some() {
                 self.replacing_bytes += u64::from(length);
             }
         }
-        self.pieces.push(Piece { placement, id, file, skip, length, content_offset });
+        self.pieces.push(Piece { file, skip, length, content_offset });
+        let end = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+        match self.chunks.last_mut().filter(|last| last.id == id && last.placement == placement) {
+            Some(last) => last.pieces.end = end,
+            None => {
+                self.chunks.push(PlannedChunk { placement, id, pieces: end - 1..end });
+            }
+        }
     }
 
     /// The file that goes on in the next wave, taken out of this one when it is written.

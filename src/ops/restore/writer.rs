@@ -4,46 +4,56 @@
 //! another, or is to be verified, is finished only after all of the wave was written out to the disk; a bounded number
 //! of files is open.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::{IntoParallelRefIterator, ParallelIterator, ParallelSlice};
+use rayon::Scope;
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::base::{Error, ErrorKind, Finding, FindingKind, Result};
+use crate::format::node::{Extent, NodeKind};
 use crate::fsmeta::apply::Attributes;
 use crate::ops::restore::places::{for_each_place, without_zero_blocks};
 use crate::ops::restore::target::TargetFile;
 use crate::ops::restore::verify::verify;
-use crate::ops::restore::wave::{FilePlan, Piece, State, Wave, Written};
+use crate::ops::restore::wave::{FilePlan, Piece, PlannedChunk, State, Wave, Written};
 use crate::ops::restore::{Context, interrupted};
 use crate::repository::{ChunkKind, Segment, SegmentKey};
 
 /// Files that wait for further pieces with an open descriptor.
 const OPEN_FILES_MAX: usize = 128;
+/// Bytes of chunks whose files one task writes.
+const TASK_BYTES: u64 = 256 << 10;
 
 impl Wave {
-    /// Writes all files. What is left is an empty wave, or one with the file that goes on.
-    pub(super) fn write(&mut self, context: &Context<'_>) -> Result<Written> {
-        let mut wave = std::mem::take(self);
-        wave.pieces.sort_unstable_by_key(|piece| {
-            (piece.placement.segment, piece.placement.offset, piece.id, piece.file, piece.content_offset)
+    /// Writes all files, and gives back the one that goes on in the next wave. After an error no file of it is left
+    /// incomplete.
+    pub(super) fn write(self, context: &Context<'_>) -> Result<Written> {
+        let mut wave = self;
+        wave.chunks.sort_unstable_by_key(|chunk| {
+            (chunk.placement.segment, chunk.placement.offset, chunk.id, chunk.pieces.start)
         });
         let open_files = wave.files.iter().filter(|plan| lock(plan).file.is_some()).count();
         let writer = Writer {
             context,
             files: &wave.files,
+            pieces: &wave.pieces,
             open_files: AtomicUsize::new(open_files),
             failure: Mutex::default(),
+            has_failed: AtomicBool::new(false),
             written: Mutex::default(),
             bytes: AtomicU64::new(0),
         };
-        let segments: Vec<&[Piece]> =
-            wave.pieces.chunk_by(|a, b| a.placement.segment == b.placement.segment).collect();
+        let segments: Vec<&[PlannedChunk]> =
+            wave.chunks.chunk_by(|a, b| a.placement.segment == b.placement.segment).collect();
         context.pool.install(|| {
             wave.files.par_iter().for_each(|plan| writer.write_empty(plan));
-            segments
-                .par_chunks(context.shares.segments_together)
-                .for_each(|group| writer.write_segments(group));
+            rayon::scope(|scope| {
+                for group in segments.chunks(context.shares.segments_together) {
+                    let writer = &writer;
+                    scope.spawn(move |scope| writer.write_segments(scope, group));
+                }
+            });
             writer.settle();
         });
         let failure = writer.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -53,9 +63,7 @@ impl Wave {
         }
         let mut written = writer.written.into_inner().unwrap_or_else(PoisonError::into_inner);
         written.bytes = writer.bytes.into_inner();
-        if let Some(plan) = wave.take_unended() {
-            self.begin(plan);
-        }
+        written.unended = wave.take_unended();
         Ok(written)
     }
 }
@@ -79,23 +87,25 @@ fn lock(plan: &FilePlan) -> std::sync::MutexGuard<'_, State> {
 struct Writer<'w> {
     context: &'w Context<'w>,
     files: &'w [FilePlan],
+    pieces: &'w [Piece],
     open_files: AtomicUsize,
     failure: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
     written: Mutex<Written>,
     bytes: AtomicU64,
 }
 
 impl Writer<'_> {
     fn is_over(&self) -> bool {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if failure.is_none() && self.context.monitor.cancelled() {
-            *failure = Some(interrupted());
+        if !self.has_failed.load(Ordering::Relaxed) && self.context.monitor.cancelled() {
+            self.fail(interrupted());
         }
-        failure.is_some()
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 
     /// A full disk and what lies frozen stop the restore; everything else is a finding of this file.
@@ -133,24 +143,31 @@ impl Writer<'_> {
         }
     }
 
-    fn write_segments(&self, group: &[&[Piece]]) {
+    /// Opens segments and leaves it to tasks to write what is in them. A thread takes its own tasks first, the latest
+    /// before all others, so it opens no more segments before those that it opened are written, or being written.
+    fn write_segments<'s>(&'s self, scope: &Scope<'s>, group: &'s [&'s [PlannedChunk]]) {
         if self.is_over() {
             return;
         }
         let keys: Vec<SegmentKey> =
-            group.iter().filter_map(|pieces| pieces.first()).map(|piece| piece.placement.segment).collect();
+            group.iter().filter_map(|chunks| chunks.first()).map(|chunk| chunk.placement.segment).collect();
         let segments = self.context.tree.reader().segments(&keys);
-        for (number, pieces) in group.iter().enumerate() {
+        for (number, chunks) in group.iter().enumerate() {
             let segment = segments.as_ref().ok().and_then(|segments| segments.get(number)?.as_ref().ok());
-            for same_chunk in pieces.chunk_by(|a, b| a.id == b.id && a.placement == b.placement) {
-                self.write_chunk(segment, same_chunk);
+            for task in tasks(chunks) {
+                let segment = segment.cloned();
+                scope.spawn(move |_| {
+                    for same in task.chunk_by(PlannedChunk::is_same) {
+                        self.write_chunk(segment.as_ref(), same);
+                    }
+                });
             }
         }
     }
 
     /// Writes all pieces that are parts of one chunk.
-    fn write_chunk(&self, segment: Option<&Segment>, pieces: &[Piece]) {
-        let Some(first) = pieces.first() else { return };
+    fn write_chunk(&self, segment: Option<&Segment>, same: &[PlannedChunk]) {
+        let Some(first) = same.first() else { return };
         let reader = self.context.tree.reader();
         let from_segment = segment.map(|segment| reader.chunk_of(segment, &first.id, &first.placement));
         // Where this place fails, another copy of the chunk may not.
@@ -162,7 +179,10 @@ impl Writer<'_> {
             },
         };
         let content = owned.as_deref().or_else(|| from_segment.as_ref()?.as_ref().ok().copied());
-        for piece in pieces {
+        let pieces = same
+            .iter()
+            .filter_map(|chunk| self.pieces.get(chunk.pieces.start as usize..chunk.pieces.end as usize));
+        for piece in pieces.flatten() {
             if self.is_over() {
                 return;
             }
@@ -178,7 +198,7 @@ impl Writer<'_> {
             let written = match (part, &error) {
                 (Some(part), _) => self.write_piece(plan, &mut state, piece, part),
                 (None, Some(error)) => Err(Error::new(error.kind(), error.chain().join(": "))),
-                (None, None) => Err(Error::damaged(format!("chunk {} is too short", piece.id))),
+                (None, None) => Err(Error::damaged(format!("chunk {} is too short", first.id))),
             };
             if let Err(error) = written {
                 self.give_up(plan, &mut state, error);
@@ -190,13 +210,13 @@ impl Writer<'_> {
     fn open(&self, plan: &FilePlan, state: &mut State, is_whole: bool) -> Result<TargetFile> {
         if let Some(file) = state.file.take() {
             self.open_files.fetch_sub(1, Ordering::Relaxed);
-            return Ok(file);
+            return Ok(*file);
         }
         let target = self.context.target;
         if let Some(identity) = state.identity {
             return target.reopen_file(plan.directory, plan.written_name(), identity);
         }
-        let (name, size) = (plan.written_name(), plan.node.size());
+        let (name, size) = (plan.written_name(), plan.size);
         let file = match is_whole {
             true => target.create_empty_file(plan.directory, name, size),
             false => target.create_file(plan.directory, name, size),
@@ -206,10 +226,10 @@ impl Writer<'_> {
     }
 
     fn write_piece(&self, plan: &FilePlan, state: &mut State, piece: &Piece, part: &[u8]) -> Result<()> {
-        let Some(regular) = plan.regular() else { return Ok(()) };
-        let is_whole = !self.context.options.sparse && piece.is_all_of(regular);
+        let is_whole = !self.context.options.sparse && piece.is_all_of(plan);
         let file = self.open(plan, state, is_whole)?;
-        for_each_place(regular, piece.content_offset, part.len(), &mut |range, offset| {
+        let extents = plan.extents();
+        for_each_place(extents, plan.size, piece.content_offset, part.len(), &mut |range, offset| {
             let bytes = part.get(range).unwrap_or_default();
             if !self.context.options.sparse {
                 return file.write_at(bytes, offset);
@@ -226,7 +246,7 @@ impl Writer<'_> {
             return self.complete(plan, state, file);
         }
         if self.open_files.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
-            state.file = Some(file);
+            state.file = Some(Box::new(file));
         } else {
             self.open_files.fetch_sub(1, Ordering::Relaxed);
         }
@@ -235,7 +255,7 @@ impl Writer<'_> {
 
     /// All bytes of a file are written.
     fn complete(&self, plan: &FilePlan, state: &mut State, file: TargetFile) -> Result<()> {
-        if plan.replacing.is_some() || self.context.options.verify {
+        if plan.replacing().is_some() || self.context.options.verify {
             state.is_written = true;
             return Ok(());
         }
@@ -264,8 +284,10 @@ impl Writer<'_> {
 
     fn settle_file(&self, plan: &FilePlan, state: &mut State) -> Result<()> {
         let file = self.open(plan, state, false)?;
-        if let (true, Some(regular)) = (self.context.options.verify, plan.regular()) {
-            verify(self.context.tree, &file, regular, plan.bundle.as_ref())?;
+        if let (true, Some(entry)) = (self.context.options.verify, plan.entry())
+            && let NodeKind::Regular(regular) = &entry.node.kind
+        {
+            verify(self.context.tree, &file, regular, entry.bundle.as_ref())?;
             self.written.lock().unwrap_or_else(PoisonError::into_inner).verified += 1;
         }
         self.finish(plan, state, file)
@@ -273,26 +295,30 @@ impl Writer<'_> {
 
     /// Sets the metadata of a complete file, and gives it its name.
     fn finish(&self, plan: &FilePlan, state: &mut State, file: TargetFile) -> Result<()> {
-        let (xattrs, lost) = self.context.tree.readable_xattrs(&plan.node)?;
+        let xattrs = plan.entry().map(|entry| self.context.tree.readable_xattrs(&entry.node));
+        let (xattrs, lost) = xattrs.transpose()?.unwrap_or_default();
         let identity = file.identity();
-        let attributes = Attributes { metadata: &plan.node.metadata, xattrs: &xattrs };
+        let attributes = Attributes { metadata: &plan.metadata(), xattrs: &xattrs };
         let problems = file.finish(&attributes, &self.context.options.apply);
-        if let Some(replacing) = &plan.replacing {
+        if let Some(replacing) = plan.replacing() {
             let temporary = (replacing.temporary.as_slice(), identity);
-            self.context.target.replace(plan.directory, temporary, &plan.node.name, &replacing.found)?;
+            self.context.target.replace(plan.directory, temporary, &plan.name, &replacing.found)?;
         }
         state.is_done = true;
-        let hole_bytes = plan.regular().map_or(0, |regular| regular.size - regular.content_bytes());
+        let data_bytes = |extents: &[Extent]| extents.iter().map(|extent| extent.length).sum();
+        let hole_bytes = plan.extents().map_or(0, |extents| plan.size.saturating_sub(data_bytes(extents)));
         self.context.monitor.advance(1, hole_bytes);
-        self.bytes.fetch_add(plan.node.size(), Ordering::Relaxed);
+        self.bytes.fetch_add(plan.size, Ordering::Relaxed);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.files += 1;
-        written.replaced += u64::from(plan.replacing.is_some());
+        written.replaced += u64::from(plan.replacing().is_some());
         written.findings += (problems.len() + lost.len()) as u64;
         written.damaged += lost.len() as u64;
-        if let Some(group) = plan.node.metadata.links {
-            let name = (plan.directory, plan.node.name.clone(), identity);
-            written.firsts.push((group, self.context.kind_id(&plan.node.kind), name));
+        if let Some(node) = plan.entry().map(|entry| &entry.node)
+            && let Some(group) = node.metadata.links
+        {
+            let name = (plan.directory, node.name.clone(), identity);
+            written.firsts.push((group, self.context.kind_id(&node.kind), name));
         }
         drop(written);
         for message in lost.into_iter().chain(problems) {
@@ -301,4 +327,17 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// Parts of the chunks of a segment, about so many bytes each; what is the same chunk stays together.
+fn tasks(chunks: &[PlannedChunk]) -> impl Iterator<Item = &[PlannedChunk]> {
+    let mut bytes = 0;
+    chunks.chunk_by(move |one, next| {
+        bytes += u64::from(one.placement.length);
+        let goes_on = bytes < TASK_BYTES || one.is_same(next);
+        if !goes_on {
+            bytes = 0;
+        }
+        goes_on
+    })
 }
