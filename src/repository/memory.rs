@@ -74,6 +74,11 @@ impl MemoryLimit {
         }
     }
 
+    /// Bytes of buffers in which segments are filled, that are kept for the next ones though nobody has them.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        (self.bytes / 4).saturating_sub(THREADS_BYTES / 2)
+    }
+
     /// Bytes of packs on their way to a storage that takes time.
     pub(super) fn upload_bytes(&self) -> usize {
         self.bytes / 4
@@ -128,6 +133,7 @@ mod tests {
         assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 4 << 20);
         assert_eq!(memory.pack_bytes(ChunkKind::Tree, 1000), 1000);
         assert_eq!(MemoryLimit::of(512 << 20).run_bytes(), RUN_BYTES_MAX);
+        assert_eq!(MemoryLimit::of(64 << 20).buffer_bytes(), 8 << 20);
         assert_eq!(memory.kept_bytes(), KEPT_BYTES_MAX);
         assert_eq!(memory.merge_bytes(), MERGE_BYTES_MAX as u64);
         let nothing = MemoryLimit::of(0);

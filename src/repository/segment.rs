@@ -50,6 +50,8 @@ pub(super) struct OpenSegment {
     pub(super) raw: Vec<u8>,
     /// Id and length of each chunk.
     pub(super) chunks: Vec<(ChunkId, u32)>,
+    /// The thread of the pool that fills it.
+    worker: Option<usize>,
 }
 
 impl OpenSegment {
@@ -127,11 +129,20 @@ impl SegmentPool {
         }
     }
 
-    /// Takes an open segment, or a new one with room for so many bytes: a buffer that grew by doubling would move, and
-    /// take up to twice as much.
+    /// Takes the segment that this thread has been filling, or a new one with room for so many bytes: a buffer that grew
+    /// by doubling would move, and take up to twice as much. Each thread has one of its own, because what one thread stores
+    /// comes from one place of the source: it compresses better, and is wanted together.
     pub(super) fn check_out(&self, class: Class, room_bytes: usize) -> OpenSegment {
-        let waiting = self.slot(class).lock().unwrap_or_else(PoisonError::into_inner).pop();
-        waiting.unwrap_or_else(|| OpenSegment { raw: self.buffers.take(room_bytes), chunks: Vec::new() })
+        let worker = rayon::current_thread_index();
+        let own = {
+            let mut open = self.slot(class).lock().unwrap_or_else(PoisonError::into_inner);
+            let own = open.iter().position(|segment| segment.worker == worker);
+            own.map(|position| open.swap_remove(position))
+        };
+        own.unwrap_or_else(|| {
+            let raw = self.buffers.take(room_bytes);
+            OpenSegment { raw, chunks: Vec::new(), worker }
+        })
     }
 
     /// Gives it back.
@@ -153,5 +164,34 @@ impl SegmentPool {
             }
         }
         joined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn what_one_thread_stores_lies_together() {
+        let pool = SegmentPool::new(2);
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let barrier = Barrier::new(2);
+        threads.broadcast(|thread| {
+            let byte = u8::try_from(thread.index()).unwrap();
+            for _ in 0..10 {
+                // Both have theirs at the same time, and give it back in any order.
+                let mut segment = pool.check_out(Class::Compressible, 100);
+                barrier.wait();
+                segment.push(ChunkId([byte; 32]), &[byte; 5]);
+                pool.check_in(Class::Compressible, segment);
+                barrier.wait();
+            }
+        });
+        let mut segments = pool.drain(Class::Compressible, 0);
+        segments.sort_by_key(|segment| segment.raw.clone());
+        let raw: Vec<Vec<u8>> = segments.into_iter().map(|segment| segment.raw).collect();
+        assert_eq!(raw, [[0; 50], [1; 50]]);
     }
 }

@@ -153,11 +153,9 @@ impl Repository {
         Ok(session)
     }
 
-    /// Buffers of segments that are worth keeping: those of a full pack on its way, and one for each kind of open ones.
+    /// How many buffers of segments are kept.
     fn segment_buffers(&self) -> usize {
-        let packing = &self.config.parameters.packing;
-        let pack_bytes = self.memory.pack_bytes(ChunkKind::Data, packing.pack_bytes as usize);
-        2 * pack_bytes / (packing.segment_bytes.max(1) as usize) + Class::ALL.len()
+        self.memory.buffer_bytes() / (self.config.parameters.packing.segment_bytes.max(1) as usize)
     }
 
     /// Whether this program knows everything that a writer must know.
