@@ -35,7 +35,7 @@ impl Shares {
         let together = (memory / 2 / segment).max(1);
         let workers = workers.clamp(1, together);
         Self {
-            // Each wave more reads again what several have in common: long waves save more than short ones overlap.
+            // Each wave more reads again what several have in common.
             plan_bytes: (memory / 16 * 3).min(memory.saturating_sub(UNPLANNED_BYTES) / 4).max(PLAN_BYTES_MIN),
             kept_bytes: memory / 8,
             segments_together: (together / workers).clamp(1, SEGMENTS_TOGETHER_MAX),

@@ -24,6 +24,9 @@ use crate::ops::restore::writing::Writing;
 use crate::ops::restore::{Context, FirstName, RestoreSummary, Wanted, interrupted};
 use crate::tree::{BundlePlace, Entry, Walk, WalkItem};
 
+/// While nothing is being written, so much less of a plan is worth a wave.
+const IDLE_PLAN_DIVISOR: usize = 8;
+
 /// A directory in which everything is planned.
 #[derive(Debug)]
 struct Left {
@@ -171,8 +174,11 @@ impl<'r> Restore<'r> {
         Ok(())
     }
 
+    /// Each wave more reads again what several have in common; but a shorter one is better than to let the writers wait.
     fn is_full(&self) -> bool {
-        self.wave.is_full(self.context.shares.plan_bytes, self.after.held_bytes)
+        let plan_bytes = self.context.shares.plan_bytes;
+        let is_full = |bytes| self.wave.is_full(bytes, self.after.held_bytes);
+        is_full(plan_bytes) || (self.writing.is_idle() && is_full(plan_bytes / IDLE_PLAN_DIVISOR))
     }
 
     /// Goes into a directory; false if nothing below it is to be restored, or can be.

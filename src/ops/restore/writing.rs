@@ -3,6 +3,8 @@
 //! What must hold: one wave is written at a time; what became of it, an error as well, goes to whoever asks for the end,
 //! once; whoever stops asking leaves no wave half written: the thread ends behind the wave that it has.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
@@ -15,6 +17,7 @@ use crate::ops::restore::wave::{Wave, Written};
 pub(super) struct Writing {
     waves: SyncSender<Wave>,
     ends: Receiver<Result<Written>>,
+    is_busy: Arc<AtomicBool>,
 }
 
 impl Writing {
@@ -22,21 +25,31 @@ impl Writing {
     pub(super) fn start<'s, 'r: 's>(scope: &'s Scope<'s, '_>, context: &'r Context<'r>) -> Result<Self> {
         let (waves, begun) = sync_channel::<Wave>(1);
         let (ended, ends) = sync_channel(1);
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&is_busy);
         let work = move || {
             while let Ok(wave) = begun.recv() {
-                if ended.send(wave.write(context)).is_err() {
+                let written = wave.write(context);
+                busy.store(false, Ordering::Relaxed);
+                if ended.send(written).is_err() {
                     return;
                 }
             }
         };
         let started = Builder::new().name("restore-wave".into()).spawn_scoped(scope, work);
         started.map_err(|cause| Error::caused(ErrorKind::Failed, "cannot start a thread", cause))?;
-        Ok(Self { waves, ends })
+        Ok(Self { waves, ends, is_busy })
     }
 
     /// Begins to write a wave, after the end of the one before was asked for.
     pub(super) fn begin(&self, wave: Wave) -> Result<()> {
+        self.is_busy.store(true, Ordering::Relaxed);
         self.waves.send(wave).map_err(|_| gone())
+    }
+
+    /// Whether nothing is being written at the moment.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_busy.load(Ordering::Relaxed)
     }
 
     /// Waits until the wave is written that was begun.
