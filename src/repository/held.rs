@@ -16,29 +16,41 @@ const MAPPED_BYTES_MIN: usize = 64 << 10;
 /// Buffers of segments that nobody has, empty.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentBuffers {
-    free: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// More are not kept.
-    count_max: usize,
+    free: Arc<Mutex<Free>>,
+    /// Their room together; more is not kept.
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 impl SegmentBuffers {
-    /// Keeps so many at most.
-    pub(super) fn new(count_max: usize) -> Self {
-        Self { free: Arc::default(), count_max }
+    /// Keeps so many bytes of room at most.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { free: Arc::default(), bytes_max }
     }
 
     /// One that is free, or a new one with room for so many bytes and their tag.
     pub(super) fn take(&self, room_bytes: usize) -> Vec<u8> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Vec::with_capacity(room_bytes + TAG_BYTES))
+        let kept = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = free.buffers.pop();
+            free.bytes -= kept.as_ref().map_or(0, Vec::capacity);
+            kept
+        };
+        kept.unwrap_or_else(|| Vec::with_capacity(room_bytes + TAG_BYTES))
     }
 
     /// Takes one back.
     pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < self.count_max {
-            free.push(buffer);
+        if free.bytes + buffer.capacity() <= self.bytes_max {
+            free.bytes += buffer.capacity();
+            free.buffers.push(buffer);
         }
     }
 }
@@ -68,8 +80,13 @@ impl Held {
         held
     }
 
-    /// These bytes, in a buffer that goes back where it came from.
+    /// These bytes, in a buffer that goes back where it came from; copied if they take but a small part of it.
     pub(super) fn lent(mut bytes: Vec<u8>, buffers: &SegmentBuffers) -> Self {
+        if bytes.capacity() / 2 > bytes.len() {
+            let copy = Self::copy_of(&bytes);
+            buffers.give_back(bytes);
+            return copy;
+        }
         bytes.extend_from_slice(&[0; TAG_BYTES]);
         Self::Lent(bytes, buffers.clone())
     }
@@ -122,17 +139,29 @@ mod tests {
 
     #[test]
     fn a_lent_buffer_comes_back_and_no_more_are_kept_than_may_be() {
-        let buffers = SegmentBuffers::new(1);
+        let buffers = SegmentBuffers::new(1500);
         let mut buffer = buffers.take(1000);
         assert!(buffer.capacity() >= 1000 + TAG_BYTES);
         buffer.extend_from_slice(&[7; 1000]);
         let place = buffer.as_ptr();
-        let (mut first, second) = (Held::lent(buffer, &buffers), Held::lent(vec![1; 10], &buffers));
+        let (mut first, second) = (Held::lent(buffer, &buffers), Held::lent(vec![1; 1000], &buffers));
         assert_eq!(first.parts_mut(), (&mut [7; 1000][..], &mut [0; TAG_BYTES][..]));
         drop(first);
         drop(second);
         let again = buffers.take(5);
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
         assert_eq!(buffers.take(5).capacity(), 5 + TAG_BYTES);
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_hold_a_large_buffer() {
+        let buffers = SegmentBuffers::new(1500);
+        let mut buffer = buffers.take(1000);
+        buffer.extend_from_slice(&[7; 100]);
+        let place = buffer.as_ptr();
+        let mut held = Held::lent(buffer, &buffers);
+        assert_eq!(held.parts_mut(), (&mut [7; 100][..], &mut [0; TAG_BYTES][..]));
+        let again = buffers.take(5);
+        assert_eq!(again.as_ptr(), place, "it is free already");
     }
 }

@@ -14,7 +14,7 @@ const WORKER_BYTES: usize = 32 << 20;
 /// What does not shrink with the limit, as far as it comes from the share of packs.
 const THREADS_BYTES: usize = 16 << 20;
 /// Smaller packs would be too many.
-const PACK_BYTES_MIN: usize = 4 << 20;
+const PACK_BYTES_MIN: usize = 3 << 20;
 /// Some 60,000 entries of directories.
 const TREE_PACK_BYTES: usize = 2 << 20;
 /// A larger run would make no fewer requests that matter.
@@ -27,6 +27,8 @@ const PIECE_BYTES_MAX: usize = 4 << 20;
 const PIECE_BYTES_MIN: usize = 256 << 10;
 /// Segments for the next chunk of the same neighbourhood: more would seldom be asked for.
 const KEPT_BYTES_MAX: usize = 24 << 20;
+/// Buffers of segments that nobody has: as much as waits in packs that do not compress.
+const BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Index runs that are decoded together.
 const MERGE_BYTES_MAX: usize = 32 << 20;
 
@@ -76,7 +78,7 @@ impl MemoryLimit {
 
     /// Bytes of buffers in which segments are filled, that are kept for the next ones though nobody has them.
     pub(super) fn buffer_bytes(&self) -> usize {
-        (self.bytes / 4).saturating_sub(THREADS_BYTES / 2)
+        (self.bytes / 8).min(BUFFER_BYTES_MAX)
     }
 
     /// Bytes of packs on their way to a storage that takes time.
@@ -110,7 +112,9 @@ mod tests {
         let pack = |kind| memory.pack_bytes(kind, 16 << 20) / 2;
         let packs = (1 + workers) * pack(ChunkKind::Data) + pack(ChunkKind::Tree);
         let segments = 3 * (1 << 20) + 2 * (2 << 20);
-        workers * (segments + memory.piece_bytes()) + packs + memory.run_bytes() + memory.upload_bytes()
+        let pieces = (workers + 1) * memory.piece_bytes();
+        let waiting = packs + memory.run_bytes() + memory.upload_bytes() + memory.buffer_bytes();
+        workers * segments + pieces + waiting
     }
 
     #[test]
@@ -130,7 +134,7 @@ mod tests {
         assert_eq!(memory.piece_bytes(), PIECE_BYTES_MAX);
         assert_eq!(MemoryLimit::of(256 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 16 << 20);
         assert_eq!(MemoryLimit::of(96 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 6 << 20);
-        assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 4 << 20);
+        assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 3 << 20);
         assert_eq!(memory.pack_bytes(ChunkKind::Tree, 1000), 1000);
         assert_eq!(MemoryLimit::of(512 << 20).run_bytes(), RUN_BYTES_MAX);
         assert_eq!(MemoryLimit::of(64 << 20).buffer_bytes(), 8 << 20);

@@ -107,7 +107,8 @@ impl ClosedSegment {
     }
 }
 
-/// Open segments that no worker has at the moment: at most as many as there are workers, for each class.
+/// Open segments that no worker has at the moment: for each class at most one of each worker, and one of all threads that
+/// are none.
 #[derive(Debug)]
 pub(super) struct SegmentPool {
     open: [Mutex<Vec<OpenSegment>>; 3],
@@ -115,9 +116,9 @@ pub(super) struct SegmentPool {
 }
 
 impl SegmentPool {
-    /// Without a segment; keeps so many buffers for the next ones.
-    pub(super) fn new(buffers_max: usize) -> Self {
-        Self { open: Default::default(), buffers: SegmentBuffers::new(buffers_max) }
+    /// Without a segment; keeps buffers with so much room for the next ones.
+    pub(super) fn new(buffer_bytes: usize) -> Self {
+        Self { open: Default::default(), buffers: SegmentBuffers::new(buffer_bytes) }
     }
 
     fn slot(&self, class: Class) -> &Mutex<Vec<OpenSegment>> {
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_one_thread_stores_lies_together() {
-        let pool = SegmentPool::new(2);
+        let pool = SegmentPool::new(1000);
         let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let barrier = Barrier::new(2);
         threads.broadcast(|thread| {

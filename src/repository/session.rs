@@ -134,7 +134,7 @@ impl Repository {
             loading: Mutex::new(()),
             met: std::array::from_fn(|_| Mutex::default()),
             own: OwnRuns::new(self.cache_folder.clone(), self.local_key("own runs")?),
-            segments: SegmentPool::new(self.segment_buffers()),
+            segments: SegmentPool::new(self.memory.buffer_bytes()),
             packs: Default::default(),
             checkpoints: Checkpoints::new(options.checkpoint_interval, self.memory.run_bytes()),
             uploads: Uploads::new(Arc::clone(&self.storage), self.memory.upload_bytes()),
@@ -151,11 +151,6 @@ impl Repository {
         session.collections = self.collections().wrap(|| "cannot read the collections")?;
         session.snapshots = self.snapshots().wrap(|| "cannot read the snapshots")?;
         Ok(session)
-    }
-
-    /// How many buffers of segments are kept.
-    fn segment_buffers(&self) -> usize {
-        self.memory.buffer_bytes() / (self.config.parameters.packing.segment_bytes.max(1) as usize)
     }
 
     /// Whether this program knows everything that a writer must know.
@@ -418,17 +413,15 @@ impl Session<'_> {
     fn try_settle(&self) -> Result<()> {
         let aim_bytes = self.repository.config.parameters.packing.segment_bytes as usize;
         for class in Class::ALL {
-            let closed: Result<Vec<ClosedSegment>> = self
-                .segments
-                .drain(class, aim_bytes)
-                .into_par_iter()
-                .map(|segment| segment.close(class, self.options.compression, &self.segments))
-                .collect();
-            closed?.into_iter().try_for_each(|segment| self.add_to_pack(class.kind(), segment))?;
+            self.segments.drain(class, aim_bytes).into_par_iter().try_for_each(|segment| {
+                let closed = segment.close(class, self.options.compression, &self.segments)?;
+                self.add_to_pack(class.kind(), closed)
+            })?;
         }
         for kind in [ChunkKind::Data, ChunkKind::Tree] {
-            let rest = std::mem::take(&mut *self.filling(kind)).pack.and_then(Arc::into_inner);
-            rest.map_or(Ok(()), |pack| self.publish_pack(pack, true))?;
+            let Some(rest) = std::mem::take(&mut *self.filling(kind)).pack else { continue };
+            let held = || Error::new(ErrorKind::Failed, "a pack is still being filled");
+            self.publish_pack(Arc::into_inner(rest).ok_or_else(held)?, true)?;
         }
         Ok(())
     }
