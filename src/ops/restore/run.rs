@@ -178,7 +178,10 @@ impl<'r> Restore<'r> {
     fn is_full(&self) -> bool {
         let plan_bytes = self.context.shares.plan_bytes;
         let is_full = |bytes| self.wave.is_full(bytes, self.after.held_bytes);
-        is_full(plan_bytes) || (self.writing.is_idle() && is_full(plan_bytes / IDLE_PLAN_DIVISOR))
+        // What replaces something, or is verified, is written out to the disk once for each wave.
+        let is_cheap = !self.context.options.verify && !self.wave.replaces();
+        let is_short_enough = is_cheap && self.writing.is_idle();
+        is_full(plan_bytes) || (is_short_enough && is_full(plan_bytes / IDLE_PLAN_DIVISOR))
     }
 
     /// Goes into a directory; false if nothing below it is to be restored, or can be.
@@ -341,7 +344,8 @@ impl<'r> Restore<'r> {
         tree.content(regular, &mut |chunk| {
             self.wave.add_chunk(tree, &chunk, content_offset)?;
             content_offset += chunk.length;
-            if self.is_full() {
+            // Nobody plans while the rest of a file waits for its wave, so that a short one gains nothing.
+            if self.wave.is_full(self.context.shares.plan_bytes, self.after.held_bytes) {
                 if let Err(error) = self.flush() {
                     *fatal = Some(error);
                     return Err(interrupted());

@@ -218,6 +218,11 @@ impl Wave {
         }
     }
 
+    /// Whether a file of it replaces something.
+    pub(super) const fn replaces(&self) -> bool {
+        self.replacing_bytes > 0
+    }
+
     /// Whether it is to be written before more is planned; `held_bytes` is what waits beside it in the same share.
     pub(super) fn is_full(&self, plan_bytes: usize, held_bytes: usize) -> bool {
         let chunks = size_of_val(self.chunks.as_slice());
