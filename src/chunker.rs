@@ -64,7 +64,7 @@ impl Cutter {
         }
     }
 
-    /// Length of the first chunk of `content`, which must be all that is left, or at least `max_bytes` of it.
+    /// Length of the first chunk of `content`; all of `content` if nothing in it says otherwise.
     pub fn first_chunk(&self, content: &[u8]) -> usize {
         match &self.0 {
             Method::Fixed { bytes } => content.len().min(*bytes),
@@ -93,8 +93,7 @@ impl Cutter {
         let mut rest = content;
         while !rest.is_empty() {
             let length = self.first_chunk(rest).clamp(1, rest.len());
-            // A cut before the end of what is there is made by the bytes before it alone; one at the end may be made by
-            // the end.
+            // A cut before the end of what is there is made by bytes that are there; one at the end may be made by the end.
             if !is_all && length == rest.len() && length < self.max_bytes() {
                 break;
             }

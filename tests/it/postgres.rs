@@ -156,6 +156,7 @@ fn back_up(repository: &Repository, arguments: &[OsString]) -> Result<BackupSumm
         filename: DUMP.into(),
         reader: Box::new(shared.clone()),
         end: Box::new(move || shared.0.lock().unwrap().take().expect("still open").finish()),
+        stop: Box::new(|| {}),
     };
     let findings = Findings::default();
     let summary = backup_stream(repository, input, &options(), &findings);

@@ -65,6 +65,7 @@ fn a_file_and_a_stream_come_back_in_chunks_of_any_size() {
             filename: "/folder/stream".into(),
             reader: Box::new(content.as_slice()),
             end: Box::new(|| Ok(())),
+            stop: Box::new(|| {}),
         };
         let of_stream = backup_stream(&repository, input, &options(), &findings).unwrap();
         assert_eq!(statistic(&of_stream.snapshot, Statistic::DataChunksAdded), 0, "the same content");

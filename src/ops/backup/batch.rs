@@ -1,13 +1,15 @@
 //! A batch of content that was read and cut: several tasks store its chunks, and these go to the list of their file in
 //! order, whichever batch is done first.
 //!
-//! What must hold: a chunk is named in the list only after it was stored; exactly one task is told that a batch is done.
+//! What must hold: a chunk is named in the list only after it was stored, and no chunk of a batch is left out; exactly one
+//! task is told that a batch is done. Whoever adds a batch may hold a lock on the list, since nothing that stores a page of it
+//! takes up foreign work.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use crate::base::Result;
+use crate::base::{Error, ErrorKind, Result};
 use crate::format::node::{ChunkRef, Content};
 use crate::repository::{ChunkKind, Session};
 use crate::tree::ListBuilder;
@@ -87,8 +89,8 @@ impl OrderedList {
         self.early.insert(batch.number, Arc::clone(batch));
         while let Some(batch) = self.early.remove(&self.next) {
             self.next += 1;
-            for chunk in batch.chunks.iter().filter_map(|(_, _, stored)| stored.get()) {
-                self.list.push(session, *chunk)?;
+            for (.., stored) in &batch.chunks {
+                self.list.push(session, *stored.get().ok_or_else(incomplete)?)?;
             }
         }
         Ok(())
@@ -96,8 +98,12 @@ impl OrderedList {
 
     /// The content of the file, all of whose batches were added.
     pub(super) fn finish(self, session: &Session<'_>) -> Result<Content> {
-        self.list.finish(session)
+        if self.early.is_empty() { self.list.finish(session) } else { Err(incomplete()) }
     }
+}
+
+fn incomplete() -> Error {
+    Error::new(ErrorKind::Failed, "not all chunks of a file were stored")
 }
 
 #[cfg(test)]
@@ -141,6 +147,20 @@ mod tests {
             expected.push(&session, ChunkRef { id: id.id, length: CHUNK_BYTES as u64 }).expect("pushed");
         }
         assert_eq!(content, expected.finish(&session).expect("a list"));
+        session.close().expect("closed");
+    }
+
+    #[test]
+    fn a_list_that_lacks_something_is_not_finished() {
+        let (_, repository) = new_repository();
+        let session =
+            repository.start_session(&Host::current(), SessionOptions::default()).expect("a session");
+        let mut list = OrderedList::new();
+        let late = batch(1, 0..1);
+        assert!(late.store(&session, 0, &|| false).expect("stored"));
+        list.add(&session, &late).expect("added");
+        list.finish(&session).expect_err("the first batch is missing");
+        OrderedList::new().add(&session, &batch(0, 1..2)).expect_err("a chunk is not stored");
         session.close().expect("closed");
     }
 

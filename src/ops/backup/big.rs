@@ -2,14 +2,15 @@
 //! read.
 //!
 //! What must hold: a bounded number of batches is in memory, those of all files together; nobody waits for a batch, so
-//! that no thread is lost while one file is large and none is blocked behind another.
+//! that no thread is lost while one file is large and none is blocked behind another; each batch that is stored or given up
+//! leaves its room to its file or to another.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::Scope;
 
-use crate::base::{FindingKind, Result};
+use crate::base::{Error, ErrorKind, FindingKind, Result};
 use crate::chunker::Cutter;
 use crate::format::node::{Extent, NodeKind, Regular};
 use crate::ops::backup::batch::{Batch, OrderedList};
@@ -23,9 +24,11 @@ pub(super) fn batch_bytes(session: &Session<'_>, cutter: &Cutter) -> usize {
     session.repository().memory().piece_bytes().max(2 * cutter.max_bytes())
 }
 
-/// Batches that may be in memory at a time.
-pub(super) const fn batches_max(workers: usize) -> usize {
-    workers + 1
+/// Batches that may be in memory at a time: one more than workers, but fewer where chunks are so large that a batch is
+/// longer than its share, and two at least, so that one is read while another is stored.
+pub(super) fn batches_max(session: &Session<'_>, cutter: &Cutter, workers: usize) -> usize {
+    let share_bytes = (workers + 1) * session.repository().memory().piece_bytes();
+    (share_bytes / batch_bytes(session, cutter).max(1)).clamp(2, (workers + 1).max(2))
 }
 
 /// Opens a file when its turn has come.
@@ -93,7 +96,7 @@ impl<'s> Reading<'s> {
     fn fill(&mut self, batch_bytes: usize, mut batch: Vec<u8>) -> Result<Vec<u8>> {
         let held = std::mem::take(&mut self.held);
         let mut filled = held.len();
-        // Only what was never part of the buffer is filled with zeros.
+        // Only what the buffer did not hold before is filled with zeros.
         batch.resize(batch_bytes.max(filled), 0);
         if let Some(front) = batch.get_mut(..filled) {
             front.copy_from_slice(&held);
@@ -139,8 +142,17 @@ struct Waiting<'s> {
 }
 
 impl<'s> BigFiles<'s> {
-    pub(super) fn new(workers: usize) -> Self {
-        Self { batches_max: batches_max(workers), waiting: Mutex::default() }
+    /// With room for so many batches.
+    pub(super) fn new(batches_max: usize) -> Self {
+        Self { batches_max, waiting: Mutex::default() }
+    }
+
+    /// Fails if a file still waits, which no run that went well can leave behind.
+    pub(super) fn check_done(&self) -> Result<()> {
+        match self.waiting().files.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Failed, "a large file was never read")),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<'s>> {

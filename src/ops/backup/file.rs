@@ -86,7 +86,7 @@ pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Optio
     }
     let taken = match is_regular {
         true => match read_as_listed(run, place, listed)? {
-            Some(finished) => Ok(finished),
+            Some(read) => read,
             None => match open(place.directory, &listed.name) {
                 Ok(open) if open.content_bytes() > run.whole_bytes_max => {
                     return Ok(Taken::Big(Some(Box::new(open)), before));
@@ -250,8 +250,12 @@ pub(super) fn cut(extents: Option<&[Extent]>, end: u64) -> (u64, Option<Vec<Exte
 }
 
 /// Reads a file that is as it was listed, and has no holes, by as few calls of the system as can be; nothing if it is to
-/// be read with more care, which also tells why it cannot be read.
-fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Option<Finished>> {
+/// be read with more care.
+fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Option<Read>> {
+    // The files of `/proc` say so, whatever is in them, and some give it but once.
+    if listed.stat.size == 0 {
+        return Ok(None);
+    }
     let mut bytes = run.buffers.take();
     let read = place.directory.read_as_expected(&listed.name, &listed.stat, &mut bytes);
     let finished = match read {
@@ -260,9 +264,10 @@ fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<O
             let (name, stat) = (listed.name.clone(), file.stat_when_opened());
             let (size, extents, bytes) = (stat.size, None, bytes.as_slice());
             let read = WasRead { name, file: &file, stat, size, extents, bytes, has_changed: false };
-            Some(store_read(run, place, read)?)
+            Some(Ok(store_read(run, place, read)?))
         }
-        Ok(None) | Err(_) => None,
+        Ok(None) => None,
+        Err(error) => Some(Err(error)),
     };
     run.buffers.give_back(bytes);
     Ok(finished)

@@ -15,7 +15,7 @@ use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
 use crate::fsmeta::owners::Owners;
-use crate::ops::backup::big::BigFiles;
+use crate::ops::backup::big::{BigFiles, batches_max};
 use crate::ops::backup::buffers::Buffers;
 use crate::ops::backup::changes::Earlier;
 use crate::ops::backup::counts::Counts;
@@ -118,6 +118,7 @@ impl<'s> Run<'s> {
         monitor: &'s dyn Monitor,
         earlier: &'s Earlier<'s>,
     ) -> Result<Self> {
+        let cutter = session.repository().cutter()?;
         Ok(Self {
             session,
             earlier,
@@ -126,12 +127,12 @@ impl<'s> Run<'s> {
             margins: Mutex::default(),
             fixed_margin_seconds: options.margin_seconds,
             counts: Counts::default(),
-            cutter: session.repository().cutter()?,
             owners: Owners::new(),
             monitor,
             left_out: &options.left_out,
             filter: Filter::new(&options.excludes, paths),
-            big_files: BigFiles::new(workers),
+            big_files: BigFiles::new(batches_max(session, &cutter, workers)),
+            cutter,
             roots: Mutex::default(),
             filesystems: Mutex::default(),
             failure: Mutex::default(),
@@ -292,6 +293,7 @@ pub(super) fn take_paths(
         }
     });
     run.take_failure()?;
+    run.big_files.check_done()?;
     sources.iter().for_each(|source| source.ended());
     let assembled = roots::assemble(&run, plan, began)?;
     pool.install(|| session.settle())?;

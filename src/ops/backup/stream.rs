@@ -31,6 +31,8 @@ pub struct StreamInput<'i> {
     pub reader: Box<dyn Read + Send + 'i>,
     /// Asked once the reader has given everything.
     pub end: StreamEnd<'i>,
+    /// Makes the reader end, even if it waits for what may never come. Called where its bytes can no longer be stored.
+    pub stop: Box<dyn Fn() + Send + Sync + 'i>,
 }
 
 impl std::fmt::Debug for StreamInput<'_> {
@@ -51,7 +53,7 @@ pub(super) fn take_stream(
     let path = [b"/".as_slice(), &components.join(&b'/')].concat();
     monitor.begin(&path);
     let pool = pool("backup", worker_count(session.repository(), options.workers))?;
-    let (content, size) = store(session, input.reader, &pool, monitor)?;
+    let (content, size) = store(session, input.reader, &input.stop, &pool, monitor)?;
     (input.end)().wrap(|| "the stream did not end well; no snapshot was made")?;
     if monitor.cancelled() {
         return Err(interrupted());
@@ -134,6 +136,7 @@ impl Read for Counted<'_> {
 /// What the tasks of a stream share.
 struct Work<'s> {
     session: &'s Session<'s>,
+    stop: &'s (dyn Fn() + Send + Sync),
     buffers: Buffers,
     state: Mutex<State>,
     changed: Condvar,
@@ -148,10 +151,11 @@ struct State {
 }
 
 impl<'s> Work<'s> {
-    fn new(session: &'s Session<'s>) -> Self {
+    fn new(session: &'s Session<'s>, stop: &'s (dyn Fn() + Send + Sync)) -> Self {
         let state = State { list: OrderedList::new(), in_work: 0, failure: None };
         Self {
             session,
+            stop,
             buffers: Buffers::default(),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -191,6 +195,7 @@ impl<'s> Work<'s> {
         if let Err(error) = stored {
             self.has_failed.store(true, Ordering::Relaxed);
             self.state().failure.get_or_insert(error);
+            (self.stop)();
         }
         self.changed.notify_all();
     }
@@ -205,6 +210,7 @@ impl Drop for Alarm<'_> {
             self.0.has_failed.store(true, Ordering::Relaxed);
             drop(self.0.state());
             self.0.changed.notify_all();
+            (self.0.stop)();
         }
     }
 }
@@ -213,13 +219,14 @@ impl Drop for Alarm<'_> {
 fn store(
     session: &Session<'_>,
     reader: Box<dyn Read + Send + '_>,
+    stop: &(dyn Fn() + Send + Sync),
     pool: &rayon::ThreadPool,
     monitor: &dyn Monitor,
 ) -> Result<(Content, u64)> {
-    let work = Work::new(session);
+    let work = Work::new(session, stop);
     let reader = Counted { reader, monitor };
     let read = pool.in_place_scope(|scope| {
-        read(&work, reader, batches_max(pool.current_num_threads()), monitor, |batch| {
+        read(&work, reader, pool.current_num_threads(), monitor, |batch| {
             for task in 0..batch.tasks() {
                 let (work, batch) = (&work, Arc::clone(&batch));
                 scope.spawn(move |_| work.store(&batch, task));
@@ -235,12 +242,13 @@ fn store(
 fn read(
     work: &Work<'_>,
     mut reader: Counted<'_>,
-    batches_max: usize,
+    workers: usize,
     monitor: &dyn Monitor,
     mut begin: impl FnMut(Arc<Batch>),
 ) -> Result<u64> {
     let cutter = work.session.repository().cutter()?;
     let batch_bytes = batch_bytes(work.session, &cutter);
+    let batches_max = batches_max(work.session, &cutter, workers);
     let (mut held, mut size): (Vec<u8>, u64) = (Vec::new(), 0);
     for number in 0.. {
         work.wait_for_room(batches_max);
@@ -251,7 +259,8 @@ fn read(
             break;
         }
         let mut content = work.buffers.take();
-        let filled = fill(&mut reader, &held, batch_bytes, &mut content).wrap(|| "cannot read the stream")?;
+        let filled =
+            fill(&mut reader, &held, batch_bytes, &mut content, work).wrap(|| "cannot read the stream")?;
         let is_all = filled < content.len();
         content.truncate(filled);
         held.clear();
@@ -270,20 +279,21 @@ fn read(
     Ok(size)
 }
 
-/// Fills a buffer with what is held and then from a reader until its end; gives how much there was.
+/// Fills a buffer with what is held and then from a reader until its end, or until a task failed; gives how much there was.
 fn fill(
     reader: &mut Counted<'_>,
     held: &[u8],
     batch_bytes: usize,
     buffer: &mut Vec<u8>,
+    work: &Work<'_>,
 ) -> std::io::Result<usize> {
-    // Only what was never part of the buffer is filled with zeros.
+    // Only what the buffer did not hold before is filled with zeros.
     buffer.resize(batch_bytes.max(held.len()), 0);
     let mut filled = held.len();
     if let Some(front) = buffer.get_mut(..filled) {
         front.copy_from_slice(held);
     }
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty() && !work.is_over()) {
         match reader.read(rest) {
             Ok(0) => break,
             Ok(count) => filled += count,

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use packstone::base::{Error, ErrorKind, Monitor, Result, Wrap};
@@ -32,14 +33,17 @@ pub fn of_stdin(
 ) -> Result<BackupSummary> {
     let failed = || "cannot read the standard input";
     let input = File::from(io::stdin().as_fd().try_clone_to_owned().wrap(failed)?);
-    let input = Input { input, progress: Arc::clone(progress) };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&is_over);
+    let input = Input { input, progress: Arc::clone(progress), is_over };
     let at_end = Arc::clone(progress);
     let end = move || match at_end.cancelled() {
         true => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
         false => Ok(()),
     };
     let filename = arguments.stdin_filename.clone();
-    let input = StreamInput { filename, reader: Box::new(input), end: Box::new(end) };
+    let stop = Box::new(move || stop.store(true, Ordering::Relaxed));
+    let input = StreamInput { filename, reader: Box::new(input), end: Box::new(end), stop };
     backup_stream(&opened.repository, input, options, &**progress)
 }
 
@@ -47,19 +51,22 @@ pub fn of_stdin(
 struct Input {
     input: File,
     progress: Arc<Progress>,
+    /// What it gives can no longer be stored.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
+        // An input that is never silent is not waited for.
+        while !self.progress.cancelled() && !self.is_over.load(Ordering::Relaxed) {
             let mut asked = [PollFd::new(&self.input, PollFlags::IN)];
             match poll(&mut asked, Some(&LOOK_INTERVAL)) {
-                Ok(0) | Err(Errno::INTR) if self.progress.cancelled() => return Ok(0),
                 Ok(0) | Err(Errno::INTR) => {}
                 // What it is that cannot be waited for, reading tells.
                 Ok(_) | Err(_) => return self.input.read(buffer),
             }
         }
+        Ok(0)
     }
 }
 
@@ -78,6 +85,8 @@ pub fn of_command(
         messages.pass_on(line);
     })?;
     let stopper = command.stopper();
+    let stop = stopper.clone();
+    let stop = Box::new(move || stop.stop());
     progress.on_cancel(Box::new(move || stopper.stop()));
     let shared = SharedCommand(Arc::new(Mutex::new(Some(command))));
     let of_end = shared.clone();
@@ -86,7 +95,7 @@ pub fn of_command(
         None => Err(Error::new(ErrorKind::Failed, "the command is gone")),
     };
     let filename = arguments.stdin_filename.clone();
-    let input = StreamInput { filename, reader: Box::new(shared), end: Box::new(end) };
+    let input = StreamInput { filename, reader: Box::new(shared), end: Box::new(end), stop };
     backup_stream(&opened.repository, input, options, &**progress)
 }
 
