@@ -1,8 +1,9 @@
-//! What restoring a small file asks of the system, counted by strace: whatever else a file costs, it costs no more calls
-//! than these.
+//! What backing up and restoring a small file ask of the system, counted by strace: whatever else a file costs, it costs no
+//! more calls than these.
 //!
 //! What must hold: calls are counted, never time; what a run costs however many files there are is no part of the count.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -12,15 +13,17 @@ use std::sync::Arc;
 use packstone::format::config::Parameters;
 use packstone::storage::local::Local;
 
-use crate::engine::{KEY, back_up, init};
+use crate::engine::{KEY, init};
 use crate::support::dump::{assert_same, dump};
 use crate::support::need::can_trace;
 use crate::support::scratch::Scratch;
 
 /// Files of a folder.
 const FILES: usize = 500;
+/// To ask what it is, to open it, to read it, to ask what it was, to list its extended attributes, to close it.
+const CALLS_OF_BACKUP: usize = 6;
 /// To make a file, to ask what it is, to write it, to set its mode and its time, to ask what was kept, to close it.
-const CALLS_OF_FILE: usize = 7;
+const CALLS_OF_RESTORE: usize = 7;
 /// For a further folder, and the pages and segments of its files.
 const CALLS_OF_FOLDER: usize = 60;
 
@@ -29,11 +32,11 @@ const CALLS_OF_FOLDER: usize = 60;
 const UNCOUNTED: [&str; 9] =
     ["brk", "fcntl", "futex", "madvise", "mmap", "mprotect", "munmap", "rt_sigprocmask", "sched_yield"];
 
-/// The calls by which a new process restores so many folders of files.
-fn calls(folders: usize) -> usize {
+/// The calls by which new processes back up and restore so many folders of files.
+fn calls(folders: usize) -> (usize, usize) {
     let scratch = Scratch::new();
-    let [source, target, repository, key_file, counts] =
-        ["source", "target", "repository", "key", "counts"].map(|name| scratch.join(name));
+    let [source, target, repository, key_file] =
+        ["source", "target", "repository", "key"].map(|name| scratch.join(name));
     fs::write(&key_file, KEY).unwrap();
     fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
     for folder in 0..folders {
@@ -43,23 +46,27 @@ fn calls(folders: usize) -> usize {
             fs::write(folder.join(number.to_string()), format!("number {number}")).unwrap();
         }
     }
-    let local = Arc::new(Local::create(&repository).unwrap());
-    let id = back_up(&init(local, Parameters::default(), None), &source).id;
-    let status = Command::new("strace")
-        .args(["-f", "-c", "-o"])
-        .arg(&counts)
-        .arg(env!("CARGO_BIN_EXE_packstone"))
-        .args(["--quiet", "--no-cache", "--repository"])
-        .arg(&repository)
-        .arg("--key-file")
-        .arg(&key_file)
-        .args(["restore", "--target"])
-        .arg(&target)
-        .arg(format!("{}:{}", id.hex(), source.display()))
-        .status();
-    assert!(status.unwrap().success());
+    init(Arc::new(Local::create(&repository).unwrap()), Parameters::default(), None);
+    let calls_of = |arguments: &[&OsStr]| {
+        let counts = scratch.join("counts");
+        let status = Command::new("strace")
+            .args(["-f", "-c", "-o"])
+            .arg(&counts)
+            .arg(env!("CARGO_BIN_EXE_packstone"))
+            .args(["--quiet", "--no-cache", "--repository"])
+            .arg(&repository)
+            .arg("--key-file")
+            .arg(&key_file)
+            .args(arguments)
+            .status();
+        assert!(status.unwrap().success());
+        counted(&counts)
+    };
+    let backup = calls_of(&["backup".as_ref(), source.as_os_str()]);
+    let wanted = format!("latest:{}", source.display());
+    let restore = calls_of(&["restore".as_ref(), "--target".as_ref(), target.as_os_str(), wanted.as_ref()]);
     assert_same(&dump(&source), &dump(&target));
-    counted(&counts)
+    (backup, restore)
 }
 
 /// The sum of a table of strace: share, seconds, microseconds a call, calls, perhaps errors, name.
@@ -77,11 +84,15 @@ fn counted(table: &Path) -> usize {
 }
 
 #[test]
-fn a_small_file_costs_seven_calls() {
-    if !can_trace("how many system calls the restore of a small file takes") {
+fn a_small_file_costs_few_calls() {
+    if !can_trace("how many system calls a small file takes") {
         return;
     }
     let (one, two) = (calls(1), calls(2));
-    let most = FILES * CALLS_OF_FILE + CALLS_OF_FOLDER;
-    assert!(two - one <= most, "{} calls for {FILES} files more, at most {most} are allowed", two - one);
+    let further = [("backup", two.0 - one.0, CALLS_OF_BACKUP), ("restore", two.1 - one.1, CALLS_OF_RESTORE)];
+    for (operation, further, of_file) in further {
+        let most = FILES * of_file + CALLS_OF_FOLDER;
+        println!("{operation}: {further} calls for {FILES} files more");
+        assert!(further <= most, "{operation}: {further} calls for {FILES} files more; {most} are allowed");
+    }
 }

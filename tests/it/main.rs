@@ -7,6 +7,8 @@ mod benches;
 #[cfg(test)]
 mod between;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod check;

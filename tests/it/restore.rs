@@ -1,7 +1,6 @@
 //! Restores over what is there already, of parts, and under faults: what is replaced, what is kept, and that nothing is
 //! ever there by halves.
 
-mod calls;
 mod faults;
 mod selection;
 
