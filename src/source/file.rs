@@ -49,9 +49,14 @@ impl File {
         bytes.clear();
         // One byte more tells that the file ends where it says.
         bytes.reserve(size.saturating_add(1));
-        let read = retry_on_intr(|| pread(&handle, spare_capacity(bytes), 0)).wrap(|| "cannot read file")?;
+        let read = retry_on_intr(|| pread(&handle, spare_capacity(bytes), 0));
         let opened = capture::stat_fd(&handle)?;
-        let is_expected = opened.kind == StatKind::Regular && expected.same_content_as(&opened);
+        // Why something else could not be read says nothing of a file.
+        if opened.kind != StatKind::Regular {
+            return Ok(None);
+        }
+        let read = read.wrap(|| "cannot read file")?;
+        let is_expected = expected.same_content_as(&opened);
         let file = Self { handle, opened };
         Ok((is_expected && read == size && !has_zero_sector(bytes)).then_some(file))
     }
