@@ -110,10 +110,14 @@ fn incomplete() -> Error {
 mod tests {
     use super::*;
     use crate::base::host::Host;
-    use crate::repository::SessionOptions;
     use crate::repository::tests::new_repository;
+    use crate::repository::{Repository, SessionOptions};
 
     const CHUNK_BYTES: usize = 100;
+
+    fn start(repository: &Repository) -> Session<'_> {
+        repository.start_session(&Host::current(), SessionOptions::default()).expect("a session")
+    }
 
     /// A batch of chunks, each of which holds its number in the file.
     fn batch(number: u64, chunks: std::ops::Range<u8>) -> Arc<Batch> {
@@ -124,8 +128,7 @@ mod tests {
     #[test]
     fn one_task_is_the_last_and_chunks_come_in_order_whichever_batch_is_done_first() {
         let (_, repository) = new_repository();
-        let session =
-            repository.start_session(&Host::current(), SessionOptions::default()).expect("a session");
+        let session = start(&repository);
         let batches = [batch(0, 0..20), batch(1, 20..29), batch(2, 29..30)];
         assert_eq!(batches.each_ref().map(|batch| batch.tasks()), [3, 2, 1]);
         let mut list = OrderedList::new();
@@ -153,8 +156,7 @@ mod tests {
     #[test]
     fn a_list_that_lacks_something_is_not_finished() {
         let (_, repository) = new_repository();
-        let session =
-            repository.start_session(&Host::current(), SessionOptions::default()).expect("a session");
+        let session = start(&repository);
         let mut list = OrderedList::new();
         let late = batch(1, 0..1);
         assert!(late.store(&session, 0, &|| false).expect("stored"));
@@ -167,8 +169,7 @@ mod tests {
     #[test]
     fn a_batch_of_a_run_that_is_over_is_never_done() {
         let (_, repository) = new_repository();
-        let session =
-            repository.start_session(&Host::current(), SessionOptions::default()).expect("a session");
+        let session = start(&repository);
         let batch = batch(0, 0..9);
         assert!(!batch.store(&session, 0, &|| true).expect("stopped"));
         assert!(!batch.store(&session, 1, &|| false).expect("stored"));

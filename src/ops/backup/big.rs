@@ -14,6 +14,7 @@ use crate::base::{Error, ErrorKind, FindingKind, Result};
 use crate::chunker::Cutter;
 use crate::format::node::{Extent, NodeKind, Regular};
 use crate::ops::backup::batch::{Batch, OrderedList};
+use crate::ops::backup::buffers::behind;
 use crate::ops::backup::directory::{Finished, Goal, complete};
 use crate::ops::backup::file::{self, Before, OpenFile};
 use crate::ops::backup::run::{Run, SourceCounts};
@@ -93,14 +94,9 @@ impl<'s> Reading<'s> {
     }
 
     /// Fills a batch; shorter only at the end of the file. What the buffer held before is lost.
-    fn fill(&mut self, batch_bytes: usize, mut batch: Vec<u8>) -> Result<Vec<u8>> {
-        let held = std::mem::take(&mut self.held);
-        let mut filled = held.len();
-        // Only what the buffer did not hold before is filled with zeros.
-        batch.resize(batch_bytes.max(filled), 0);
-        if let Some(front) = batch.get_mut(..filled) {
-            front.copy_from_slice(&held);
-        }
+    fn fill(&mut self, batch_bytes: usize, buffer: Vec<u8>) -> Result<Vec<u8>> {
+        let mut filled = self.held.len();
+        let mut batch = behind(&self.held, buffer, batch_bytes);
         while filled < batch.len() {
             let Some(piece) = self.pieces.last_mut() else { break };
             let room = (batch.len() - filled).min(usize::try_from(piece.length).unwrap_or(usize::MAX));

@@ -21,9 +21,19 @@ impl Buffers {
     }
 }
 
+/// A buffer of so many bytes, or of all that is held, that begins with what is held. What it is made of may hold anything;
+/// only what it did not hold before is filled with zeros, since that will be written over.
+pub(super) fn behind(held: &[u8], mut buffer: Vec<u8>, bytes: usize) -> Vec<u8> {
+    buffer.resize(bytes.max(held.len()), 0);
+    if let Some(front) = buffer.get_mut(..held.len()) {
+        front.copy_from_slice(held);
+    }
+    buffer
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Buffers;
+    use super::{Buffers, behind};
 
     #[test]
     fn a_buffer_comes_back_as_it_was() {
@@ -32,5 +42,12 @@ mod tests {
         buffers.give_back(vec![1; 1000]);
         assert_eq!(buffers.take(), [1; 1000]);
         assert_eq!(buffers.take().capacity(), 0);
+    }
+
+    #[test]
+    fn a_buffer_begins_with_what_is_held() {
+        assert_eq!(behind(&[7, 8], vec![1; 3], 5), [7, 8, 1, 0, 0]);
+        assert_eq!(behind(&[7, 8], vec![1; 9], 3), [7, 8, 1]);
+        assert_eq!(behind(&[7, 8], Vec::new(), 1), [7, 8]);
     }
 }

@@ -13,7 +13,7 @@ use crate::format::node::{Content, Metadata, Node, NodeKind, Regular};
 use crate::format::snapshot::{SourceOutcome, SourceStatus, Statistic};
 use crate::ops::backup::batch::{Batch, OrderedList};
 use crate::ops::backup::big::{batch_bytes, batches_max};
-use crate::ops::backup::buffers::Buffers;
+use crate::ops::backup::buffers::{Buffers, behind};
 use crate::ops::backup::roots::bare_directory;
 use crate::ops::backup::{BackupOptions, Taken, interrupted};
 use crate::ops::pool::{pool, worker_count};
@@ -258,9 +258,8 @@ fn read(
         if work.is_over() {
             break;
         }
-        let mut content = work.buffers.take();
-        let filled =
-            fill(&mut reader, &held, batch_bytes, &mut content, work).wrap(|| "cannot read the stream")?;
+        let mut content = behind(&held, work.buffers.take(), batch_bytes);
+        let filled = fill(&mut reader, held.len(), &mut content, work).wrap(|| "cannot read the stream")?;
         let is_all = filled < content.len();
         content.truncate(filled);
         held.clear();
@@ -279,20 +278,13 @@ fn read(
     Ok(size)
 }
 
-/// Fills a buffer with what is held and then from a reader until its end, or until a task failed; gives how much there was.
+/// Goes on to fill a buffer from a reader until its end, or until a task failed; gives how much there is.
 fn fill(
     reader: &mut Counted<'_>,
-    held: &[u8],
-    batch_bytes: usize,
-    buffer: &mut Vec<u8>,
+    mut filled: usize,
+    buffer: &mut [u8],
     work: &Work<'_>,
 ) -> std::io::Result<usize> {
-    // Only what the buffer did not hold before is filled with zeros.
-    buffer.resize(batch_bytes.max(held.len()), 0);
-    let mut filled = held.len();
-    if let Some(front) = buffer.get_mut(..filled) {
-        front.copy_from_slice(held);
-    }
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty() && !work.is_over()) {
         match reader.read(rest) {
             Ok(0) => break,
