@@ -249,11 +249,11 @@ impl Session<'_> {
     pub(super) fn append(&self, kind: ChunkKind, id: ChunkId, content: &[u8]) -> Result<()> {
         self.count_new(kind, 1, content.len() as u64);
         let class = Class::of(kind, content);
-        let parameters = &self.repository.config.parameters;
-        let most_bytes = parameters.packing.segment_bytes as usize + content.len().max(TYPICAL_CHUNK_BYTES);
+        let segment_bytes = self.repository.config.parameters.packing.segment_bytes as usize;
+        let most_bytes = segment_bytes + content.len().max(TYPICAL_CHUNK_BYTES);
         let mut segment = self.segments.check_out(class, most_bytes);
         segment.push(id, content);
-        if segment.raw.len() < self.repository.config.parameters.packing.segment_bytes as usize {
+        if segment.raw.len() < segment_bytes {
             self.segments.check_in(class, segment);
             return Ok(());
         }
