@@ -275,8 +275,8 @@ fn node(number: usize) -> Node {
         mode: 0o644,
         uid: 1000,
         gid: 1000,
-        user: Some("somebody".to_owned()),
-        group: Some("users".to_owned()),
+        user: Some("somebody".into()),
+        group: Some("users".into()),
         mtime: time,
         ctime: time,
         links: None,
@@ -292,7 +292,7 @@ fn node(number: usize) -> Node {
 
 fn page() -> Result<()> {
     let nodes: Vec<Node> = (0..PAGE_ENTRIES).map(node).collect();
-    let encode = || encode_leaf(&nodes.iter().map(Node::encode).collect::<Vec<_>>(), &[]);
+    let encode = || encode_leaf(&nodes.iter().collect(), &[]);
     let encoded = encode();
     let entries = PAGE_ENTRIES as u64;
     let time = median(

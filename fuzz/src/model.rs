@@ -96,9 +96,10 @@ fn page_of(contents: &BTreeSet<usize>) -> Vec<u8> {
         };
         let name = format!("{number:02}").into_bytes();
         let (metadata, kind) = (Metadata::default(), NodeKind::Regular(regular));
-        Node { name, kind, metadata, xattrs: Vec::new(), kept: Vec::new() }.encode()
+        Node { name, kind, metadata, xattrs: Vec::new(), kept: Vec::new() }
     };
-    encode_leaf(&contents.iter().map(node).collect::<Vec<_>>(), &[])
+    let nodes: Vec<Node> = contents.iter().map(node).collect();
+    encode_leaf(&nodes.iter().collect(), &[])
 }
 
 impl Running<'_> {

@@ -8,7 +8,7 @@ use packstone::format::collection::{Condemned, Verdict};
 use packstone::format::config::Config;
 use packstone::format::list::ListPage;
 use packstone::format::node::{Node, check_name};
-use packstone::format::page::{Page, bundle_places, encode_child, encode_inner, encode_leaf};
+use packstone::format::page::{Page, bundle_places, encode_inner, encode_leaf};
 use packstone::format::sealing::HEAD_BYTES;
 use packstone::format::session::{SessionBeat, SessionStart};
 use packstone::format::slot::{Bundle, Slot};
@@ -174,12 +174,8 @@ fn check_node(node: &Node) {
 /// A tree page.
 pub fn page(data: &[u8]) {
     let encode = |page: &Page| match page {
-        Page::Leaf { nodes, bundles } => {
-            encode_leaf(&nodes.iter().map(Node::encode).collect::<Vec<_>>(), bundles)
-        }
-        Page::Inner { level, children } => {
-            encode_inner(*level, &children.iter().map(encode_child).collect::<Vec<_>>())
-        }
+        Page::Leaf { nodes, bundles } => encode_leaf(&nodes.iter().collect(), bundles),
+        Page::Inner { level, children } => encode_inner(*level, &children.iter().collect()),
     };
     let expected = |bytes: &[u8]| rewritten(bytes, Unknown::Dropped, &[]);
     let Some(page) = check(data, Page::decode, encode, expected) else { return };

@@ -12,7 +12,7 @@ use packstone::format::list::ListPage;
 use packstone::format::names;
 use packstone::format::node::{ChunkRef, Content, Extent, Metadata, Node, NodeKind, Regular, check_name};
 use packstone::format::pack::{Codec, SegmentRow};
-use packstone::format::page::{Child, Page, encode_child, encode_inner, encode_leaf};
+use packstone::format::page::{Child, Page, encode_inner, encode_leaf};
 use packstone::format::sealing::{HEADER_BYTES, TAG_BYTES};
 use packstone::repository::Repository;
 use packstone::storage::memory::Memory;
@@ -113,10 +113,9 @@ impl Stored {
                 let count = input.below(ENTRIES_MAX);
                 let first = input.below(ENTRIES_MAX);
                 let positions = first..first + count;
-                let nodes: Vec<Vec<u8>> =
-                    positions.map(|position| self.node(input, position).encode()).collect();
+                let nodes: Vec<Node> = positions.map(|position| self.node(input, position)).collect();
                 let bundles: Vec<ChunkId> = (0..input.below(3)).map(|_| self.chunk(input).id).collect();
-                encode_leaf(&nodes, &bundles)
+                encode_leaf(&nodes.iter().collect(), &bundles)
             }
             4 | 5 => {
                 let level = 1 + input.byte() % 3;
@@ -125,10 +124,10 @@ impl Stored {
                     let (id, last_name) = self.page_and_last_name(input);
                     let odd = input.byte();
                     let last_name = last_name.filter(|_| odd < 0xf0).unwrap_or_else(|| vec![odd]);
-                    encode_child(&Child { last_name, id })
+                    Child { last_name, id }
                 };
-                let children: Vec<Vec<u8>> = (0..count).map(child).collect();
-                encode_inner(level, &children)
+                let children: Vec<Child> = (0..count).map(child).collect();
+                encode_inner(level, &children.iter().collect())
             }
             6 => {
                 let level = input.byte() & 3;

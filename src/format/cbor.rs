@@ -38,6 +38,21 @@ impl Writer {
         Self { buffer: Vec::with_capacity(length) }
     }
 
+    /// How many bytes are written.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The bytes written so far.
+    pub fn written(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// The bytes written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.buffer
@@ -131,22 +146,37 @@ impl Writer {
 }
 
 /// Writes a map whose optional pairs are only counted when they are there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MapWriter {
     pairs: usize,
-    body: Writer,
+    /// Where the map begins; one byte is left for its head, which is enough for nearly all.
+    start: usize,
+    whole: Writer,
+}
+
+impl Default for MapWriter {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl MapWriter {
     /// An empty map.
     pub fn new() -> Self {
-        Self::default()
+        Self::behind(Writer::new())
+    }
+
+    /// An empty map behind what is written already.
+    pub fn behind(mut whole: Writer) -> Self {
+        let start = whole.buffer.len();
+        whole.buffer.push(MAP << 5);
+        Self { pairs: 0, start, whole }
     }
 
     /// The writer for the value of the next key; keys come in ascending order.
     pub fn key(&mut self, key: u64) -> &mut Writer {
         self.pairs += 1;
-        self.body.unsigned(key)
+        self.whole.unsigned(key)
     }
 
     /// Pairs that were kept from a reader, in their order.
@@ -156,11 +186,22 @@ impl MapWriter {
         }
     }
 
-    /// The complete map.
+    /// What was written before, and the complete map.
+    pub fn into_writer(mut self) -> Writer {
+        let mut head = Writer::new();
+        match (u8::try_from(self.pairs), self.whole.buffer.get_mut(self.start)) {
+            (Ok(pairs @ 0..=23), Some(byte)) => *byte = MAP << 5 | pairs,
+            _ => {
+                head.map(self.pairs);
+                self.whole.buffer.splice(self.start..=self.start, head.buffer);
+            }
+        }
+        self.whole
+    }
+
+    /// The complete map, and what was written before.
     pub fn into_bytes(self) -> Vec<u8> {
-        let mut whole = Writer::new();
-        whole.map(self.pairs).raw(&self.body.into_bytes());
-        whole.into_bytes()
+        self.into_writer().into_bytes()
     }
 }
 
@@ -390,6 +431,34 @@ mod tests {
 
     fn rule<T: std::fmt::Debug>(result: Decoded<T>) -> &'static str {
         result.expect_err("must be refused").rule
+    }
+
+    #[test]
+    fn a_map_of_any_length_stands_behind_what_was_written() {
+        for pairs in [0, 1, 23, 24, 255, 256, 1000] {
+            let mut before = Writer::new();
+            before.text("before");
+            let length = before.len();
+            let mut map = MapWriter::behind(before);
+            for key in 0..pairs {
+                map.key(key).unsigned(key);
+            }
+            let written = map.into_bytes();
+            let mut expected = Writer::new();
+            expected.text("before").map(usize::try_from(pairs).unwrap());
+            for key in 0..pairs {
+                expected.unsigned(key).unsigned(key);
+            }
+            assert_eq!(written, expected.written());
+            let mut reader = Reader::new(&written[length..]);
+            let mut map = reader.map().unwrap();
+            let mut read = 0;
+            while let Some(key) = map.next(&mut reader).unwrap() {
+                assert_eq!((key, reader.unsigned().unwrap()), (read, read));
+                read += 1;
+            }
+            assert_eq!((read, reader.rest()), (pairs, &[][..]));
+        }
     }
 
     #[test]

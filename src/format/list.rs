@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(rejected(&vec![0; PAGE_BYTES_MAX + 1], 0, 0), "LIST-1");
         assert_eq!(rejected(&page(1, &[1]).encode(), 0, 1), "LIST-2");
         assert_eq!(rejected(&page(16, &[1]).encode(), 16, 1), "LIST-2");
-        assert_eq!(rejected(&crate::format::page::encode_leaf(&[], &[]), 0, 0), "LIST-3");
+        assert_eq!(rejected(&crate::format::page::encode_leaf(&Default::default(), &[]), 0, 0), "LIST-3");
         assert_eq!(rejected(&[0xa2, 0, 1, 1, 0], 0, 0), "LIST-2");
         assert_eq!(rejected(&page(0, &[]).encode(), 0, 0), "LIST-3");
         assert_eq!(rejected(&page(0, &[1; 4097]).encode(), 0, 4097), "LIST-3");

@@ -3,6 +3,8 @@
 //! What must hold: a node stands for exactly one object of the source; what it says of its content adds up; a name
 //! is one component and can lead nowhere else.
 
+use smol_str::SmolStr;
+
 use crate::base::limits::{
     CHUNK_BYTES_MAX, EXTENTS_MAX, LINK_TARGET_BYTES_MAX, NAME_BYTES_MAX, NODE_BYTES_MAX, NODE_CHUNKS_MAX,
     PAGE_LEVELS_MAX, XATTR_BYTES_MAX, XATTR_INLINE_BYTES_MAX,
@@ -13,6 +15,8 @@ use crate::format::{DecodeError, Decoded, require};
 
 /// Flag: the file changed while it was read.
 const FLAG_CHANGED_WHILE_READ: u64 = 1;
+/// Room for most nodes.
+const TYPICAL_BYTES: usize = 160;
 
 /// A chunk and the length of its plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +173,9 @@ pub struct Metadata {
     /// Group by number.
     pub gid: u32,
     /// Owner by name, where there is one.
-    pub user: Option<String>,
+    pub user: Option<SmolStr>,
     /// Group by name, where there is one.
-    pub group: Option<String>,
+    pub group: Option<SmolStr>,
     /// Last change of the content.
     pub mtime: Timestamp,
     /// Last change of content or metadata; cannot be restored, serves to tell change.
@@ -206,7 +210,12 @@ impl Node {
 
     /// The encoding; deterministic.
     pub fn encode(&self) -> Vec<u8> {
-        let mut map = MapWriter::new();
+        self.encode_behind(Writer::with_capacity(TYPICAL_BYTES)).into_bytes()
+    }
+
+    /// Adds the encoding to what is written already.
+    pub(super) fn encode_behind(&self, writer: Writer) -> Writer {
+        let mut map = MapWriter::behind(writer);
         let metadata = &self.metadata;
         map.key(0).unsigned(self.kind.number());
         map.key(1).bytes(&self.name);
@@ -243,7 +252,7 @@ impl Node {
             _ => {}
         }
         map.kept(&self.kept);
-        map.into_bytes()
+        map.into_writer()
     }
 
     /// Reads one node.
@@ -342,8 +351,8 @@ struct Fields {
     mode: Option<u16>,
     uid: Option<u32>,
     gid: Option<u32>,
-    user: Option<String>,
-    group: Option<String>,
+    user: Option<SmolStr>,
+    group: Option<SmolStr>,
     mtime: Option<Timestamp>,
     ctime: Option<Timestamp>,
     size: Option<u64>,
@@ -366,8 +375,8 @@ impl Fields {
             2 => self.mode = Some(reader.narrow()?),
             3 => self.uid = Some(reader.narrow()?),
             4 => self.gid = Some(reader.narrow()?),
-            5 => self.user = Some(reader.text()?.to_owned()),
-            6 => self.group = Some(reader.text()?.to_owned()),
+            5 => self.user = Some(reader.text()?.into()),
+            6 => self.group = Some(reader.text()?.into()),
             7 => self.mtime = Some(reader.time()?),
             8 => self.ctime = Some(reader.time()?),
             9 => self.size = Some(reader.unsigned()?),

@@ -5,12 +5,14 @@
 
 use crate::base::ChunkId;
 use crate::base::limits::{CHUNK_BYTES_MAX, PAGE_BYTES_MAX, PAGE_LEVELS_MAX};
-use crate::format::cbor::{KeptPair, MapWriter, Reader, keep_unknown, needed};
+use crate::format::cbor::{KeptPair, MapWriter, Reader, Writer, keep_unknown, needed};
 use crate::format::node::{Content, Node, NodeKind, check_name};
 use crate::format::{DecodeError, Decoded, require};
 
 const LEAF: u64 = 1;
 const INNER: u64 = 2;
+/// More than the heads of a page take.
+const HEADS_BYTES: usize = 32;
 
 /// A child of an inner page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +42,74 @@ pub enum Page {
     },
 }
 
-/// The encoding of a leaf from encoded nodes.
-pub fn encode_leaf(nodes: &[Vec<u8>], bundles: &[ChunkId]) -> Vec<u8> {
-    let mut map = MapWriter::new();
-    map.key(0).unsigned(LEAF);
-    let entries = map.key(2).array(nodes.len());
-    for node in nodes {
-        entries.raw(node);
+/// EncodedEntries of a page that is being made, encoded, one after the other.
+#[derive(Debug, Default)]
+pub struct EncodedEntries {
+    count: usize,
+    encoded: Writer,
+}
+
+impl EncodedEntries {
+    /// Adds an entry of a leaf; gives the length of its encoding.
+    pub fn add_node(&mut self, node: &Node) -> usize {
+        self.add(|writer| node.encode_behind(writer))
     }
+
+    /// Adds an entry of an inner page; gives the length of its encoding.
+    pub fn add_child(&mut self, child: &Child) -> usize {
+        self.add(|mut writer| {
+            writer.array(2).bytes(&child.last_name).bytes(child.id.as_bytes());
+            writer
+        })
+    }
+
+    fn add(&mut self, encode: impl FnOnce(Writer) -> Writer) -> usize {
+        let before = self.encoded.len();
+        self.encoded = encode(std::mem::take(&mut self.encoded));
+        self.count += 1;
+        self.encoded.len() - before
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What all take together.
+    pub fn bytes(&self) -> u64 {
+        self.encoded.len() as u64
+    }
+
+    fn encode(&self, value: &mut Writer) {
+        value.array(self.count).raw(self.encoded.written());
+    }
+}
+
+impl<'n> FromIterator<&'n Node> for EncodedEntries {
+    fn from_iter<I: IntoIterator<Item = &'n Node>>(nodes: I) -> Self {
+        let mut entries = Self::default();
+        for node in nodes {
+            entries.add_node(node);
+        }
+        entries
+    }
+}
+
+impl<'c> FromIterator<&'c Child> for EncodedEntries {
+    fn from_iter<I: IntoIterator<Item = &'c Child>>(children: I) -> Self {
+        let mut entries = Self::default();
+        for child in children {
+            entries.add_child(child);
+        }
+        entries
+    }
+}
+
+/// The encoding of a leaf.
+pub fn encode_leaf(nodes: &EncodedEntries, bundles: &[ChunkId]) -> Vec<u8> {
+    let mut map = MapWriter::behind(Writer::with_capacity(nodes.encoded.len() + HEADS_BYTES));
+    map.key(0).unsigned(LEAF);
+    nodes.encode(map.key(2));
     if !bundles.is_empty() {
         let value = map.key(3).array(bundles.len());
         for bundle in bundles {
@@ -57,23 +119,13 @@ pub fn encode_leaf(nodes: &[Vec<u8>], bundles: &[ChunkId]) -> Vec<u8> {
     map.into_bytes()
 }
 
-/// The encoding of an inner page from encoded children.
-pub fn encode_inner(level: u8, children: &[Vec<u8>]) -> Vec<u8> {
-    let mut map = MapWriter::new();
+/// The encoding of an inner page.
+pub fn encode_inner(level: u8, children: &EncodedEntries) -> Vec<u8> {
+    let mut map = MapWriter::behind(Writer::with_capacity(children.encoded.len() + HEADS_BYTES));
     map.key(0).unsigned(INNER);
     map.key(1).unsigned(level);
-    let entries = map.key(2).array(children.len());
-    for child in children {
-        entries.raw(child);
-    }
+    children.encode(map.key(2));
     map.into_bytes()
-}
-
-/// The encoding of one child of an inner page.
-pub fn encode_child(child: &Child) -> Vec<u8> {
-    let mut writer = crate::format::cbor::Writer::new();
-    writer.array(2).bytes(&child.last_name).bytes(child.id.as_bytes());
-    writer.into_bytes()
 }
 
 impl Page {
@@ -212,7 +264,7 @@ mod tests {
     const ID: ChunkId = ChunkId([9; 32]);
 
     fn leaf(nodes: &[Node], bundles: &[ChunkId]) -> Vec<u8> {
-        encode_leaf(&nodes.iter().map(Node::encode).collect::<Vec<_>>(), bundles)
+        encode_leaf(&nodes.iter().collect(), bundles)
     }
 
     fn rejected(bytes: &[u8]) -> &'static str {
@@ -220,8 +272,9 @@ mod tests {
     }
 
     fn inner(level: u8, names: &[&[u8]]) -> Vec<u8> {
-        let child = |name: &&[u8]| encode_child(&Child { last_name: name.to_vec(), id: ID });
-        encode_inner(level, &names.iter().map(child).collect::<Vec<_>>())
+        let child = |name: &&[u8]| Child { last_name: name.to_vec(), id: ID };
+        let children: Vec<Child> = names.iter().map(child).collect();
+        encode_inner(level, &children.iter().collect())
     }
 
     #[test]

@@ -17,7 +17,9 @@ use crate::fsmeta::owners::Owners;
 
 /// Longest list of attribute names that Linux gives (`XATTR_LIST_MAX`).
 const XATTR_LIST_BYTES_MAX: usize = 64 << 10;
-/// Room for the list or for a value at the first attempt; most are shorter, and the second attempt has room for all.
+/// Room for the list at the first attempt, without asking for memory: most objects have no attributes, or few.
+const XATTR_LIST_FIRST_BYTES: usize = 256;
+/// Room for a value at the first attempt; most are shorter, and the second attempt has room for all.
 const XATTR_FIRST_BYTES: usize = 1 << 10;
 /// Most bytes that the attributes of one object may take in its node: 256 KiB for the node, less 4096 extents of
 /// 18 bytes, a link target of 4 KiB and what else it holds.
@@ -219,8 +221,8 @@ fn cause(errno: Errno) -> std::io::Error {
 
 /// The calls of the system, so that their rarer answers can be tried.
 trait Attributes {
-    /// Appends the names, each ended by NUL.
-    fn list(&self, names: &mut Vec<u8>) -> rustix::io::Result<usize>;
+    /// Puts the names to the front, each ended by NUL; gives the length of all.
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize>;
     /// Appends a value.
     fn get(&self, name: &[u8], value: &mut Vec<u8>) -> rustix::io::Result<usize>;
 }
@@ -228,8 +230,8 @@ trait Attributes {
 struct OfHandle<'a>(BorrowedFd<'a>);
 
 impl Attributes for OfHandle<'_> {
-    fn list(&self, names: &mut Vec<u8>) -> rustix::io::Result<usize> {
-        rustix::fs::flistxattr(self.0, spare_capacity(names))
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::flistxattr(self.0, names)
     }
 
     fn get(&self, name: &[u8], value: &mut Vec<u8>) -> rustix::io::Result<usize> {
@@ -240,8 +242,8 @@ impl Attributes for OfHandle<'_> {
 struct AtPath<'a>(&'a [u8]);
 
 impl Attributes for AtPath<'_> {
-    fn list(&self, names: &mut Vec<u8>) -> rustix::io::Result<usize> {
-        rustix::fs::llistxattr(self.0, spare_capacity(names))
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize> {
+        rustix::fs::llistxattr(self.0, names)
     }
 
     fn get(&self, name: &[u8], value: &mut Vec<u8>) -> rustix::io::Result<usize> {
@@ -249,30 +251,33 @@ impl Attributes for AtPath<'_> {
     }
 }
 
-/// Reads into a small buffer, and into the largest that can be needed if that was too small.
-fn fill(
-    buffer: &mut Vec<u8>,
-    most: usize,
-    mut read: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<()> {
-    buffer.clear();
-    buffer.reserve(XATTR_FIRST_BYTES);
-    let mut result = retry_on_intr(|| read(buffer));
+/// Reads a value into a small buffer, and into the largest that can be needed if that was too small.
+fn read_value(object: &impl Attributes, name: &[u8], value: &mut Vec<u8>) -> rustix::io::Result<()> {
+    value.clear();
+    value.reserve(XATTR_FIRST_BYTES);
+    let mut result = retry_on_intr(|| object.get(name, value));
     if result == Err(Errno::RANGE) {
-        buffer.reserve(most);
-        result = retry_on_intr(|| read(buffer));
+        value.reserve(XATTR_BYTES_MAX + 1);
+        result = retry_on_intr(|| object.get(name, value));
     }
     result.map(drop)
 }
 
 fn capture(object: &impl Attributes) -> rustix::io::Result<CapturedXattrs> {
     let mut captured = CapturedXattrs::default();
-    let mut list = Vec::new();
-    match fill(&mut list, XATTR_LIST_BYTES_MAX, |names| object.list(names)) {
-        Ok(()) => {}
+    let (mut first, mut whole) = ([0; XATTR_LIST_FIRST_BYTES], Vec::new());
+    let mut list: &mut [u8] = &mut first;
+    let mut listed = retry_on_intr(|| object.list(list));
+    if listed == Err(Errno::RANGE) {
+        whole.resize(XATTR_LIST_BYTES_MAX, 0);
+        list = &mut whole;
+        listed = retry_on_intr(|| object.list(list));
+    }
+    let list = match listed {
+        Ok(length) => list.get(..length).unwrap_or_default(),
         Err(Errno::NOTSUP) => return Ok(captured),
         Err(errno) => return Err(errno),
-    }
+    };
     let mut names: Vec<&[u8]> = list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     names.dedup();
@@ -283,7 +288,7 @@ fn capture(object: &impl Attributes) -> rustix::io::Result<CapturedXattrs> {
             captured.problems.push(format!("extended attribute {}: the name is too long", show_path(name)));
             continue;
         }
-        match fill(&mut value, XATTR_BYTES_MAX + 1, |value| object.get(name, value)) {
+        match read_value(object, name, &mut value) {
             Ok(()) if value.len() > XATTR_BYTES_MAX => captured.problems.push(too_long(name)),
             Ok(()) if !room.take(name.len(), value.len()) => {}
             Ok(()) => captured.attributes.push((name.to_vec(), value.clone())),

@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Mutex;
 
+use smol_str::SmolStr;
+
 use crate::format::node::Metadata;
 
 /// Remembers the names that the system gave.
 #[derive(Debug, Default)]
 pub struct Owners {
-    users: Mutex<HashMap<u32, Option<String>>>,
-    groups: Mutex<HashMap<u32, Option<String>>>,
+    users: Mutex<HashMap<u32, Option<SmolStr>>>,
+    groups: Mutex<HashMap<u32, Option<SmolStr>>>,
 }
 
 impl Owners {
@@ -22,16 +24,16 @@ impl Owners {
     }
 
     /// The name of a user; `None` if the number has none, or one that is not UTF-8.
-    pub fn user(&self, uid: u32) -> Option<String> {
+    pub fn user(&self, uid: u32) -> Option<SmolStr> {
         remembered(&self.users, uid, |uid| {
-            uzers::get_user_by_uid(*uid).and_then(|user| user.name().to_str().map(str::to_owned))
+            uzers::get_user_by_uid(*uid).and_then(|user| user.name().to_str().map(SmolStr::new))
         })
     }
 
     /// The name of a group; `None` if the number has none, or one that is not UTF-8.
-    pub fn group(&self, gid: u32) -> Option<String> {
+    pub fn group(&self, gid: u32) -> Option<SmolStr> {
         remembered(&self.groups, gid, |gid| {
-            uzers::get_group_by_gid(*gid).and_then(|group| group.name().to_str().map(str::to_owned))
+            uzers::get_group_by_gid(*gid).and_then(|group| group.name().to_str().map(SmolStr::new))
         })
     }
 }
@@ -39,8 +41,8 @@ impl Owners {
 /// Remembers the numbers that the system gave for names.
 #[derive(Debug, Default)]
 pub struct LocalIds {
-    users: Mutex<HashMap<String, Option<u32>>>,
-    groups: Mutex<HashMap<String, Option<u32>>>,
+    users: Mutex<HashMap<SmolStr, Option<u32>>>,
+    groups: Mutex<HashMap<SmolStr, Option<u32>>>,
 }
 
 impl LocalIds {
@@ -58,14 +60,14 @@ impl LocalIds {
         metadata.gid = group.unwrap_or(metadata.gid);
     }
 
-    fn user(&self, name: &str) -> Option<u32> {
-        remembered(&self.users, name.to_owned(), |name| {
+    fn user(&self, name: &SmolStr) -> Option<u32> {
+        remembered(&self.users, name.clone(), |name| {
             uzers::get_user_by_name(name.as_str()).map(|user| user.uid())
         })
     }
 
-    fn group(&self, name: &str) -> Option<u32> {
-        remembered(&self.groups, name.to_owned(), |name| {
+    fn group(&self, name: &SmolStr) -> Option<u32> {
+        remembered(&self.groups, name.clone(), |name| {
             uzers::get_group_by_name(name.as_str()).map(|group| group.gid())
         })
     }
@@ -107,8 +109,8 @@ mod tests {
         let metadata = |uid, gid, user: Option<&str>, group: Option<&str>| Metadata {
             uid,
             gid,
-            user: user.map(str::to_owned),
-            group: group.map(str::to_owned),
+            user: user.map(Into::into),
+            group: group.map(Into::into),
             ..Metadata::default()
         };
         let localized = |mut metadata: Metadata| {

@@ -9,7 +9,7 @@ use crate::base::{ChunkId, Result};
 use crate::compress::{self, Compression};
 use crate::crypto::ChunkKind;
 use crate::format::pack::Codec;
-use crate::repository::held::{Held, SegmentBuffers};
+use crate::repository::held::{Held, Room, SegmentBuffers};
 
 /// What kind of company a chunk keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Class {
 #[derive(Debug, Default)]
 pub(super) struct OpenSegment {
     /// Plaintext.
-    pub(super) raw: Vec<u8>,
+    pub(super) raw: Room,
     /// Id and length of each chunk.
     pub(super) chunks: Vec<(ChunkId, u32)>,
     /// The thread of the pool that fills it.
@@ -158,7 +158,7 @@ impl SegmentPool {
         for mut segment in partial.into_iter().filter(|segment| !segment.chunks.is_empty()) {
             match joined.last_mut().filter(|last| last.raw.len() + segment.raw.len() <= aim_bytes) {
                 Some(last) => {
-                    last.raw.append(&mut segment.raw);
+                    last.raw.extend_from_slice(&segment.raw);
                     last.chunks.append(&mut segment.chunks);
                 }
                 None => joined.push(segment),
@@ -191,8 +191,8 @@ mod tests {
             }
         });
         let mut segments = pool.drain(Class::Compressible, 0);
-        segments.sort_by_key(|segment| segment.raw.clone());
-        let raw: Vec<Vec<u8>> = segments.into_iter().map(|segment| segment.raw).collect();
+        segments.sort_by_key(|segment| segment.raw.to_vec());
+        let raw: Vec<Vec<u8>> = segments.into_iter().map(|segment| segment.raw.to_vec()).collect();
         assert_eq!(raw, [[0; 50], [1; 50]]);
     }
 }

@@ -6,7 +6,7 @@
 use crate::base::{ChunkId, Error, ErrorKind, Result, Timestamp};
 use crate::format::config::{Bundling, Paging};
 use crate::format::node::{Content, Metadata, Node, NodeKind};
-use crate::format::page::{Child, encode_child, encode_inner, encode_leaf};
+use crate::format::page::{Child, EncodedEntries, encode_inner, encode_leaf};
 use crate::repository::ChunkKind;
 use crate::repository::Session;
 use crate::tree::BundlePlace;
@@ -20,7 +20,7 @@ pub enum Member {
     Stored(BundlePlace),
 }
 
-/// A file in the bundle that is being filled.
+/// A file that brought a place, in the bundle that is being filled.
 #[derive(Debug)]
 pub struct Joined {
     /// Its name.
@@ -31,8 +31,15 @@ pub struct Joined {
     pub mtime: Timestamp,
     /// When anything of it was changed last.
     pub ctime: Timestamp,
-    /// What it brings.
-    pub member: Member,
+}
+
+/// Part of the bundle that is being filled.
+#[derive(Debug)]
+enum Part {
+    /// The content of a file.
+    Content(Vec<u8>),
+    /// A file whose content stands at a place.
+    Stored(Joined, BundlePlace),
 }
 
 /// Gives the content of a file that brought a place, when its bundle cannot be kept because others in it changed.
@@ -56,17 +63,15 @@ pub struct DirectoryBuilder<'s> {
 
 #[derive(Debug, Default)]
 struct Leaf {
-    nodes: Vec<Vec<u8>>,
-    node_bytes: u64,
+    nodes: EncodedEntries,
     bundles: Vec<ChunkId>,
-    open_bundle: Vec<Joined>,
+    open_bundle: Vec<Part>,
     open_bundle_bytes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Level {
-    children: Vec<Vec<u8>>,
-    child_bytes: u64,
+    children: EncodedEntries,
     only_child: Option<ChunkId>,
     last_name: Vec<u8>,
 }
@@ -78,11 +83,11 @@ fn falls(number: u64, bytes: u64, average: u32) -> bool {
 }
 
 /// The bundle that holds exactly these files, one after the other, if there is one.
-fn whole_bundle(members: &[Joined], bytes: u64) -> Option<ChunkId> {
+fn whole_bundle(parts: &[Part], bytes: u64) -> Option<ChunkId> {
     let mut bundle = None;
     let mut offset = 0;
-    for joined in members {
-        let Member::Stored(place) = &joined.member else { return None };
+    for part in parts {
+        let Part::Stored(joined, place) = part else { return None };
         let is_next = *bundle.get_or_insert(place.id) == place.id && place.offset == offset;
         if !is_next || place.bundle_bytes != bytes {
             return None;
@@ -129,10 +134,7 @@ impl<'s> DirectoryBuilder<'s> {
             None => None,
             Some(member) => Some(self.join_bundle(&mut node, member, read_again)?),
         };
-        let encoded = node.encode();
-        let length = encoded.len() as u64;
-        self.leaf.node_bytes += length;
-        self.leaf.nodes.push(encoded);
+        let length = self.leaf.nodes.add_node(&node) as u64;
         if let Some(bytes) = joined_bytes {
             let Bundling { average_bytes, min_bytes, .. } = self.bundling();
             let is_long = self.leaf.open_bundle_bytes >= u64::from(min_bytes);
@@ -140,7 +142,7 @@ impl<'s> DirectoryBuilder<'s> {
                 self.close_bundle(read_again)?;
             }
         }
-        if self.ends(number, length, self.leaf.node_bytes) {
+        if self.ends(number, length, self.leaf.nodes.bytes()) {
             self.close_leaf(read_again)?;
         }
         Ok(())
@@ -164,24 +166,31 @@ impl<'s> DirectoryBuilder<'s> {
         regular.content = Content::Bundle(index);
         let Metadata { mtime, ctime, .. } = node.metadata;
         self.leaf.open_bundle_bytes += size;
-        self.leaf.open_bundle.push(Joined { name: node.name.clone(), size, mtime, ctime, member });
+        self.leaf.open_bundle.push(match member {
+            Member::Content(content) => Part::Content(content),
+            Member::Stored(place) => {
+                Part::Stored(Joined { name: node.name.clone(), size, mtime, ctime }, place)
+            }
+        });
         Ok(size)
     }
 
     fn close_bundle(&mut self, read_again: ReadAgain<'_>) -> Result<()> {
-        let members = std::mem::take(&mut self.leaf.open_bundle);
+        let parts = std::mem::take(&mut self.leaf.open_bundle);
         let bytes = std::mem::take(&mut self.leaf.open_bundle_bytes);
-        if members.is_empty() {
+        if parts.is_empty() {
             return Ok(());
         }
-        let id = match whole_bundle(&members, bytes) {
+        let id = match whole_bundle(&parts, bytes) {
             Some(id) => id,
             None => {
                 let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-                for joined in members {
-                    match &joined.member {
-                        Member::Content(bytes) => content.extend_from_slice(bytes),
-                        Member::Stored(place) => content.extend_from_slice(&read_again(&joined, place)?),
+                for part in parts {
+                    match part {
+                        Part::Content(bytes) => content.extend_from_slice(&bytes),
+                        Part::Stored(joined, place) => {
+                            content.extend_from_slice(&read_again(&joined, &place)?);
+                        }
                     }
                 }
                 if content.len() as u64 != bytes {
@@ -213,14 +222,11 @@ impl<'s> DirectoryBuilder<'s> {
                 self.inner.push(Level::default());
             }
             let hash = self.session.repository().name_number(number, &child.last_name);
-            let encoded = encode_child(&child);
-            let length = encoded.len() as u64;
             let Some(level) = self.inner.get_mut(position) else { return Ok(()) };
-            level.child_bytes += length;
             level.only_child = level.children.is_empty().then_some(child.id);
             level.last_name.clone_from(&child.last_name);
-            level.children.push(encoded);
-            let held = level.child_bytes;
+            let length = level.children.add_child(&child) as u64;
+            let held = level.children.bytes();
             if !self.ends(hash, length, held) {
                 return Ok(());
             }
@@ -245,7 +251,7 @@ impl<'s> DirectoryBuilder<'s> {
     /// As `finish`, where files may have brought a place instead of their content.
     pub fn finish_reading(mut self, read_again: ReadAgain<'_>) -> Result<ChunkId> {
         if self.is_empty {
-            let page = encode_leaf(&[], &[]);
+            let page = encode_leaf(&EncodedEntries::default(), &[]);
             return Ok(self.session.store(ChunkKind::Tree, &page)?.id);
         }
         if !self.leaf.nodes.is_empty() {

@@ -235,16 +235,16 @@ fn store_page(session: &Session<'_>, page: &[u8]) -> ChunkId {
 
 #[test]
 fn pages_that_do_not_fit_what_names_them_are_damage() {
-    use crate::format::page::{Child, encode_child, encode_inner, encode_leaf};
+    use crate::format::page::{Child, encode_inner, encode_leaf};
     let repository = repository();
     let leaf = |names: &[&[u8]]| {
-        let nodes: Vec<Vec<u8>> = names.iter().map(|name| plain(name, NodeKind::Fifo).encode()).collect();
-        encode_leaf(&nodes, &[])
+        let nodes: Vec<Node> = names.iter().map(|name| plain(name, NodeKind::Fifo)).collect();
+        encode_leaf(&nodes.iter().collect(), &[])
     };
     let inner = |level, children: &[(&[u8], ChunkId)]| {
-        let encode =
-            |(name, id): &(&[u8], ChunkId)| encode_child(&Child { last_name: name.to_vec(), id: *id });
-        encode_inner(level, &children.iter().map(encode).collect::<Vec<_>>())
+        let child = |(name, id): &(&[u8], ChunkId)| Child { last_name: name.to_vec(), id: *id };
+        let children: Vec<Child> = children.iter().map(child).collect();
+        encode_inner(level, &children.iter().collect())
     };
     let (good, bad) = committed(&repository, |session| {
         let [ab, cd, bc, none] = [leaf(&[b"a", b"b"]), leaf(&[b"c", b"d"]), leaf(&[b"b", b"c"]), leaf(&[])]
@@ -274,8 +274,9 @@ fn a_bundle_of_another_length_is_damage() {
     let repository = repository();
     let (root, _) = committed(&repository, |session| {
         let bundle = session.store(ChunkKind::Data, b"0123456789").unwrap().id;
-        let node = |name: &[u8], size| regular(name, size, Content::Bundle(0)).encode();
-        let page = crate::format::page::encode_leaf(&[node(b"a", 4), node(b"b", 5)], &[bundle]);
+        let node = |name: &[u8], size| regular(name, size, Content::Bundle(0));
+        let nodes = [node(b"a", 4), node(b"b", 5)];
+        let page = crate::format::page::encode_leaf(&nodes.iter().collect(), &[bundle]);
         (store_page(session, &page), bundle)
     });
     let reader = repository.reader().unwrap();

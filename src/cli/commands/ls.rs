@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
 /// As `ls -l` shows it.
 fn long(node: &Node, path: &str, zone: &TimeZone) -> String {
     let metadata = &node.metadata;
-    let name = |name: &Option<String>, number: u32| match name {
+    let name = |name: Option<&str>, number: u32| match name {
         Some(name) => show_path(name.as_bytes()),
         None => number.to_string(),
     };
@@ -83,8 +83,8 @@ fn long(node: &Node, path: &str, zone: &TimeZone) -> String {
     format!(
         "{} {:<8} {:<8} {size:>11} {} {path}{target}",
         show::mode(node),
-        name(&metadata.user, metadata.uid),
-        name(&metadata.group, metadata.gid),
+        name(metadata.user.as_deref(), metadata.uid),
+        name(metadata.group.as_deref(), metadata.gid),
         show::time(metadata.mtime, zone),
     )
 }

@@ -233,13 +233,14 @@ impl Answers {
 }
 
 impl Attributes for Answers {
-    fn list(&self, names: &mut Vec<u8>) -> rustix::io::Result<usize> {
+    fn list(&self, names: &mut [u8]) -> rustix::io::Result<usize> {
         if let Some(errno) = self.list {
             return Err(errno);
         }
         let list: Vec<u8> =
             self.values.keys().rev().flat_map(|name| [name.as_slice(), b"\0"].concat()).collect();
-        Self::give(&list, names)
+        names.get_mut(..list.len()).ok_or(Errno::RANGE)?.copy_from_slice(&list);
+        Ok(list.len())
     }
 
     fn get(&self, name: &[u8], value: &mut Vec<u8>) -> rustix::io::Result<usize> {

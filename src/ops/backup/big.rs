@@ -342,10 +342,11 @@ fn finished(
         None => (open.stat.size, open.extents.clone()),
     };
     let kind = NodeKind::Regular(Regular { size, content, extents, changed_while_read: changed });
-    let (path, xattrs) = (|| path.clone(), open.file.xattrs());
-    let finished = file::finished(run, source, &path, open.name.clone(), kind, &open.stat, xattrs)?;
+    let xattrs = open.file.xattrs();
+    let finished =
+        file::finished(run, source, &|_| path.clone(), open.name.clone(), kind, &open.stat, xattrs)?;
     let change = file::change(before.as_ref(), &finished.node);
-    run.count_file(change, finished.node.size(), &path);
+    run.count_file(change, finished.node.size(), &|| path.clone());
     source.add_node(finished.node.size());
     run.monitor.advance(1, 0);
     Ok(Some(finished))

@@ -100,7 +100,7 @@ enum Slot {
     #[default]
     Nothing,
     /// Not a directory, and not read yet.
-    Listed(Box<Listed>),
+    Listed(Listed),
     /// Done.
     Finished(Box<Finished>),
 }
@@ -261,7 +261,7 @@ fn list<'s: 'scope, 'scope>(
     let mut slots = Vec::with_capacity(listing.entries.len());
     for listed in listing.entries {
         if listed.stat.kind != StatKind::Directory {
-            slots.push(Slot::Listed(Box::new(listed)));
+            slots.push(Slot::Listed(listed));
         } else if run.left_out.contains(&(listed.stat.device, listed.stat.inode)) {
             run.filter.exclude(run.monitor, &task.path.join(Some(&listed.name)), Reason::InUse);
         } else {
@@ -300,7 +300,7 @@ fn begin_child<'s: 'scope, 'scope>(
 }
 
 /// A file that is to be read, its slot, and what is known of it.
-type ToRead = (usize, Box<Listed>, Option<OldFile>);
+type ToRead = (usize, Listed, Option<OldFile>);
 
 /// Spawns tasks for the next files of a range; a single small group is read at once.
 fn begin_files<'s: 'scope, 'scope>(
@@ -354,11 +354,11 @@ fn read_group<'s: 'scope, 'scope>(
     task: &Arc<DirectoryTask<'s>>,
     group: Vec<ToRead>,
 ) {
-    for (slot, listed, old) in group {
+    let path = |name: &[u8]| task.path.join(Some(name));
+    for (slot, mut listed, old) in group {
         if run.is_over() {
             return;
         }
-        let path = || task.path.join(Some(&listed.name));
         let place = file::Place {
             directory: &task.directory,
             known: &task.known,
@@ -366,11 +366,11 @@ fn read_group<'s: 'scope, 'scope>(
             source: &task.source,
             path: &path,
         };
-        match file::take(run, &place, &listed, old) {
+        match file::take(run, &place, &mut listed, old) {
             Ok(Taken::Finished(finished)) => task.put(slot, finished),
             Ok(Taken::Nothing) => {}
             Ok(Taken::Big(opened, before)) => {
-                let (parent, path, name) = (Arc::clone(task), path(), listed.name);
+                let (parent, path, name) = (Arc::clone(task), path(&listed.name), listed.name);
                 let open: OpenLater<'s> = match opened {
                     Some(opened) => Box::new(move || Ok(*opened)),
                     None => Box::new(move || file::open(&parent.directory, &name)),

@@ -35,7 +35,8 @@ pub(super) struct Place<'p> {
     pub(super) known: &'p Known,
     pub(super) margin_seconds: u32,
     pub(super) source: &'p SourceCounts,
-    pub(super) path: &'p dyn Fn() -> Vec<u8>,
+    /// The path of what stands there under a name.
+    pub(super) path: &'p dyn Fn(&[u8]) -> Vec<u8>,
 }
 
 /// An opened regular file.
@@ -64,7 +65,14 @@ impl OpenFile {
 
 /// Takes one entry that is no directory: over from before, or by reading it unless it is big. Fails only where storing
 /// fails; what the source refuses is a finding.
-pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Option<OldFile>) -> Result<Taken> {
+///
+/// Of what becomes a node, the name goes there.
+pub(super) fn take(
+    run: &Run<'_>,
+    place: &Place<'_>,
+    listed: &mut Listed,
+    old: Option<OldFile>,
+) -> Result<Taken> {
     let is_regular = listed.stat.kind == StatKind::Regular;
     let mut before = None;
     if is_regular {
@@ -101,12 +109,12 @@ pub(super) fn take(run: &Run<'_>, place: &Place<'_>, listed: &Listed, old: Optio
         Ok(finished) => {
             if is_regular {
                 let change = change(before.as_ref(), &finished.node);
-                run.count_file(change, finished.node.size(), place.path);
+                run.count_file(change, finished.node.size(), &|| (place.path)(&finished.node.name));
             }
             Ok(done(run, place, finished))
         }
         Err(error) => {
-            run.unreadable(place.source, (place.path)(), &error);
+            run.unreadable(place.source, (place.path)(&listed.name), &error);
             Ok(Taken::Nothing)
         }
     }
@@ -134,26 +142,28 @@ fn done(run: &Run<'_>, place: &Place<'_>, finished: Finished) -> Taken {
 }
 
 /// A file whose content is taken over; its metadata are those of now.
-fn take_over(run: &Run<'_>, place: &Place<'_>, listed: &Listed, taken_over: TakenOver) -> Result<Taken> {
+fn take_over(run: &Run<'_>, place: &Place<'_>, listed: &mut Listed, taken_over: TakenOver) -> Result<Taken> {
     let TakenOver { regular, member, xattrs } = taken_over;
     let (xattrs, is_sound) = match xattrs {
         Some(xattrs) => (xattrs, true),
         None => match xattrs_at(place, &listed.name) {
             Ok(captured) => {
                 let is_sound = captured.problems.is_empty();
-                (run.xattrs(place.source, place.path, captured)?, is_sound)
+                let path = || (place.path)(&listed.name);
+                (run.xattrs(place.source, path, captured)?, is_sound)
             }
             Err(error) => {
-                run.unreadable(place.source, (place.path)(), &error);
+                run.unreadable(place.source, (place.path)(&listed.name), &error);
                 return Ok(Taken::Nothing);
             }
         },
     };
     let metadata = metadata(&listed.stat, &run.owners, run.links(&listed.stat));
     let kind = NodeKind::Regular(regular);
-    let node = Node { name: listed.name.clone(), kind, metadata, xattrs, kept: Vec::new() };
+    let name = std::mem::take(&mut listed.name);
+    let node = Node { name, kind, metadata, xattrs, kept: Vec::new() };
     let inode = if is_sound { listed.stat.inode } else { 0 };
-    run.count_file(Change::Unmodified, node.size(), place.path);
+    run.count_file(Change::Unmodified, node.size(), &|| (place.path)(&node.name));
     Ok(done(run, place, Finished { node, member, inode }))
 }
 
@@ -251,7 +261,7 @@ pub(super) fn cut(extents: Option<&[Extent]>, end: u64) -> (u64, Option<Vec<Exte
 
 /// Reads a file that is as it was listed, and has no holes, by as few calls of the system as can be; nothing if it is to
 /// be read with more care.
-fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Option<Read>> {
+fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &mut Listed) -> Result<Option<Read>> {
     // The files of `/proc` say so, whatever is in them, and some give it but once.
     if listed.stat.size == 0 {
         return Ok(None);
@@ -261,7 +271,7 @@ fn read_as_listed(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<O
     let finished = match read {
         Ok(Some(file)) => {
             run.add_bytes_read(bytes.len() as u64);
-            let (name, stat) = (listed.name.clone(), file.stat_when_opened());
+            let (name, stat) = (std::mem::take(&mut listed.name), file.stat_when_opened());
             let (size, extents, bytes) = (stat.size, None, bytes.as_slice());
             let read = WasRead { name, file: &file, stat, size, extents, bytes, has_changed: false };
             Some(Ok(store_read(run, place, read)?))
@@ -301,7 +311,7 @@ fn read_whole(run: &Run<'_>, place: &Place<'_>, mut open: OpenFile) -> Result<Re
     if changed {
         run.finding(
             place.source,
-            (place.path)(),
+            (place.path)(&open.name),
             FindingKind::Changed,
             "it changed while it was read, twice".into(),
         );
@@ -353,7 +363,7 @@ fn store_content(run: &Run<'_>, content: &[u8]) -> Result<Content> {
 pub(super) fn finished(
     run: &Run<'_>,
     source: &SourceCounts,
-    path: &dyn Fn() -> Vec<u8>,
+    path: &dyn Fn(&[u8]) -> Vec<u8>,
     name: Vec<u8>,
     kind: NodeKind,
     stat: &Stat,
@@ -361,13 +371,13 @@ pub(super) fn finished(
 ) -> Result<Finished> {
     let is_changing = matches!(&kind, NodeKind::Regular(regular) if regular.changed_while_read);
     let is_sound = xattrs.problems.is_empty() && !is_changing;
-    let xattrs = run.xattrs(source, path, xattrs)?;
+    let xattrs = run.xattrs(source, || path(&name), xattrs)?;
     let metadata = metadata(stat, &run.owners, run.links(stat));
     let node = Node { name, kind, metadata, xattrs, kept: Vec::new() };
     Ok(Finished { node, member: None, inode: if is_sound { stat.inode } else { 0 } })
 }
 
-fn read_special(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Read> {
+fn read_special(run: &Run<'_>, place: &Place<'_>, listed: &mut Listed) -> Result<Read> {
     let kind = match listed.stat.kind {
         StatKind::Symlink => match place.directory.read_link(&listed.name) {
             Ok(target) => NodeKind::Symlink(target),
@@ -385,7 +395,8 @@ fn read_special(run: &Run<'_>, place: &Place<'_>, listed: &Listed) -> Result<Rea
         Ok(xattrs) => xattrs,
         Err(error) => return Ok(Err(error)),
     };
-    finished(run, place.source, place.path, listed.name.clone(), kind, &listed.stat, xattrs).map(Ok)
+    let name = std::mem::take(&mut listed.name);
+    finished(run, place.source, place.path, name, kind, &listed.stat, xattrs).map(Ok)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! What must hold: whatever a node of the directory says is covered, by itself or by the change time, so that equal
 //! prints mean equal pages; two lists of entries never give the same input to the hash.
 
+use smol_str::SmolStr;
+
 use crate::base::Timestamp;
 use crate::format::node::{LinkGroup, Node, NodeKind};
 use crate::fsmeta::capture::{Stat, StatKind};
@@ -114,7 +116,7 @@ impl Print {
         self.add(&Line::of_node(node, inode), names);
     }
 
-    fn add(&mut self, line: &Line<'_>, names: impl FnOnce() -> (Option<String>, Option<String>)) {
+    fn add(&mut self, line: &Line<'_>, names: impl FnOnce() -> (Option<SmolStr>, Option<SmolStr>)) {
         let bytes = &mut self.waiting;
         // Everything after the name has a fixed width, but for what follows where the owner is another one.
         bytes.extend_from_slice(&u16::try_from(line.name.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -318,7 +320,7 @@ mod tests {
     fn names_of_owners_and_all_of_a_directory_count() {
         let named = |user: Option<&str>, group: Option<&str>, name: &[u8]| {
             let mut node = regular(name, 3, Content::Empty);
-            (node.metadata.user, node.metadata.group) = (user.map(str::to_owned), group.map(str::to_owned));
+            (node.metadata.user, node.metadata.group) = (user.map(Into::into), group.map(Into::into));
             node
         };
         let directory = |byte| plain(b"n", NodeKind::Directory(crate::base::ChunkId([byte; 32])));

@@ -111,18 +111,18 @@ fn begin_file<'s: 'scope, 'scope>(
     path: &Path,
     source: &Arc<SourceCounts>,
     directory: Directory,
-    listed: Listed,
+    mut listed: Listed,
 ) {
     let old = run.earlier.source_file(&source.path).unwrap_or_else(|error| {
         changes::note_unreadable(run.monitor, &source.path, &error);
         None
     });
-    let shown = || source.path.clone();
+    let shown = |_: &[u8]| source.path.clone();
     // Of the directory's own file system; the file may lie on another one, if it is itself a mount point.
     let device = directory.stat().map_or(listed.stat.device, |stat| stat.device);
     let margin_seconds = run.margin_seconds(device, &directory);
     let place = Place { directory: &directory, known: &Known::Nothing, margin_seconds, source, path: &shown };
-    match file::take(run, &place, &listed, old) {
+    match file::take(run, &place, &mut listed, old) {
         Ok(Taken::Finished(finished)) => put(run, path.to_owned(), Some(*finished)),
         Ok(Taken::Nothing) => put(run, path.to_owned(), None),
         Ok(Taken::Big(opened, before)) => {

@@ -3,6 +3,8 @@
 //! What must hold: what is planned, what is in work and what is kept together stay within the limit, but for one segment
 //! in work and the tables of the index; nothing grows with the number or the size of files.
 
+use smol_str::SmolStr;
+
 use crate::format::node::{Content, Node, NodeKind, XattrValue};
 
 /// Segments that one task fetches together at most: about 8 MiB.
@@ -63,8 +65,9 @@ pub(super) fn node_bytes(node: &Node) -> usize {
     };
     let xattrs: usize =
         node.xattrs.iter().map(|held| size_of_val(held) + held.name.len() + xattr(&held.value)).sum();
-    let names = [&node.metadata.user, &node.metadata.group].into_iter().flatten().map(String::len);
-    size_of::<Node>() + node.name.len() + kind + xattrs + names.sum::<usize>()
+    let names = [&node.metadata.user, &node.metadata.group].into_iter().flatten();
+    let long_names = names.filter(|name| name.is_heap_allocated()).map(SmolStr::len);
+    size_of::<Node>() + node.name.len() + kind + xattrs + long_names.sum::<usize>()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::base::{ChunkId, Finding, Monitor};
 use crate::format::list::ListPage;
 use crate::format::node::tests::{plain, regular};
 use crate::format::node::{ChunkRef, Content, Node, NodeKind, Xattr, XattrValue};
-use crate::format::page::{Child, encode_child, encode_inner, encode_leaf};
+use crate::format::page::{Child, encode_inner, encode_leaf};
 use crate::format::snapshot::Snapshot;
 use crate::repository::tests::new_repository;
 use crate::repository::{ChunkKind, Repository, Session, SessionOptions};
@@ -72,7 +72,7 @@ fn page(session: &Session<'_>, bytes: &[u8]) -> ChunkId {
 }
 
 fn leaf_with(session: &Session<'_>, nodes: &[Node], bundles: &[ChunkId]) -> ChunkId {
-    page(session, &encode_leaf(&nodes.iter().map(Node::encode).collect::<Vec<_>>(), bundles))
+    page(session, &encode_leaf(&nodes.iter().collect(), bundles))
 }
 
 fn leaf(session: &Session<'_>, nodes: &[Node]) -> ChunkId {
@@ -80,8 +80,9 @@ fn leaf(session: &Session<'_>, nodes: &[Node]) -> ChunkId {
 }
 
 fn inner(session: &Session<'_>, level: u8, children: &[(&[u8], ChunkId)]) -> ChunkId {
-    let child = |(name, id): &(&[u8], ChunkId)| encode_child(&Child { last_name: name.to_vec(), id: *id });
-    page(session, &encode_inner(level, &children.iter().map(child).collect::<Vec<_>>()))
+    let child = |(name, id): &(&[u8], ChunkId)| Child { last_name: name.to_vec(), id: *id };
+    let children: Vec<Child> = children.iter().map(child).collect();
+    page(session, &encode_inner(level, &children.iter().collect()))
 }
 
 fn data(session: &Session<'_>, length: usize) -> ChunkId {
