@@ -48,6 +48,8 @@ mod prune;
 #[cfg(feature = "webdav")]
 mod rclone;
 #[cfg(test)]
+mod read_errors;
+#[cfg(test)]
 mod real_tree;
 #[cfg(test)]
 #[cfg(all(feature = "s3", feature = "webdav"))]
