@@ -2,8 +2,12 @@
 //!
 //! What must hold: cut points depend on the bytes, the parameters and the repository's secret table alone, never on how
 //! the bytes arrive; no chunk is longer than the maximum, none but the last shorter than the minimum.
+//!
+//! The hash of a position takes the hash of the one before, so that a processor that goes byte by byte mostly waits. Yet a
+//! byte is shifted out of it after 64 more: what comes later can be hashed from 64 bytes before. So four lanes of a window
+//! are hashed at once, and the window is gone through byte by byte only if any of them ends a chunk.
 
-use fastcdc::v2020::{Normalization, cut_gear, select_masks};
+use fastcdc::v2020::{Normalization, select_masks};
 use zeroize::Zeroizing;
 
 use crate::base::Result;
@@ -24,7 +28,93 @@ struct Gear {
     mask_small: u64,
     mask_large: u64,
     table: Zeroizing<[u64; 256]>,
-    table_shifted: Zeroizing<[u64; 256]>,
+}
+
+/// Bytes after which a byte is no longer part of the hash: as many as it has bits.
+const MEMORY_BYTES: usize = 64;
+/// Bytes of a lane: many against those that are hashed twice, few against a chunk.
+const LANE_BYTES: usize = 1024;
+/// Lanes that are hashed at once.
+const LANES: usize = 4;
+
+impl Gear {
+    /// The hash after one byte more.
+    fn next(&self, hash: u64, byte: u8) -> u64 {
+        (hash << 1).wrapping_add(self.table.get(usize::from(byte)).copied().unwrap_or_default())
+    }
+
+    /// Length of the first chunk.
+    fn first_chunk(&self, content: &[u8]) -> usize {
+        if content.len() <= self.min_bytes {
+            return content.len();
+        }
+        let end = content.len().min(self.max_bytes);
+        // Positions are tested in pairs from the minimum, which is even, so that an odd last one never is.
+        let last = end / 2 * 2;
+        let center = self.average_bytes.min(end) / 2 * 2;
+        let part = |from, to| content.get(from..to).unwrap_or_default();
+        let (cut, hash) = self.first_cut(part(self.min_bytes, center), self.mask_small, 0);
+        if let Some(cut) = cut {
+            return self.min_bytes + cut;
+        }
+        let center = center.max(self.min_bytes);
+        let (cut, _) = self.first_cut(part(center, last), self.mask_large, hash);
+        cut.map_or(end, |cut| center + cut)
+    }
+
+    /// The first position whose hash has none of the bits of a mask, and the hash after the last byte that was looked at.
+    fn first_cut(&self, content: &[u8], mask: u64, mut hash: u64) -> (Option<usize>, u64) {
+        let (windows, rest) = content.as_chunks::<{ LANES * LANE_BYTES }>();
+        for (number, window) in windows.iter().enumerate() {
+            match self.pass(window, mask, hash) {
+                Some(after) => hash = after,
+                None => {
+                    let (cut, after) = self.first_cut_by_bytes(window, mask, hash);
+                    if let Some(cut) = cut {
+                        return (Some(number * LANES * LANE_BYTES + cut), after);
+                    }
+                    hash = after;
+                }
+            }
+        }
+        let (cut, hash) = self.first_cut_by_bytes(rest, mask, hash);
+        (cut.map(|cut| content.len() - rest.len() + cut), hash)
+    }
+
+    fn first_cut_by_bytes(&self, content: &[u8], mask: u64, mut hash: u64) -> (Option<usize>, u64) {
+        for (position, byte) in content.iter().enumerate() {
+            hash = self.next(hash, *byte);
+            if hash & mask == 0 {
+                return (Some(position), hash);
+            }
+        }
+        (None, hash)
+    }
+
+    /// The hash after a window; nothing if a chunk ends somewhere in it.
+    fn pass(&self, window: &[u8; LANES * LANE_BYTES], mask: u64, hash: u64) -> Option<u64> {
+        let [first, second, third, fourth] = window.as_chunks::<LANE_BYTES>().0 else { return None };
+        let mut hashes = [hash, 0, 0, 0];
+        let ends = [first, second, third].map(|lane| lane.last_chunk::<MEMORY_BYTES>());
+        let [Some(a), Some(b), Some(c)] = ends else { return None };
+        for ((a, b), c) in a.iter().zip(b).zip(c) {
+            let [_, second, third, fourth] = &mut hashes;
+            *second = self.next(*second, *a);
+            *third = self.next(*third, *b);
+            *fourth = self.next(*fourth, *c);
+        }
+        let [mut one, mut two, mut three, mut four] = hashes;
+        for (((a, b), c), d) in first.iter().zip(second).zip(third).zip(fourth) {
+            one = self.next(one, *a);
+            two = self.next(two, *b);
+            three = self.next(three, *c);
+            four = self.next(four, *d);
+            if one & mask == 0 || two & mask == 0 || three & mask == 0 || four & mask == 0 {
+                return None;
+            }
+        }
+        Some(four)
+    }
 }
 
 impl std::fmt::Debug for Cutter {
@@ -41,8 +131,6 @@ impl Cutter {
             Chunking::Fixed { bytes } => Method::Fixed { bytes: bytes as usize },
             Chunking::FastCdc { min_bytes, average_bytes, max_bytes } => {
                 let (mask_small, mask_large) = select_masks(average_bytes as usize, Normalization::Level1);
-                let mut table_shifted = table.clone();
-                table_shifted.iter_mut().for_each(|entry| *entry <<= 1);
                 Method::Gear(Box::new(Gear {
                     min_bytes: min_bytes as usize,
                     average_bytes: average_bytes as usize,
@@ -50,7 +138,6 @@ impl Cutter {
                     mask_small,
                     mask_large,
                     table,
-                    table_shifted,
                 }))
             }
         }))
@@ -68,21 +155,7 @@ impl Cutter {
     pub fn first_chunk(&self, content: &[u8]) -> usize {
         match &self.0 {
             Method::Fixed { bytes } => content.len().min(*bytes),
-            Method::Gear(gear) => {
-                let (_, length) = cut_gear(
-                    content,
-                    gear.min_bytes,
-                    gear.average_bytes,
-                    gear.max_bytes,
-                    gear.mask_small,
-                    gear.mask_large,
-                    gear.mask_small << 1,
-                    gear.mask_large << 1,
-                    &*gear.table,
-                    &*gear.table_shifted,
-                );
-                length
-            }
+            Method::Gear(gear) => gear.first_chunk(content),
         }
     }
 
@@ -180,6 +253,48 @@ mod tests {
                 by_the_book(piece, &table, 1024, 2048, 8192)
             );
         }
+    }
+
+    /// Contents in which chunks end in every lane, between them, and never, against the scan byte by byte of fastcdc.
+    #[test]
+    fn lanes_give_the_same_cut_points_as_bytes() {
+        let table = table();
+        let shifted = (*table).map(|entry| entry << 1);
+        let mut parameters = Parameters::tiny();
+        let mut cuts = 0;
+        for (average_bytes, seed) in [(4096, 1), (16_384, 2), (65_536, 3), (131_072, 4)] {
+            let (min_bytes, max_bytes) = (average_bytes / 4, average_bytes * 8);
+            parameters.chunking = Chunking::FastCdc { min_bytes, average_bytes, max_bytes };
+            let cutter = cutter(parameters);
+            let [min, average, max] = [min_bytes, average_bytes, max_bytes].map(|bytes| bytes as usize);
+            let (small, large) = select_masks(average, Normalization::Level1);
+            let mut content = content(3_000_000);
+            // Stretches that repeat: zeros, and a byte that changes with every chunk.
+            for (number, stretch) in content.chunks_mut(70_001).enumerate() {
+                if number % 3 == 0 {
+                    stretch.fill(u8::try_from(number % 7 * seed).unwrap());
+                }
+            }
+            let mut rest = content.as_slice();
+            while !rest.is_empty() {
+                let (_, expected) = fastcdc::v2020::cut_gear(
+                    rest,
+                    min,
+                    average,
+                    max,
+                    small,
+                    large,
+                    small << 1,
+                    large << 1,
+                    &*table,
+                    &shifted,
+                );
+                assert_eq!(cutter.first_chunk(rest), expected, "{average_bytes}, {} left", rest.len());
+                cuts += 1;
+                rest = &rest[expected..];
+            }
+        }
+        assert!(cuts > 500, "{cuts} cut points");
     }
 
     #[test]

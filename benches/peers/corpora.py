@@ -5,15 +5,12 @@ times and a name of its own. Each corpus is a folder with `day1`, `day2` (only w
 `corpus.json`; `dumps` has streams `day1.sql`, `day2.sql`, ... instead.
 """
 import filecmp
-import glob
 import json
 import os
 import random
-import shutil
 import subprocess
-import tempfile
 
-from measuring import trees
+from measuring import database, trees
 from measuring.process import say
 
 SEED = 71_881
@@ -221,96 +218,12 @@ def _blob(top, scale):
     return _facts(top, "weights-1.bin")
 
 
-class _Database:
-    """A PostgreSQL server of its own, which knows no network and lets no time pass between commits."""
-
-    @staticmethod
-    def programs():
-        found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
-        newest = max(found, key=lambda path: float(path.split("/")[4]), default=shutil.which("initdb"))
-        if newest is None:
-            return None
-        folder = os.path.dirname(os.path.realpath(newest))
-        return folder if os.access(os.path.join(folder, "pgbench"), os.X_OK) else None
-
-    def __init__(self, programs):
-        self.programs = programs
-        # Below /tmp, because the path of a socket may not be long.
-        self.folder = tempfile.mkdtemp(prefix="packstone-bench-", dir="/tmp")
-        self.data = os.path.join(self.folder, "data")
-        self.become = []
-        if os.geteuid() == 0:
-            # The server refuses to run as root.
-            shutil.chown(self.folder, "postgres")
-            self.become = ["runuser", "-u", "postgres", "--"]
-        self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-
-    def _run(self, program, *arguments, stdin=None, stdout=subprocess.DEVNULL):
-        command = self.become + [os.path.join(self.programs, program), *arguments]
-        where = dict(os.environ, PGHOST=self.folder, PGUSER="postgres", TZ="UTC", PGTZ="UTC")
-        done = subprocess.run(
-            command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=self.folder, env=where, text=stdin is not None
-        )
-        if done.returncode != 0:
-            raise RuntimeError("%s: %s" % (program, done.stderr[-500:]))
-
-    def start(self):
-        settings = "-c listen_addresses='' -c unix_socket_directories=%s -c fsync=off -c autovacuum=off" % self.folder
-        self._run("pg_ctl", "-D", self.data, "-l", os.path.join(self.folder, "log"), "-w", "start", "-o", settings)
-
-    def stop(self):
-        self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop")
-
-    def bench(self, *arguments):
-        self._run("pgbench", *arguments, "postgres")
-
-    def sql(self, text):
-        self._run("psql", "-q", "-v", "ON_ERROR_STOP=1", "postgres", stdin=text)
-
-    def dump(self, path):
-        with open(path, "wb") as file:
-            self._run("pg_dump", "postgres", stdout=file)
-
-    def remove(self):
-        if os.path.exists(os.path.join(self.data, "postmaster.pid")):
-            self._run("pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop")
-        trees.remove(self.folder)
-
-
-EVENTS = """
-INSERT INTO events
-SELECT n, timestamp '2026-01-01' + n * interval '7 seconds',
-       jsonb_build_object('user', n * 7919 %% 50021, 'action', (ARRAY['view','buy','search','login'])[1 + n %% 4],
-                          'token', md5(n::text), 'price', n * 31 %% 10007, 'path', '/shop/' || n * 17 %% 4001)
-FROM generate_series(%d, %d) AS n;
-"""
-
-
-def _database_days(top, scale, keep):
-    """A database of 15 rows for pgbench and 4 events to each thousandth of its scale, and what happens to it day after day:
-    transactions, most of them on few accounts, and new events. `keep` takes what is wanted of each day."""
-    programs = _Database.programs()
-    if programs is None:
+def _days(top, scale, keep):
+    """Lets the days of a database pass; false where there is no PostgreSQL."""
+    if not database.is_there():
         say("left out, because PostgreSQL with pgbench is not installed: %s" % os.path.basename(top))
         return False
-    branches, events = max(1, int(15 * scale)), max(500, int(500_000 * scale))
-    database = _Database(programs)
-    try:
-        database.start()
-        database.bench("-i", "-q", "-s", str(branches))
-        database.sql("CREATE TABLE events (id bigint PRIMARY KEY, happened timestamp, what jsonb);" + EVENTS % (1, events))
-        database.sql("VACUUM FREEZE;")
-        for day in range(1, keep.days + 1):
-            if day > 1:
-                transactions = max(20, int(5000 * scale))
-                database.bench("-n", "-c", "1", "-t", str(transactions), "--random-seed=%d" % (SEED + day), "-b", "tpcb-like")
-                last = events + (day - 1) * events // 50
-                database.sql(EVENTS % (last - events // 50 + 1, last))
-                database.sql("VACUUM;")
-            keep(database, day)
-        database.stop()
-    finally:
-        database.remove()
+    database.days(scale, keep, SEED)
     return True
 
 
@@ -320,10 +233,10 @@ class _KeepFiles:
     def __init__(self, top):
         self.top = top
 
-    def __call__(self, database, day):
-        database.stop()
-        trees.copy(database.data, os.path.join(self.top, "whole%d" % day))
-        database.start()
+    def __call__(self, server, day):
+        server.stop()
+        trees.copy(server.data, os.path.join(self.top, "whole%d" % day))
+        server.start()
 
 
 class _KeepDumps:
@@ -332,13 +245,13 @@ class _KeepDumps:
     def __init__(self, top):
         self.top = top
 
-    def __call__(self, database, day):
-        database.dump(os.path.join(self.top, "day%d.sql" % day))
+    def __call__(self, server, day):
+        server.dump(os.path.join(self.top, "day%d.sql" % day))
 
 
 def _volumes(top, scale):
     """The data folder of a stopped PostgreSQL: pages of 8 KiB, of which a day changes many."""
-    if not _database_days(top, scale, _KeepFiles(top)):
+    if not _days(top, scale, _KeepFiles(top)):
         return None
     first, second = os.path.join(top, "day1"), os.path.join(top, "whole2")
     os.rename(os.path.join(top, "whole1"), first)
@@ -356,7 +269,7 @@ def _volumes(top, scale):
 
 def _dumps(top, scale):
     """What pg_dump prints of that database, four days."""
-    if not _database_days(top, scale, _KeepDumps(top)):
+    if not _days(top, scale, _KeepDumps(top)):
         return None
     days = ["day%d.sql" % day for day in range(1, _KeepDumps.days + 1)]
     return {"files": len(days), "bytes": os.path.getsize(os.path.join(top, days[0])), "streams": days}

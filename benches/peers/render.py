@@ -129,6 +129,48 @@ def _remarks(results, corpus, names):
     return ["", *remarks] if remarks else []
 
 
+def summary(results):
+    """One table: packstone, and in brackets the best peer, for each corpus."""
+    names, corpora = _present(results)
+    rows = [(said, operation, "seconds", svg.seconds, " s") for operation, said in OPERATIONS.items()]
+    rows += [
+        ("repository, MiB", "first", "repository_bytes", _mebibytes, ""),
+        ("added by the day after, MiB", "changed", "added_bytes", _mebibytes, ""),
+        ("memory, MiB", None, "memory_mib", "{:.0f}".format, ""),
+    ]
+    machine = results.last("machine") or {"date": "", "machine": ""}
+    versions = [results.last("tool", tool=name) for name in names]
+    said = [tool["version"].splitlines()[0] for tool in versions if tool and tool["version"]]
+    lines = ["%(date)s, %(machine)s; " % machine + ", ".join(said) + ".", ""]
+    lines += ["| | %s |" % " | ".join(corpora), "|---|%s" % ("---:|" * len(corpora))]
+    for title, operation, key, show, unit in rows:
+        cells = [_beside_best(results, names, corpus, operation, key, show, unit) for corpus in corpora]
+        if any(cells):
+            lines += ["| %s | %s |" % (title, " | ".join(cells))]
+    return "\n".join(lines)
+
+
+def _beside_best(results, names, corpus, operation, key, show, unit):
+    """What packstone took, and who of the peers took least."""
+    operations = [operation] if operation else list(OPERATIONS)
+
+    def most(name):
+        values = [_value(results, key, corpus=corpus, operation=each, tool=name) for each in operations]
+        figures = [value for value in values if isinstance(value, (int, float))]
+        return max(figures) if figures else None
+
+    ours = most("packstone")
+    if ours is None:
+        return ""
+    peers = {name: most(name) for name in names if _is_peer(name)}
+    peers = {name: value for name, value in peers.items() if value is not None}
+    cell = "**%s%s**" % (show(ours), unit)
+    if peers:
+        best = min(peers, key=peers.get)
+        cell += " (%s %s)" % (show(peers[best]), best)
+    return cell
+
+
 def picture(results):
     """Bars: a row for each operation, a column for each corpus, in each the tools; every bar has its seconds."""
     names, corpora = _present(results)

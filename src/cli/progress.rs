@@ -393,8 +393,13 @@ impl Monitor for Progress {
     }
 
     fn advance(&self, files: u64, bytes: u64) {
-        self.files.fetch_add(files, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Most calls bring one of the two, and all threads share these.
+        if files > 0 {
+            self.files.fetch_add(files, Ordering::Relaxed);
+        }
+        if bytes > 0 {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn cancelled(&self) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::need::has_program;
+use crate::support::need::{has_program, postgres};
 use crate::support::scratch::Scratch;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_packstone");
@@ -33,8 +33,13 @@ fn run(name: &str, scratch: &Scratch, arguments: &[&str]) -> String {
 
 /// The same results, shown again.
 fn render(name: &str, scratch: &Scratch) -> String {
+    render_as(name, scratch, &[])
+}
+
+fn render_as(name: &str, scratch: &Scratch, how: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(name).join("run");
-    let output = Command::new("python3").arg(script).arg("--render").arg(scratch.join("out")).output();
+    let output =
+        Command::new("python3").arg(script).args(how).arg("--render").arg(scratch.join("out")).output();
     String::from_utf8(output.expect("python3").stdout).expect("text")
 }
 
@@ -86,6 +91,10 @@ fn the_comparison_has_a_figure_for_every_operation() {
         told.into_keys().collect::<Vec<_>>(),
         ["added by the day after", "after the first backup", "after the prune"]
     );
+    let summary = render_as("peers", &scratch, &["--summary"]);
+    let short = rows(&summary);
+    assert_eq!(short.len(), operations.len() + 3, "{summary}");
+    assert!(short.iter().all(|row| is_figure(row[1].trim_start_matches('*'))), "{summary}");
     let drawn = std::fs::read_to_string(picture).expect("a picture");
     assert!(drawn.starts_with("<svg ") && drawn.contains(">packstone</text>"), "{drawn}");
 }
@@ -123,6 +132,22 @@ fn constants_are_measured_on_folders_and_streams() {
     assert!(found[..2].iter().all(|row| is_figure(row[6])), "one file: {text}");
     let lines = std::fs::read_to_string(scratch.join("out")).expect("raw results");
     assert_eq!(lines.matches("\"constants\"").count(), 7, "{lines}");
+}
+
+#[test]
+fn ways_to_dump_are_compared_with_what_differs() {
+    if !has_program("python3", "the ways to dump a database")
+        || postgres("the ways to dump a database").is_none()
+    {
+        return;
+    }
+    let scratch = Scratch::new();
+    let text = run("dumps", &scratch, &["--scale", "0.0005", "--days", "2"]);
+    assert_eq!(text, render("dumps", &scratch));
+    let found = rows(&text);
+    assert_eq!(found.len(), 14, "{text}");
+    assert!(found[..13].iter().all(|row| row[1..].iter().all(|cell| is_figure(cell))), "{text}");
+    assert!(is_figure(found[13][3]), "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! another, or is to be verified, is finished only after all of the wave was written out to the disk; a bounded number
 //! of files is open.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::Scope;
@@ -42,7 +42,6 @@ impl Wave {
             failure: Mutex::default(),
             has_failed: AtomicBool::new(false),
             written: Mutex::default(),
-            bytes: AtomicU64::new(0),
         };
         let segments: Vec<&[PlannedChunk]> =
             wave.chunks.chunk_by(|a, b| a.placement.segment == b.placement.segment).collect();
@@ -62,7 +61,6 @@ impl Wave {
             return Err(error);
         }
         let mut written = writer.written.into_inner().unwrap_or_else(PoisonError::into_inner);
-        written.bytes = writer.bytes.into_inner();
         written.unended = wave.take_unended();
         Ok(written)
     }
@@ -92,7 +90,6 @@ struct Writer<'w> {
     failure: Mutex<Option<Error>>,
     has_failed: AtomicBool,
     written: Mutex<Written>,
-    bytes: AtomicU64,
 }
 
 impl Writer<'_> {
@@ -308,9 +305,9 @@ impl Writer<'_> {
         let data_bytes = |extents: &[Extent]| extents.iter().map(|extent| extent.length).sum();
         let hole_bytes = plan.extents().map_or(0, |extents| plan.size.saturating_sub(data_bytes(extents)));
         self.context.monitor.advance(1, hole_bytes);
-        self.bytes.fetch_add(plan.size, Ordering::Relaxed);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.files += 1;
+        written.bytes += plan.size;
         written.replaced += u64::from(plan.replacing().is_some());
         written.findings += (problems.len() + lost.len()) as u64;
         written.damaged += lost.len() as u64;
