@@ -34,8 +34,8 @@ struct Gear {
 const MEMORY_BYTES: usize = 64;
 /// Bytes of a lane: many against those that are hashed twice, few against a chunk.
 const LANE_BYTES: usize = 1024;
-/// Lanes that are hashed at once.
-const LANES: usize = 4;
+/// Bytes of four lanes.
+const WINDOW_BYTES: usize = 4 * LANE_BYTES;
 
 impl Gear {
     /// The hash after one byte more.
@@ -64,14 +64,14 @@ impl Gear {
 
     /// The first position whose hash has none of the bits of a mask, and the hash after the last byte that was looked at.
     fn first_cut(&self, content: &[u8], mask: u64, mut hash: u64) -> (Option<usize>, u64) {
-        let (windows, rest) = content.as_chunks::<{ LANES * LANE_BYTES }>();
+        let (windows, rest) = content.as_chunks::<WINDOW_BYTES>();
         for (number, window) in windows.iter().enumerate() {
             match self.pass(window, mask, hash) {
                 Some(after) => hash = after,
                 None => {
                     let (cut, after) = self.first_cut_by_bytes(window, mask, hash);
                     if let Some(cut) = cut {
-                        return (Some(number * LANES * LANE_BYTES + cut), after);
+                        return (Some(number * WINDOW_BYTES + cut), after);
                     }
                     hash = after;
                 }
@@ -92,7 +92,7 @@ impl Gear {
     }
 
     /// The hash after a window; nothing if a chunk ends somewhere in it.
-    fn pass(&self, window: &[u8; LANES * LANE_BYTES], mask: u64, hash: u64) -> Option<u64> {
+    fn pass(&self, window: &[u8; WINDOW_BYTES], mask: u64, hash: u64) -> Option<u64> {
         let [first, second, third, fourth] = window.as_chunks::<LANE_BYTES>().0 else { return None };
         let mut hashes = [hash, 0, 0, 0];
         let ends = [first, second, third].map(|lane| lane.last_chunk::<MEMORY_BYTES>());
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Contents in which chunks end in every lane, between them, and never, against the scan byte by byte of fastcdc.
+    /// Against the scan byte by byte of fastcdc, also of stretches that repeat.
     #[test]
     fn lanes_give_the_same_cut_points_as_bytes() {
         let table = table();
@@ -269,7 +269,6 @@ mod tests {
             let [min, average, max] = [min_bytes, average_bytes, max_bytes].map(|bytes| bytes as usize);
             let (small, large) = select_masks(average, Normalization::Level1);
             let mut content = content(3_000_000);
-            // Stretches that repeat: zeros, and a byte that changes with every chunk.
             for (number, stretch) in content.chunks_mut(70_001).enumerate() {
                 if number % 3 == 0 {
                     stretch.fill(u8::try_from(number % 7 * seed).unwrap());
@@ -295,6 +294,44 @@ mod tests {
             }
         }
         assert!(cuts > 500, "{cuts} cut points");
+    }
+
+    #[test]
+    fn a_window_without_a_cut_is_passed_and_its_hash_goes_on() {
+        let cutter = cutter(Parameters::default());
+        let Method::Gear(gear) = cutter.0 else { panic!("FastCDC is the default") };
+        let content = content(100 * WINDOW_BYTES);
+        let (mut passed, mut hash) = (0, 0);
+        for window in content.as_chunks::<WINDOW_BYTES>().0 {
+            let (cut, after) = gear.first_cut_by_bytes(window, gear.mask_large, hash);
+            let expected = cut.is_none().then_some(after);
+            assert_eq!(gear.pass(window, gear.mask_large, hash), expected);
+            passed += usize::from(cut.is_none());
+            hash = after;
+        }
+        assert!((50..100).contains(&passed), "{passed} windows without a cut, of 100");
+    }
+
+    #[test]
+    fn sizes_may_be_the_same() {
+        let (content, table) = (content(60_000), table());
+        let mut parameters = Parameters::tiny();
+        for (min, average, max) in [
+            (1024, 1024, 1024),
+            (1024, 1024, 9000),
+            (1024, 8192, 8192),
+            (8192, 8192, 8192),
+            (1030, 16_384, 20_002),
+        ] {
+            let sizes = [min, average, max].map(|bytes| u32::try_from(bytes).unwrap());
+            let [min_bytes, average_bytes, max_bytes] = sizes;
+            parameters.chunking = Chunking::FastCdc { min_bytes, average_bytes, max_bytes };
+            let mut rest = content.as_slice();
+            for length in cutter(parameters).chunks(rest, true) {
+                assert_eq!(by_the_book(rest, &table, min, average, max), length, "{min} {average} {max}");
+                rest = &rest[length..];
+            }
+        }
     }
 
     #[test]

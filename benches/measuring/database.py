@@ -1,4 +1,5 @@
-"""A PostgreSQL of its own, and days of its life that are the same whenever they are lived.
+"""A PostgreSQL of its own, and days of its life, which are the same whenever they are lived but for the times that pgbench
+writes.
 
 What must hold: it knows no network, and nothing of it is left.
 """
@@ -22,8 +23,8 @@ def _programs():
 
 
 def is_there():
-    """Whether PostgreSQL with pgbench is installed."""
-    return _programs() is not None
+    """Whether PostgreSQL with pgbench is installed, and can be run by this user."""
+    return _programs() is not None and (os.geteuid() != 0 or shutil.which("runuser") is not None)
 
 
 class Database:
@@ -39,6 +40,8 @@ class Database:
             # The server refuses to run as root.
             shutil.chown(self.folder, "postgres")
             self.become = ["runuser", "-u", "postgres", "--"]
+
+    def make(self):
         self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 
     def _run(self, program, *arguments, stdin=None, stdout=subprocess.DEVNULL):
@@ -97,6 +100,7 @@ def days(scale, keep, seed):
     branches, events = max(1, int(15 * scale)), max(500, int(500_000 * scale))
     server = Database()
     try:
+        server.make()
         server.start()
         server.bench("-i", "-q", "-s", str(branches))
         server.sql("CREATE TABLE events (id bigint PRIMARY KEY, happened timestamp, what jsonb);" + EVENTS % (1, events))

@@ -1,8 +1,8 @@
 """The corpora: made from a seed, so that everybody measures the same files.
 
-What must hold: whatever is made depends on the seed and the size alone, but for `volumes`, into which the database writes
-times and a name of its own. Each corpus is a folder with `day1`, `day2` (only what changed), `removed.txt` and
-`corpus.json`; `dumps` has streams `day1.sql`, `day2.sql`, ... instead.
+What must hold: whatever is made depends on the seed and the size alone, but for `volumes` and `dumps`, into which the
+database writes times, and into its files a name of its own. Each corpus is a folder with `day1`, `day2` (only what changed),
+`removed.txt` and `corpus.json`; `dumps` has streams `day1.sql`, `day2.sql`, ... instead.
 """
 import filecmp
 import json

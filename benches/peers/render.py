@@ -132,43 +132,43 @@ def _remarks(results, corpus, names):
 def summary(results):
     """One table: packstone, and in brackets the best peer, for each corpus."""
     names, corpora = _present(results)
-    rows = [(said, operation, "seconds", svg.seconds, " s") for operation, said in OPERATIONS.items()]
+    machine = results.last("machine") or {"date": "", "machine": "", "size": ""}
+    versions, absent = [], []
+    for name in names:
+        tool = results.last("tool", tool=name)
+        versions += [tool["version"].splitlines()[0]] if tool and tool["version"] else []
+    for tool in results.of("tool"):
+        absent += [] if tool["version"] else ["%s is not installed" % tool["tool"]]
+    absent += ["%s is left out: %s" % (line["corpus"], line["reason"]) for line in results.of("left out")]
+    told = ["%(date)s, %(machine)s" % machine, ", ".join(versions), *absent]
+    lines = ["; ".join(told) + ".", ""]
+    heads = []
+    for corpus in corpora:
+        facts = results.last("corpus", corpus=corpus)
+        heads += ["%s, %.0f MiB" % (corpus, facts["bytes"] / MIB) if facts else corpus]
+    lines += ["| | %s |" % " | ".join(heads), "|---|%s" % ("---:|" * len(corpora))]
+    rows = [(said, operation, "seconds", lambda value: svg.seconds(value) + " s") for operation, said in OPERATIONS.items()]
     rows += [
-        ("repository, MiB", "first", "repository_bytes", _mebibytes, ""),
-        ("added by the day after, MiB", "changed", "added_bytes", _mebibytes, ""),
-        ("memory, MiB", None, "memory_mib", "{:.0f}".format, ""),
+        ("memory of the first backup", "first", "memory_mib", "{:.0f} MiB".format),
+        ("memory of the restore", "restore", "memory_mib", "{:.0f} MiB".format),
+        ("repository", "first", "repository_bytes", lambda value: _mebibytes(value) + " MiB"),
+        ("added by the day after", "changed", "added_bytes", lambda value: _mebibytes(value) + " MiB"),
     ]
-    machine = results.last("machine") or {"date": "", "machine": ""}
-    versions = [results.last("tool", tool=name) for name in names]
-    said = [tool["version"].splitlines()[0] for tool in versions if tool and tool["version"]]
-    lines = ["%(date)s, %(machine)s; " % machine + ", ".join(said) + ".", ""]
-    lines += ["| | %s |" % " | ".join(corpora), "|---|%s" % ("---:|" * len(corpora))]
-    for title, operation, key, show, unit in rows:
-        cells = [_beside_best(results, names, corpus, operation, key, show, unit) for corpus in corpora]
-        if any(cells):
-            lines += ["| %s | %s |" % (title, " | ".join(cells))]
+    for title, operation, key, show in rows:
+        values = lambda corpus: {name: _value(results, key, corpus=corpus, operation=operation, tool=name) for name in names}
+        lines += ["| %s | %s |" % (title, " | ".join(_beside_best(values(corpus), show) for corpus in corpora))]
     return "\n".join(lines)
 
 
-def _beside_best(results, names, corpus, operation, key, show, unit):
-    """What packstone took, and who of the peers took least."""
-    operations = [operation] if operation else list(OPERATIONS)
-
-    def most(name):
-        values = [_value(results, key, corpus=corpus, operation=each, tool=name) for each in operations]
-        figures = [value for value in values if isinstance(value, (int, float))]
-        return max(figures) if figures else None
-
-    ours = most("packstone")
-    if ours is None:
-        return ""
-    peers = {name: most(name) for name in names if _is_peer(name)}
-    peers = {name: value for name, value in peers.items() if value is not None}
-    cell = "**%s%s**" % (show(ours), unit)
-    if peers:
-        best = min(peers, key=peers.get)
-        cell += " (%s %s)" % (show(peers[best]), best)
-    return cell
+def _beside_best(values, show):
+    """What packstone took, and who of the peers took least; in words why there is no figure."""
+    ours = values.pop("packstone", "")
+    peers = {name: value for name, value in values.items() if _is_peer(name)}
+    figures = {name: value for name, value in peers.items() if isinstance(value, (int, float))}
+    failed = ["%s failed" % name for name, value in peers.items() if value == "failed"]
+    said = ["%s %s" % (show(figures[best]), best) for best in [min(figures, key=figures.get, default=None)] if best]
+    cell = "**%s**" % show(ours) if isinstance(ours, (int, float)) else ours or "–"
+    return cell + (" (%s)" % "; ".join(said + failed) if said or failed else "")
 
 
 def picture(results):

@@ -38,19 +38,9 @@ impl Writer {
         Self { buffer: Vec::with_capacity(length) }
     }
 
-    /// How many bytes are written.
-    pub fn len(&self) -> usize {
-        self.buffer.len()
-    }
-
     /// The bytes written so far.
     pub fn written(&self) -> &[u8] {
         &self.buffer
-    }
-
-    /// Whether nothing is written.
-    pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
     }
 
     /// The bytes written.
@@ -438,7 +428,7 @@ mod tests {
         for pairs in [0, 1, 23, 24, 255, 256, 1000] {
             let mut before = Writer::new();
             before.text("before");
-            let length = before.len();
+            let length = before.written().len();
             let mut map = MapWriter::behind(before);
             for key in 0..pairs {
                 map.key(key).unsigned(key);

@@ -13,6 +13,8 @@ const LEAF: u64 = 1;
 const INNER: u64 = 2;
 /// More than the heads of a page take.
 const HEADS_BYTES: usize = 32;
+/// What the id of a bundle takes.
+const BUNDLE_BYTES: usize = ChunkId::WIDTH + 2;
 
 /// A child of an inner page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub enum Page {
     },
 }
 
-/// EncodedEntries of a page that is being made, encoded, one after the other.
+/// Entries of a page that is being made, encoded, one after the other.
 #[derive(Debug, Default)]
 pub struct EncodedEntries {
     count: usize,
@@ -51,23 +53,23 @@ pub struct EncodedEntries {
 
 impl EncodedEntries {
     /// Adds an entry of a leaf; gives the length of its encoding.
-    pub fn add_node(&mut self, node: &Node) -> usize {
+    pub fn add_node(&mut self, node: &Node) -> u64 {
         self.add(|writer| node.encode_behind(writer))
     }
 
     /// Adds an entry of an inner page; gives the length of its encoding.
-    pub fn add_child(&mut self, child: &Child) -> usize {
+    pub fn add_child(&mut self, child: &Child) -> u64 {
         self.add(|mut writer| {
             writer.array(2).bytes(&child.last_name).bytes(child.id.as_bytes());
             writer
         })
     }
 
-    fn add(&mut self, encode: impl FnOnce(Writer) -> Writer) -> usize {
-        let before = self.encoded.len();
+    fn add(&mut self, encode: impl FnOnce(Writer) -> Writer) -> u64 {
+        let before = self.bytes();
         self.encoded = encode(std::mem::take(&mut self.encoded));
         self.count += 1;
-        self.encoded.len() - before
+        self.bytes() - before
     }
 
     /// Whether there is none.
@@ -77,7 +79,7 @@ impl EncodedEntries {
 
     /// What all take together.
     pub fn bytes(&self) -> u64 {
-        self.encoded.len() as u64
+        self.encoded.written().len() as u64
     }
 
     fn encode(&self, value: &mut Writer) {
@@ -107,7 +109,8 @@ impl<'c> FromIterator<&'c Child> for EncodedEntries {
 
 /// The encoding of a leaf.
 pub fn encode_leaf(nodes: &EncodedEntries, bundles: &[ChunkId]) -> Vec<u8> {
-    let mut map = MapWriter::behind(Writer::with_capacity(nodes.encoded.len() + HEADS_BYTES));
+    let room = nodes.encoded.written().len() + BUNDLE_BYTES * bundles.len() + HEADS_BYTES;
+    let mut map = MapWriter::behind(Writer::with_capacity(room));
     map.key(0).unsigned(LEAF);
     nodes.encode(map.key(2));
     if !bundles.is_empty() {
@@ -121,7 +124,8 @@ pub fn encode_leaf(nodes: &EncodedEntries, bundles: &[ChunkId]) -> Vec<u8> {
 
 /// The encoding of an inner page.
 pub fn encode_inner(level: u8, children: &EncodedEntries) -> Vec<u8> {
-    let mut map = MapWriter::behind(Writer::with_capacity(children.encoded.len() + HEADS_BYTES));
+    let room = children.encoded.written().len() + HEADS_BYTES;
+    let mut map = MapWriter::behind(Writer::with_capacity(room));
     map.key(0).unsigned(INNER);
     map.key(1).unsigned(level);
     children.encode(map.key(2));

@@ -274,7 +274,8 @@ fn capture(object: &impl Attributes) -> rustix::io::Result<CapturedXattrs> {
         listed = retry_on_intr(|| object.list(list));
     }
     let list = match listed {
-        Ok(length) => list.get(..length).unwrap_or_default(),
+        // More than there is room for is no answer.
+        Ok(length) => list.get(..length).ok_or(Errno::IO)?,
         Err(Errno::NOTSUP) => return Ok(captured),
         Err(errno) => return Err(errno),
     };

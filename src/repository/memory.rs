@@ -13,8 +13,6 @@ pub const MEMORY_BYTES: u64 = 128 << 20;
 const WORKER_BYTES: usize = 32 << 20;
 /// What does not shrink with the limit, as far as it comes from the share of packs.
 const THREADS_BYTES: usize = 16 << 20;
-/// What does not shrink with the limit, as far as it comes from the shares of content that is read and of buffers.
-const UNSHARED_BYTES: usize = 32 << 20;
 /// Smaller packs would be too many.
 const PACK_BYTES_MIN: usize = 3 << 20;
 /// Some 60,000 entries of directories.
@@ -62,13 +60,9 @@ impl MemoryLimit {
         wanted.min(self.bytes / WORKER_BYTES).max(1)
     }
 
-    fn shared_bytes(&self) -> usize {
-        self.bytes.saturating_sub(UNSHARED_BYTES)
-    }
-
     /// Bytes of a source that a task reads at a time.
     pub fn piece_bytes(&self) -> usize {
-        (self.shared_bytes() / 24).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
+        (self.bytes / 32).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)
     }
 
     /// Stored bytes at which a pack is full, where the repository wants packs of `wanted`: a sixteenth of the limit, and
@@ -84,7 +78,7 @@ impl MemoryLimit {
 
     /// Bytes of buffers in which segments are filled, that are kept for the next ones though nobody has them.
     pub(super) fn buffer_bytes(&self) -> usize {
-        (self.shared_bytes() / 6).min(BUFFER_BYTES_MAX)
+        (self.bytes / 8).min(BUFFER_BYTES_MAX)
     }
 
     /// Bytes of packs on their way to a storage that takes time.
@@ -143,8 +137,7 @@ mod tests {
         assert_eq!(MemoryLimit::of(64 << 20).pack_bytes(ChunkKind::Data, 16 << 20), 3 << 20);
         assert_eq!(memory.pack_bytes(ChunkKind::Tree, 1000), 1000);
         assert_eq!(MemoryLimit::of(512 << 20).run_bytes(), RUN_BYTES_MAX);
-        assert_eq!(MemoryLimit::of(80 << 20).buffer_bytes(), 8 << 20);
-        assert_eq!(MemoryLimit::of(80 << 20).piece_bytes(), 2 << 20);
+        assert_eq!(MemoryLimit::of(64 << 20).buffer_bytes(), 8 << 20);
         assert_eq!(memory.kept_bytes(), KEPT_BYTES_MAX);
         assert_eq!(memory.merge_bytes(), MERGE_BYTES_MAX as u64);
         let nothing = MemoryLimit::of(0);

@@ -134,7 +134,7 @@ impl<'s> DirectoryBuilder<'s> {
             None => None,
             Some(member) => Some(self.join_bundle(&mut node, member, read_again)?),
         };
-        let length = self.leaf.nodes.add_node(&node) as u64;
+        let length = self.leaf.nodes.add_node(&node);
         if let Some(bytes) = joined_bytes {
             let Bundling { average_bytes, min_bytes, .. } = self.bundling();
             let is_long = self.leaf.open_bundle_bytes >= u64::from(min_bytes);
@@ -225,7 +225,7 @@ impl<'s> DirectoryBuilder<'s> {
             let Some(level) = self.inner.get_mut(position) else { return Ok(()) };
             level.only_child = level.children.is_empty().then_some(child.id);
             level.last_name.clone_from(&child.last_name);
-            let length = level.children.add_child(&child) as u64;
+            let length = level.children.add_child(&child);
             let held = level.children.bytes();
             if !self.ends(hash, length, held) {
                 return Ok(());

@@ -5,15 +5,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use packstone::format::config::Parameters;
-use packstone::storage::local::Local;
-
-use crate::engine::{KEY, init};
+use crate::engine::on_disk;
 use crate::support::dump::{assert_same, dump};
 use crate::support::need::can_trace;
 use crate::support::scratch::Scratch;
@@ -35,10 +30,8 @@ const UNCOUNTED: [&str; 9] =
 /// The calls by which new processes back up and restore so many folders of files.
 fn calls(folders: usize) -> (usize, usize) {
     let scratch = Scratch::new();
-    let [source, target, repository, key_file] =
-        ["source", "target", "repository", "key"].map(|name| scratch.join(name));
-    fs::write(&key_file, KEY).unwrap();
-    fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
+    let [source, target] = ["source", "target"].map(|name| scratch.join(name));
+    let [repository, key_file] = on_disk(&scratch);
     for folder in 0..folders {
         let folder = source.join(folder.to_string());
         fs::create_dir_all(&folder).unwrap();
@@ -46,7 +39,6 @@ fn calls(folders: usize) -> (usize, usize) {
             fs::write(folder.join(number.to_string()), format!("number {number}")).unwrap();
         }
     }
-    init(Arc::new(Local::create(&repository).unwrap()), Parameters::default(), None);
     let calls_of = |arguments: &[&OsStr]| {
         let counts = scratch.join("counts");
         let status = Command::new("strace")

@@ -1,6 +1,7 @@
 //! The engine as the tests drive it: repositories, backups and restores in which every finding is a failure.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use packstone::base::host::Host;
@@ -17,8 +18,11 @@ use packstone::ops::list::path_components;
 use packstone::ops::restore::{RestoreOptions, RestoreSummary, restore};
 use packstone::repository::{InitOptions, NewSlot, Repository, SnapshotEntry};
 use packstone::storage::Storage;
+use packstone::storage::local::Local;
 use packstone::storage::memory::Memory;
 use packstone::tree::Tree;
+
+use crate::support::scratch::Scratch;
 
 /// Remembers findings, to show them when a test fails.
 #[derive(Default)]
@@ -60,6 +64,15 @@ pub fn init(storage: Arc<dyn Storage>, parameters: Parameters, cache_folder: Opt
 /// A new repository in memory, which nobody else can open.
 pub fn in_memory(parameters: Parameters) -> Repository {
     init(Arc::new(Memory::new()), parameters, None)
+}
+
+/// A new repository and a key file for it, for processes of the program: their paths.
+pub fn on_disk(scratch: &Scratch) -> [PathBuf; 2] {
+    let [repository, key_file] = ["repository", "key"].map(|name| scratch.join(name));
+    std::fs::write(&key_file, KEY).unwrap();
+    std::fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
+    init(Arc::new(Local::create(&repository).unwrap()), Parameters::default(), None);
+    [repository, key_file]
 }
 
 /// A repository that is there.

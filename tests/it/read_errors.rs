@@ -4,16 +4,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 
-use packstone::format::config::Parameters;
-use packstone::storage::local::Local;
-
-use crate::engine::{KEY, init};
-use crate::support::need::can_trace;
+use crate::engine::on_disk;
+use crate::support::need::can_inject;
 use crate::support::scratch::Scratch;
 
 /// Several batches, of which each is read by calls of its own.
@@ -48,13 +43,12 @@ fn listed(scratch: &Scratch, source: &Path) -> Vec<String> {
 
 #[test]
 fn a_large_file_that_breaks_off_is_told_and_left_out_and_all_else_is_kept() {
-    if !can_trace("what becomes of a file that the disk does not give") {
+    if !can_inject("what becomes of a file that the disk does not give") {
         return;
     }
     let scratch = Scratch::new();
-    let [source, key_file] = ["source", "key"].map(|name| scratch.join(name));
-    fs::write(&key_file, KEY).unwrap();
-    fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
+    let source = scratch.join("source");
+    on_disk(&scratch);
     fs::create_dir(&source).unwrap();
     let mut content = vec![0; BIG_BYTES];
     blake3::Hasher::new().finalize_xof().fill(&mut content);
@@ -63,7 +57,6 @@ fn a_large_file_that_breaks_off_is_told_and_left_out_and_all_else_is_kept() {
     for name in ["a", "z"] {
         fs::write(source.join(name), name).unwrap();
     }
-    init(Arc::new(Local::create(&scratch.join("repository")).unwrap()), Parameters::default(), None);
 
     let broken: Vec<&OsStr> =
         ["strace", "-qqf", "-o", "/dev/null", "-e", "inject=pread64:error=EIO:when=3+", "-P"]

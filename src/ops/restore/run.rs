@@ -243,7 +243,7 @@ impl<'r> Restore<'r> {
             Ok(Decision::Keep(_)) => {
                 told(ItemAction::Skip);
                 self.summary.files_skipped += 1;
-                self.summary.bytes_skipped += size;
+                self.summary.bytes_skipped = self.summary.bytes_skipped.saturating_add(size);
                 self.context.monitor.advance(1, size);
                 return Ok(());
             }
@@ -302,7 +302,7 @@ impl<'r> Restore<'r> {
         match target.update_file(directory, &node.name, found.identity, &attributes, apply) {
             Ok(problems) => {
                 self.summary.files_updated += 1;
-                self.summary.bytes_skipped += node.size();
+                self.summary.bytes_skipped = self.summary.bytes_skipped.saturating_add(node.size());
                 self.tell(shown, lost.into_iter().chain(problems));
             }
             Err(error) => self.find(FindingKind::NotRestored, shown.to_vec(), &error),
@@ -382,7 +382,7 @@ impl<'r> Restore<'r> {
             self.wave.begin(plan);
         }
         self.summary.files += written.files;
-        self.summary.bytes += written.bytes;
+        self.summary.bytes = self.summary.bytes.saturating_add(written.bytes);
         self.summary.replaced += written.replaced;
         self.summary.files_verified += written.verified;
         self.summary.findings += written.findings;

@@ -323,12 +323,12 @@ impl<'r> Surveyor<'r> {
         match decision {
             Decision::Keep(_) => {
                 summary.files_skipped += 1;
-                summary.bytes_skipped += size;
+                summary.bytes_skipped = summary.bytes_skipped.saturating_add(size);
                 self.tell(ItemAction::Skip, || path(&node), size);
             }
             Decision::Update(_) => {
                 summary.files_updated += 1;
-                summary.bytes_skipped += size;
+                summary.bytes_skipped = summary.bytes_skipped.saturating_add(size);
                 self.tell(ItemAction::Update, || path(&node), size);
             }
             Decision::Create | Decision::Replace(_) | Decision::Enter(_) => {
@@ -336,7 +336,7 @@ impl<'r> Surveyor<'r> {
                 is_written = is_first;
                 if is_first && matches!(node.kind, NodeKind::Regular(_)) {
                     summary.files += 1;
-                    summary.bytes += size;
+                    summary.bytes = summary.bytes.saturating_add(size);
                 } else {
                     summary.others += 1;
                 }

@@ -307,7 +307,7 @@ impl Writer<'_> {
         self.context.monitor.advance(1, hole_bytes);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.files += 1;
-        written.bytes += plan.size;
+        written.bytes = written.bytes.saturating_add(plan.size);
         written.replaced += u64::from(plan.replacing().is_some());
         written.findings += (problems.len() + lost.len()) as u64;
         written.damaged += lost.len() as u64;

@@ -114,6 +114,38 @@ pub fn can_trace(skipped: &str) -> bool {
     traced
 }
 
+/// Whether strace can make calls fail that touch one path. If not, says that `skipped` is not tested here.
+pub fn can_inject(skipped: &str) -> bool {
+    let mut command = Command::new("strace");
+    let injected = command
+        .args(["-qqf", "-o", "/dev/null", "-e", "inject=pread64:error=EIO", "-P", "/nowhere", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !injected {
+        skip("strace that makes calls fail, and leave to trace", skipped);
+    }
+    injected
+}
+
+/// Whether the programs in `benches/` can make databases. If not, says that `skipped` is not tested here.
+pub fn can_make_databases(skipped: &str) -> bool {
+    let asked = "import sys; sys.path.insert(0, 'benches'); from measuring import database; \
+                 sys.exit(not database.is_there())";
+    let mut command = Command::new("python3");
+    let found = command
+        .args(["-B", "-c", asked])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        skip("PostgreSQL with pgbench, and python3", skipped);
+    }
+    found
+}
+
 /// The program that is rclone: the one that the environment names, or the one that is installed. Without one, says that
 /// `skipped` is not tested here.
 #[cfg(feature = "webdav")]
