@@ -58,10 +58,10 @@ def seconds(value):
     return "%.3f" % value if value < 0.1 else "%.2f" % value if value < 10 else "%.1f" % value if value < 100 else "%.0f" % value
 
 
-def curves(title, x_name, y_name, series, width=490, height=310):
+def curves(title, x_name, y_name, series, width=520, height=310):
     """Curves on logarithmic axes: `series` is a list of (name, points). From the first point of each goes a dotted line
     that is exactly linear: a curve that runs beside it costs the same for each."""
-    left, right, top, bottom = 62, 134, 48, 40
+    left, right, top, bottom = 62, 164, 48, 40
     points = [point for _, some in series for point in some if point[0] > 0 and point[1] > 0]
     parts = [text(8, 18, title, "title")]
     if not points:
@@ -78,7 +78,7 @@ def curves(title, x_name, y_name, series, width=490, height=310):
     for power in range(x_low, x_high + 1):
         parts += [text(across(10.0**power), height - bottom + 16, format(10**power, ","), "quiet", "middle")]
     parts += [text((left + width - right) / 2, height - 6, x_name, "quiet", "middle"), text(left - 6, top - 12, y_name, "quiet", "end")]
-    taken = []
+    labels = []
     for number, (name, some) in enumerate(series):
         good = sorted(point for point in some if point[0] > 0 and point[1] > 0)
         if not good:
@@ -87,11 +87,12 @@ def curves(title, x_name, y_name, series, width=490, height=310):
         stop = min(end, x * 10.0**y_high / y)
         parts += [path([(across(x), down(y)), (across(stop), down(y * stop / x))], "linear")]
         parts += [path([(across(x), down(y)) for x, y in good], "line c%d" % (number % 5))]
-        place = down(good[-1][1]) + 4
-        while any(abs(place - other) < 12 for other in taken):
-            place += 12
-        taken.append(place)
+        labels += [(down(good[-1][1]) + 4, number, "%s %s" % (name, seconds(good[-1][1])))]
+    # From the top, each below the one before, in the order of the curves' ends.
+    free = 0
+    for place, number, label in sorted(labels):
+        place = max(place, free)
+        free = place + 12
         key = [(width - right + 6, place - 4), (width - right + 18, place - 4)]
-        parts += [path(key, "line c%d" % (number % 5))]
-        parts += [text(width - right + 23, place, "%s %s" % (name, seconds(good[-1][1])))]
+        parts += [path(key, "line c%d" % (number % 5)), text(width - right + 23, place, label)]
     return document(width, height, title, parts)
