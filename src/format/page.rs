@@ -72,6 +72,14 @@ impl EncodedEntries {
         self.bytes() - before
     }
 
+    fn gathered<T>(items: impl IntoIterator<Item = T>, add: impl Fn(&mut Self, T) -> u64) -> Self {
+        let mut entries = Self::default();
+        for item in items {
+            add(&mut entries, item);
+        }
+        entries
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -89,21 +97,13 @@ impl EncodedEntries {
 
 impl<'n> FromIterator<&'n Node> for EncodedEntries {
     fn from_iter<I: IntoIterator<Item = &'n Node>>(nodes: I) -> Self {
-        let mut entries = Self::default();
-        for node in nodes {
-            entries.add_node(node);
-        }
-        entries
+        Self::gathered(nodes, Self::add_node)
     }
 }
 
 impl<'c> FromIterator<&'c Child> for EncodedEntries {
     fn from_iter<I: IntoIterator<Item = &'c Child>>(children: I) -> Self {
-        let mut entries = Self::default();
-        for child in children {
-            entries.add_child(child);
-        }
-        entries
+        Self::gathered(children, Self::add_child)
     }
 }
 

@@ -84,66 +84,44 @@ pub fn server(server: Server, skipped: &str) -> Option<String> {
     address
 }
 
+/// Whether a program can be run, and says by its exit code that all is well.
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Says what is not tested here because of what is missing.
+fn or_skip(is_there: bool, need: &str, skipped: &str) -> bool {
+    if !is_there {
+        skip(need, skipped);
+    }
+    is_there
+}
+
 /// Whether a program is installed. If not, says that `skipped` is not tested here.
 pub fn has_program(name: &str, skipped: &str) -> bool {
-    let mut command = Command::new(name);
-    let found = command
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success());
-    if !found {
-        skip(name, skipped);
-    }
-    found
+    or_skip(succeeds(name, &["--version"]), name, skipped)
 }
 
 /// Whether strace is installed and may trace. If not, says that `skipped` is not tested here.
 pub fn can_trace(skipped: &str) -> bool {
-    let mut command = Command::new("strace");
-    let traced = command
-        .args(["-f", "-c", "-o", "/dev/null", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !traced {
-        skip("strace, and leave to trace", skipped);
-    }
-    traced
+    let traced = succeeds("strace", &["-f", "-c", "-o", "/dev/null", "true"]);
+    or_skip(traced, "strace, and leave to trace", skipped)
 }
 
 /// Whether strace can make calls fail that touch one path. If not, says that `skipped` is not tested here.
 pub fn can_inject(skipped: &str) -> bool {
-    let mut command = Command::new("strace");
-    let injected = command
-        .args(["-qqf", "-o", "/dev/null", "-e", "inject=pread64:error=EIO", "-P", "/nowhere", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !injected {
-        skip("strace that makes calls fail, and leave to trace", skipped);
-    }
-    injected
+    let arguments = ["-qqf", "-o", "/dev/null", "-e", "inject=pread64:error=EIO", "-P", "/nowhere", "true"];
+    or_skip(succeeds("strace", &arguments), "strace that makes calls fail, and leave to trace", skipped)
 }
 
 /// Whether the programs in `benches/` can make databases. If not, says that `skipped` is not tested here.
 pub fn can_make_databases(skipped: &str) -> bool {
     let asked = "import sys; sys.path.insert(0, 'benches'); from measuring import database; \
                  sys.exit(not database.is_there())";
-    let mut command = Command::new("python3");
-    let found = command
-        .args(["-B", "-c", asked])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !found {
-        skip("PostgreSQL with pgbench, and python3", skipped);
-    }
-    found
+    or_skip(succeeds("python3", &["-B", "-c", asked]), "PostgreSQL with pgbench, and python3", skipped)
 }
 
 /// The program that is rclone: the one that the environment names, or the one that is installed. Without one, says that
