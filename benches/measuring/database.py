@@ -51,7 +51,8 @@ class Database:
             command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=self.folder, env=where, text=stdin is not None
         )
         if done.returncode != 0:
-            raise Failed("%s: %s" % (program, done.stderr[-500:]))
+            said = done.stderr if stdin is not None else done.stderr.decode(errors="replace")
+            raise Failed("%s: %s" % (program, said[-500:].strip()))
 
     def start(self):
         settings = "-c listen_addresses='' -c unix_socket_directories=%s -c fsync=off -c autovacuum=off" % self.folder
