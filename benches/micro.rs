@@ -280,6 +280,7 @@ fn node(number: usize) -> Node {
         mtime: time,
         ctime: time,
         links: None,
+        link_count: None,
     };
     Node {
         name: name(number),

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod error;
 pub mod host;
 pub mod id;
+pub mod item;
 pub mod limits;
 pub mod monitor;
 pub mod size;
@@ -14,7 +15,8 @@ pub mod thaw;
 pub use clock::Timestamp;
 pub use error::{Error, ErrorKind, Result, Wrap};
 pub use id::{ChunkId, ContentName, RepositoryId, SessionId, SlotName};
-pub use monitor::{Change, Finding, FindingKind, ItemAction, Monitor, Silent};
+pub use item::{Item, ItemAction, Lack, Lacks, MetadataParts};
+pub use monitor::{Change, Finding, FindingKind, Monitor, Silent};
 pub use thaw::{ThawCount, ThawCounts, ThawRequest, ThawSpeed, Thawing};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! through a window that is bounded; anything else is damage.
 
 use std::cell::RefCell;
+use std::io::Write;
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -21,7 +22,7 @@ impl Compression {
     /// Not at all.
     pub const OFF: Self = Self { level: None };
     /// The level that balances speed and size for most content.
-    pub const AUTO: Self = Self { level: Some(3) };
+    pub const AUTO: Self = Self { level: Some(BALANCED_LEVEL) };
     /// As hard as may be: above this level zstd asks a reader for more memory than the format allows.
     pub const MAX: Self = Self { level: Some(19) };
 
@@ -38,6 +39,8 @@ impl Default for Compression {
     }
 }
 
+/// Of zstd's levels the one that balances speed and size for most content.
+const BALANCED_LEVEL: i32 = 3;
 /// A frame that saves less than one part in this many is not worth decompressing later: 3 %.
 const GAIN_DIVISOR: usize = 33;
 /// Bytes that are looked at to guess whether content compresses.
@@ -79,6 +82,35 @@ pub fn compress_to<T>(
         })?;
         Ok((frame.len() < worth).then(|| keep(frame)))
     })
+}
+
+/// Makes one frame with a checksum of what is written, without end, for others to read. A frame that was not finished is
+/// seen to be cut off.
+pub struct FrameWriter<W: Write>(zstd::stream::write::Encoder<'static, W>);
+
+impl<W: Write> FrameWriter<W> {
+    /// A frame at the level that balances speed and size.
+    pub fn new(output: W) -> Result<Self> {
+        let failed = |cause| Error::caused(ErrorKind::Failed, "cannot compress", cause);
+        let mut encoder = zstd::stream::write::Encoder::new(output, BALANCED_LEVEL).map_err(failed)?;
+        encoder.include_checksum(true).map_err(failed)?;
+        Ok(Self(encoder))
+    }
+
+    /// Ends the frame, and gives back where it went.
+    pub fn finish(self) -> std::io::Result<W> {
+        self.0.finish()
+    }
+}
+
+impl<W: Write> Write for FrameWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Decompresses one frame that must give exactly `length` bytes.

@@ -23,3 +23,6 @@ pub mod source;
 pub mod tree;
 
 pub mod ops;
+
+#[cfg(all(feature = "mount", target_os = "linux"))]
+pub mod mount;

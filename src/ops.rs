@@ -3,9 +3,13 @@
 pub mod backup;
 pub mod check;
 pub mod copy;
+pub mod diff;
 pub mod dump;
+pub mod find;
 pub mod forget;
+pub mod history;
 pub mod list;
+mod local;
 mod path;
 mod pool;
 pub mod prune;

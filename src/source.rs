@@ -14,7 +14,7 @@ pub mod plan;
 pub mod stream;
 
 pub use directory::Directory;
-pub use exclude::{Excludes, GivenPattern, Marker, Patterns, Reason};
+pub use exclude::{Excludes, GivenPattern, Marker, Patterns, Reason, Sought};
 pub use file::File;
 pub use glob::{Globbed, glob};
 pub use listing::{Listed, Listing, Names};

@@ -42,6 +42,11 @@ impl Timestamp {
     }
 }
 
+/// The moment so long from now, for work that is cut short then.
+pub fn deadline(after: Duration) -> Instant {
+    Instant::now() + after
+}
+
 /// Measures how long something takes, unmoved by changes of the system's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::base::item::{Item, Lack};
 use crate::base::thaw::{ThawCounts, Thawing};
 
 /// What is wrong with one object of a source or of a target.
@@ -114,35 +115,15 @@ impl Change {
     }
 }
 
-/// What a restore does with one object, or would do in a dry run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ItemAction {
-    /// It is not there and is made.
-    Create,
-    /// What is there is replaced.
-    Replace,
-    /// Its content is there already; it gets its metadata.
-    Update,
-    /// What is there is kept.
-    Skip,
-}
-
-impl ItemAction {
-    /// One word for people and for JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Replace => "replace",
-            Self::Update => "update",
-            Self::Skip => "skip",
-        }
-    }
-}
-
 /// Listens to the work of the engine. All methods may be called from many threads at once.
 pub trait Monitor: Send + Sync {
     /// A problem that does not stop the work.
     fn finding(&self, _finding: &Finding) {}
+
+    /// A problem that only comes from what who restores may not do; unless it is told apart, one as others.
+    fn lacking(&self, _lack: Lack, finding: &Finding) {
+        self.finding(finding);
+    }
 
     /// Something worth a line in a log, that is not a problem.
     fn note(&self, _text: &str) {}
@@ -167,9 +148,13 @@ pub trait Monitor: Send + Sync {
     /// Work begins on the object at this path.
     fn begin(&self, _path: &[u8]) {}
 
-    /// This is done, or in a dry run would be done, with the object at this path, which has so many bytes. Told only to
-    /// who wants it.
-    fn item(&self, _action: ItemAction, _path: &[u8], _size_bytes: u64) {}
+    /// This is done, or in a dry run would be done, with an object. Told only to who wants it.
+    fn item(&self, _item: &Item<'_>) {}
+
+    /// Whether so many objects may be removed by a restore of so many, which are fewer. Who does not say so keeps them.
+    fn agrees_to_delete(&self, _deletions: u64, _entries: u64) -> bool {
+        false
+    }
 
     /// An object of the repository that is needed and cannot be read yet, which has so many bytes.
     fn frozen(&self, _object: &str, _state: Thawing, _size_bytes: u64) {}

@@ -7,7 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use packstone::base::size;
 
-use crate::commands::{backup, cat, completions, forget, ls, man, repo, restore, snapshots, stats, tag};
+use crate::commands::{
+    backup, cat, completions, diff, dump, find, forget, history, ls, man, mount, repo, restore, snapshots,
+    stats, tag,
+};
 
 const AFTER_HELP: &str = "\
 Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
@@ -165,10 +168,20 @@ pub enum Command {
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds
     Ls(ls::Arguments),
+    /// Look for paths in all snapshots, and say which versions of each there are
+    Find(Box<find::Arguments>),
+    /// List the versions of one file or directory
+    History(history::Arguments),
+    /// Say what differs between two snapshots, or between one and what is there now
+    Diff(Box<diff::Arguments>),
     /// Print a file of a snapshot
     Cat(cat::Arguments),
+    /// Print a file of a snapshot, or a folder as a tar or zip file
+    Dump(dump::Arguments),
     /// Give back what a snapshot holds
     Restore(Box<restore::Arguments>),
+    /// Show snapshots as a file system that can only be read
+    Mount(mount::Arguments),
     /// Forget snapshots that are named, or that rules do not keep
     Forget(Box<forget::Arguments>),
     /// Change the tags of snapshots

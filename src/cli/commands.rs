@@ -3,9 +3,14 @@
 pub mod backup;
 pub mod cat;
 pub mod completions;
+pub mod diff;
+pub mod dump;
+pub mod find;
 pub mod forget;
+pub mod history;
 pub mod ls;
 pub mod man;
+pub mod mount;
 pub mod repo;
 pub mod restore;
 pub mod snapshots;
@@ -48,8 +53,13 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Backup(arguments) => backup::run(&arguments, context),
         Command::Snapshots(arguments) => snapshots::run(&arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),
+        Command::Find(arguments) => find::run(&arguments, context),
+        Command::History(arguments) => history::run(&arguments, context),
+        Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
+        Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::Mount(arguments) => mount::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),

@@ -5,9 +5,15 @@
 
 mod check;
 mod copy;
+mod diff;
+mod dump;
+mod find;
 mod forget;
+mod growth;
 mod listing;
 mod message;
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod mounted;
 mod probe;
 mod progress;
 mod prune;
@@ -20,9 +26,15 @@ mod traffic;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
 pub use copy::{CopiedLine, CopyLine, SkippedLine};
+pub use diff::{ChangeLine, StatisticsLine};
+pub use dump::DumpLine;
+pub use find::{AbsenceLine, FoundLine, FoundSummary, HistorySummary, VersionLine};
 pub use forget::{ForgottenDocument, TagSummary, TaggedLine};
+pub use growth::GrowthDocument;
 pub use listing::{NodeLine, SnapshotLine};
 pub use message::{ErrorLine, ExitError, Message};
+#[cfg(all(feature = "mount", target_os = "linux"))]
+pub use mounted::MountedLine;
 pub use probe::{ProbeLine, StorageKind};
 pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, ThawLine, VerboseStatus};
 pub use prune::{PruneLine, PrunePlanLine};

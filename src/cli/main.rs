@@ -11,6 +11,7 @@ mod commands;
 mod context;
 mod create;
 mod credentials;
+mod dates;
 mod default_repository;
 mod environment;
 mod folders;
@@ -30,6 +31,7 @@ mod show;
 mod snapshot_path;
 mod storages;
 mod table;
+mod target_file;
 
 use std::process::ExitCode;
 

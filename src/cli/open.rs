@@ -6,10 +6,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use packstone::base::monitor::show_path;
+use packstone::base::monitor::{show_file, show_path};
 use packstone::base::{Error, ErrorKind, Result};
 use packstone::format::names;
 use packstone::repository::{FoundRepository, MemoryLimit, Repository};
@@ -55,6 +55,22 @@ impl Opened {
             .filter_map(|path| path.metadata().ok())
             .map(|metadata| (metadata.dev(), metadata.ino()))
             .collect()
+    }
+
+    /// Refuses a target in the repository, where what is written could take the place of an object.
+    pub fn refuse_within(&self, target: &Path) -> Result<()> {
+        let here =
+            |path: &Path| if path.as_os_str().is_empty() { Path::new(".") } else { path }.canonicalize().ok();
+        // What is missing of a target is made below what is there.
+        let existing = target.ancestors().find_map(here);
+        match (existing, self.location.directory().and_then(here)) {
+            (Some(existing), Some(repository)) if existing.starts_with(&repository) => {
+                let shown = show_file(target);
+                let message = format!("the target {shown} lies in the repository: choose another directory");
+                Err(Error::new(ErrorKind::Usage, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use clap::Args;
 use packstone::base::monitor::show_file;
 use packstone::base::{Result, Wrap};
 use packstone::source::exclude::pattern_lines;
@@ -26,6 +27,37 @@ pub struct PatternOptions<'a> {
     pub files: &'a [PathBuf],
     /// Files of patterns to which capital and small letters are the same.
     pub ifiles: &'a [PathBuf],
+}
+
+/// What a command passes over.
+#[derive(Args, Debug)]
+#[group(id = "excluded", multiple = true)]
+pub struct Excluded {
+    /// Leave out what matches, and all below it
+    #[arg(short, long, value_name = "PATTERN")]
+    exclude: Vec<OsString>,
+    /// The same, whether in capital or small letters
+    #[arg(long, value_name = "PATTERN")]
+    iexclude: Vec<OsString>,
+    /// Take patterns of what is left out from the lines of a file
+    #[arg(long, value_name = "FILE")]
+    exclude_file: Vec<PathBuf>,
+    /// The same, whether in capital or small letters
+    #[arg(long, value_name = "FILE")]
+    iexclude_file: Vec<PathBuf>,
+}
+
+impl Excluded {
+    /// The options that these are.
+    pub fn options(&self) -> PatternOptions<'_> {
+        PatternOptions {
+            word: "exclude",
+            texts: &self.exclude,
+            itexts: &self.iexclude,
+            files: &self.exclude_file,
+            ifiles: &self.iexclude_file,
+        }
+    }
 }
 
 impl PatternOptions<'_> {

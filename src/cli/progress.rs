@@ -19,7 +19,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use packstone::base::clock::Stopwatch;
 use packstone::base::monitor::show_path;
-use packstone::base::{Change, Finding, FindingKind, ItemAction, Monitor, ThawCounts, Thawing};
+use packstone::base::{Change, Finding, FindingKind, Item, Lack, Monitor, ThawCounts, Thawing};
 
 use crate::args::Global;
 use crate::interruption::Interruption;
@@ -79,6 +79,8 @@ pub struct Progress {
     expected_bytes: AtomicU64,
     is_all_expected: AtomicBool,
     findings: AtomicU64,
+    /// Whether nobody agreed to what was asked.
+    has_refused: AtomicBool,
     path: Mutex<Vec<u8>>,
 }
 
@@ -145,6 +147,7 @@ impl Progress {
             expected_bytes: AtomicU64::new(0),
             is_all_expected: AtomicBool::new(false),
             findings: AtomicU64::new(0),
+            has_refused: AtomicBool::new(false),
             path: Mutex::default(),
         }
     }
@@ -157,6 +160,11 @@ impl Progress {
     /// Files and bytes that were expected so far.
     pub fn expected(&self) -> (u64, u64) {
         (self.expected_files.load(Ordering::Relaxed), self.expected_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether the work ended because nobody agreed to it.
+    pub fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed)
     }
 
     /// Time since the beginning.
@@ -303,6 +311,15 @@ impl Monitor for Progress {
         self.print(line.as_bytes());
     }
 
+    fn lacking(&self, _lack: Lack, finding: &Finding) {
+        // One line at the end says how many there are; all of them are for who asks for all.
+        if self.verbosity == Verbosity::Verbose || report::is_json() {
+            self.finding(finding);
+        } else {
+            self.findings.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn note(&self, text: &str) {
         if self.verbosity != Verbosity::Quiet {
             let line = match report::is_json() {
@@ -351,15 +368,22 @@ impl Monitor for Progress {
         self.is_shown() || report::is_json()
     }
 
-    fn item(&self, action: ItemAction, path: &[u8], size_bytes: u64) {
+    fn item(&self, item: &Item<'_>) {
         match self.verbosity {
-            Verbosity::Verbose if report::is_json() => {
-                tell(&json::line(&VerboseStatus::restored(action, path, size_bytes)));
-            }
-            Verbosity::Verbose => self.print(format!("{} {}", action.word(), show_path(path)).as_bytes()),
+            Verbosity::Verbose if report::is_json() => tell(&json::line(&VerboseStatus::restored(item))),
+            Verbosity::Verbose => self.print(show::item(item).as_bytes()),
             Verbosity::Quiet | Verbosity::Usual => {}
         }
-        self.show_path(path);
+        self.show_path(item.path);
+    }
+
+    fn agrees_to_delete(&self, deletions: u64, entries: u64) -> bool {
+        let mut is_agreed = false;
+        let objects = show::count(deletions, "object");
+        let question = format!("{objects} would be deleted by a restore of {entries}. Go on?");
+        self.above(|| is_agreed = report::agrees(&question).unwrap_or(false));
+        self.has_refused.store(!is_agreed, Ordering::Relaxed);
+        is_agreed
     }
 
     fn frozen(&self, object: &str, state: Thawing, size_bytes: u64) {

@@ -3,11 +3,11 @@
 //! What must hold: a hint is given only where it is true; nothing here panics, whatever became of the terminal; with
 //! `--json` every line of this program, on either stream, is a JSON document.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use packstone::base::{Error, ErrorKind};
+use packstone::base::{Error, ErrorKind, Result, Wrap};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -198,6 +198,22 @@ fn print_error(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
+/// Whether somebody can be asked.
+pub fn can_ask() -> bool {
+    !is_json() && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks on a terminal; elsewhere nobody agrees.
+pub fn agrees(question: &str) -> Result<bool> {
+    if !can_ask() {
+        return Ok(false);
+    }
+    write!(std::io::stderr(), "{question} Type yes: ").wrap(|| "cannot ask")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).wrap(|| "cannot read the answer")?;
+    Ok(answer.trim() == "yes")
+}
+
 /// Prints a line of a summary on the standard output. What it sums up is done, whether anybody reads it or not. With
 /// `--json` it is a note, for the standard output is for what a program waits for.
 pub fn sum_up(line: &str) {
@@ -264,7 +280,7 @@ mod tests {
     #[test]
     fn a_failure_names_its_causes_and_what_helps() {
         let error = Error::new(ErrorKind::NotFound, "no such object").while_doing("cannot read x");
-        let failed: Result<(), Error> = Err(error);
+        let failed: Result<()> = Err(error);
         let failure = failed
             .hint(ErrorKind::Exists, || "not meant".into())
             .hint(ErrorKind::NotFound, || "look elsewhere".into())

@@ -5,8 +5,9 @@ use std::path::Path;
 use jiff::Timestamp as Instant;
 use jiff::tz::TimeZone;
 use packstone::base::monitor::show_path;
-use packstone::base::{ThawCount, ThawCounts, Timestamp, size};
+use packstone::base::{Item, ItemAction, Lacks, ThawCount, ThawCounts, Timestamp, size};
 use packstone::format::node::{Node, NodeKind};
+use packstone::repository::SnapshotEntry;
 use packstone::storage::location::Location;
 
 /// A point in time in a time zone, to the second, as `2026-01-31 23:59:59`.
@@ -56,6 +57,35 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// What a restore does with an item.
+pub fn item(item: &Item<'_>) -> String {
+    let mut more = item.parts.words().join(", ");
+    if item.action == ItemAction::Patch {
+        let of = format!("{} of {}", size::show(item.written_bytes), size::show(item.size_bytes));
+        more = if more.is_empty() { of } else { format!("{of}, {more}") };
+    }
+    let line = format!("{} {}", item.action.word(), show_path(item.path));
+    if more.is_empty() { line } else { format!("{line} ({more})") }
+}
+
+/// What could not be set or made by who may not; nothing if all could.
+pub fn lacks(lacks: &Lacks) -> Option<String> {
+    let of = |what: &str, number| (number > 0).then(|| format!("{what} of {}", count(number, "item")));
+    let named = [
+        of("owner", lacks.owners),
+        of("mode", lacks.modes),
+        of("extended attributes", lacks.xattrs),
+        (lacks.devices > 0).then(|| count(lacks.devices, "device")),
+    ];
+    let named: Vec<String> = named.into_iter().flatten().collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "not restored, as you may not: {} (-v names each; --no-ownership and --no-special leave them out)",
+            named.join(", ")
+        )
+    })
+}
+
 /// Which of the packs that are needed can be read.
 pub fn thawing(counts: &ThawCounts) -> String {
     let of = |count: ThawCount| format!("{} ({})", count.count, size::show(count.size_bytes));
@@ -96,6 +126,20 @@ pub fn mode(node: &Node) -> String {
         });
     }
     shown
+}
+
+/// The owner or group of an object: the name, or else the number.
+pub fn owner(name: Option<&str>, number: u32) -> String {
+    name.map_or_else(|| number.to_string(), |name| show_path(name.as_bytes()))
+}
+
+/// The first and the last of some snapshots, by their positions, with their times.
+pub fn span(snapshots: &[&SnapshotEntry], first: usize, last: usize, zone: &TimeZone) -> String {
+    let one = |position: usize| match snapshots.get(position) {
+        Some(entry) => format!("{} {}", entry.id.short(), time(entry.snapshot.time, zone)),
+        None => String::new(),
+    };
+    if first == last { one(first) } else { format!("{} to {}", one(first), one(last)) }
 }
 
 /// A number of things that rules leave out.

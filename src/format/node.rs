@@ -182,6 +182,8 @@ pub struct Metadata {
     pub ctime: Timestamp,
     /// Where the object has several names.
     pub links: Option<LinkGroup>,
+    /// How many names it had, whether they are stored or not; not restored. Earlier nodes do not say it.
+    pub link_count: Option<u32>,
 }
 
 /// One entry of a directory.
@@ -250,6 +252,9 @@ impl Node {
             NodeKind::Regular(regular) => encode_regular(&mut map, regular),
             NodeKind::Directory(tree) => drop(map.key(20).bytes(tree.as_bytes())),
             _ => {}
+        }
+        if let Some(count) = metadata.link_count {
+            map.key(64).unsigned(count);
         }
         map.kept(&self.kept);
         map.into_writer()
@@ -364,6 +369,7 @@ struct Fields {
     flags: Option<u64>,
     content: Option<Content>,
     tree: Option<ChunkId>,
+    link_count: Option<u32>,
     kept: Vec<KeptPair>,
 }
 
@@ -398,6 +404,7 @@ impl Fields {
                 self.content = Some(content);
             }
             20 => self.tree = Some(ChunkId(reader.fixed()?)),
+            64 => self.link_count = Some(reader.narrow()?),
             _ => keep_unknown(key, reader, &mut self.kept)?,
         }
         Ok(())
@@ -417,6 +424,7 @@ impl Fields {
             mtime: needed(self.mtime, "the time of change")?,
             ctime: needed(self.ctime, "the time of status change")?,
             links: self.links,
+            link_count: self.link_count,
         };
         let xattrs = std::mem::take(&mut self.xattrs);
         let kept = std::mem::take(&mut self.kept);

@@ -11,13 +11,13 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io;
 
-use crate::base::Timestamp;
 use crate::base::monitor::show_path;
+use crate::base::{Lack, Timestamp};
 use crate::format::node::Metadata;
+use crate::fsmeta::acl::{ACCESS as ACCESS_ACL, DEFAULT as DEFAULT_ACL};
+use crate::fsmeta::capture::XATTR_LIST_BYTES_MAX;
 
-const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-const CAPABILITY: &[u8] = b"security.capability";
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
 const SET_USER_ID: u16 = 0o4000;
 const SET_GROUP_ID: u16 = 0o2000;
@@ -30,11 +30,13 @@ pub struct ApplyOptions {
     /// What can give power over the system: set-user-id and set-group-id bits, capabilities, and all extended
     /// attributes under `trusted.` and `security.`. Left out silently: the caller says so once.
     pub special: bool,
+    /// Whether extended attributes that are not stored are removed from what was there: ACLs and those under `user.`.
+    pub removes_xattrs: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { ownership: true, special: true }
+        Self { ownership: true, special: true, removes_xattrs: true }
     }
 }
 
@@ -45,6 +47,21 @@ pub struct Attributes<'a> {
     pub metadata: &'a Metadata,
     /// Names and complete values of all extended attributes.
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+/// What could not be set, or was accepted and not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is lacking, if that is only so because who sets it may not.
+    pub lack: Option<Lack>,
+    /// What it is, in words.
+    pub message: String,
+}
+
+impl From<String> for Problem {
+    fn from(message: String) -> Self {
+        Self { lack: None, message }
+    }
 }
 
 /// What is known of an object before anything is set on it.
@@ -75,8 +92,47 @@ pub fn apply_to_fd(
     descriptor: BorrowedFd<'_>,
     attributes: &Attributes<'_>,
     options: &ApplyOptions,
-) -> Vec<String> {
+) -> Vec<Problem> {
     apply(Handle::Open(descriptor), None, attributes, options)
+}
+
+/// As [`apply_to_fd`], on a regular file or directory that was there before: attributes that are not stored go.
+pub fn apply_to_existing_fd(
+    descriptor: BorrowedFd<'_>,
+    attributes: &Attributes<'_>,
+    options: &ApplyOptions,
+) -> Vec<Problem> {
+    apply_to_existing(Handle::Open(descriptor), attributes, options)
+}
+
+/// As [`apply_to_path_fd`], on an object that was there before: attributes that are not stored go.
+pub fn apply_to_existing_path_fd(
+    descriptor: BorrowedFd<'_>,
+    attributes: &Attributes<'_>,
+    options: &ApplyOptions,
+) -> Vec<Problem> {
+    apply_to_existing(Handle::pinned(descriptor), attributes, options)
+}
+
+fn apply_to_existing(
+    handle: Handle<'_>,
+    attributes: &Attributes<'_>,
+    options: &ApplyOptions,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for name in handle.xattr_names() {
+        let is_stored = attributes.xattrs.iter().any(|(stored, _)| *stored == name);
+        if !is_stored
+            && options.removes(&name)
+            && let Err(errno) = handle.remove_xattr(&name)
+            && errno != io::Errno::NODATA
+        {
+            let message = format!("extended attribute {} not removed: {errno}", show_path(&name));
+            problems.push(Problem { lack: lack_by(errno, Lack::Xattrs), message });
+        }
+    }
+    problems.extend(apply(handle, None, attributes, options));
+    problems
 }
 
 /// As [`apply_to_fd`], by who made the object and need not ask again what it is.
@@ -85,7 +141,7 @@ pub fn apply_to_made(
     before: Before,
     attributes: &Attributes<'_>,
     options: &ApplyOptions,
-) -> Vec<String> {
+) -> Vec<Problem> {
     apply(Handle::Open(descriptor), Some(before), attributes, options)
 }
 
@@ -103,7 +159,7 @@ pub fn apply_to_path_fd(
     descriptor: BorrowedFd<'_>,
     attributes: &Attributes<'_>,
     options: &ApplyOptions,
-) -> Vec<String> {
+) -> Vec<Problem> {
     apply(Handle::pinned(descriptor), None, attributes, options)
 }
 
@@ -112,14 +168,15 @@ fn apply(
     before: Option<Before>,
     attributes: &Attributes<'_>,
     options: &ApplyOptions,
-) -> Vec<String> {
+) -> Vec<Problem> {
     let before =
         before.map_or_else(|| rustix::fs::fstat(handle.descriptor()).map(|stat| Before::of(&stat)), Ok);
     let before = match before {
         Ok(before) => before,
-        Err(errno) => return vec![format!("nothing of the metadata was set: {errno}")],
+        Err(errno) => return vec![format!("nothing of the metadata was set: {errno}").into()],
     };
-    let mut work = Work { handle, before, attributes, options, problems: Vec::new() };
+    let mut work =
+        Work { handle, before, attributes, options, problems: Vec::new(), is_owner_refused: false };
     let has_owner = work.set_owner();
     let mode_limit = work.set_xattrs();
     let mode = if before.kind == FileType::Symlink { None } else { work.set_mode(mode_limit) };
@@ -182,6 +239,17 @@ impl<'a> Handle<'a> {
         }
     }
 
+    /// The names of its extended attributes; none where the file system has no such thing.
+    fn xattr_names(&self) -> Vec<Vec<u8>> {
+        let mut list = vec![0; XATTR_LIST_BYTES_MAX];
+        let listed = match self {
+            Self::Open(descriptor) => rustix::fs::flistxattr(descriptor, &mut *list),
+            Self::Pinned { path, .. } => rustix::fs::listxattr(path, &mut *list),
+        };
+        let list = list.get(..listed.unwrap_or_default()).unwrap_or_default();
+        list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+
     fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
         match self {
             Self::Open(descriptor) => rustix::fs::fsetxattr(descriptor, name, value, XattrFlags::empty()),
@@ -203,7 +271,9 @@ struct Work<'a> {
     before: Before,
     attributes: &'a Attributes<'a>,
     options: &'a ApplyOptions,
-    problems: Vec<String>,
+    problems: Vec<Problem>,
+    /// The owner or the group could not be set for lack of privileges.
+    is_owner_refused: bool,
 }
 
 impl Work<'_> {
@@ -225,11 +295,11 @@ impl Work<'_> {
         let mut all_set = true;
         if let Some(owner) = owner {
             let set = owner.map_or(Err(io::Errno::INVAL), |owner| self.handle.set_owner(Some(owner), None));
-            all_set &= self.note(set, || format!("owner {uid} not set"));
+            all_set &= self.note(set, Lack::Owner, || format!("owner {uid} not set"));
         }
         if let Some(group) = group {
             let set = group.map_or(Err(io::Errno::INVAL), |group| self.handle.set_owner(None, Some(group)));
-            all_set &= self.note(set, || format!("group {gid} not set"));
+            all_set &= self.note(set, Lack::Owner, || format!("group {gid} not set"));
         }
         all_set
     }
@@ -241,7 +311,7 @@ impl Work<'_> {
         self.remove_inherited(DEFAULT_ACL);
         // An ACL may take away the right to write attributes, so it comes after the others.
         for (name, value) in self.attributes.xattrs {
-            if !is_acl(name) && name != CAPABILITY && !self.is_left_out(name) {
+            if !is_acl(name) && name != CAPABILITY && !self.options.leaves_out(name) {
                 self.set_xattr(name, value);
             }
         }
@@ -250,7 +320,7 @@ impl Work<'_> {
             if is_acl(name) && !self.set_xattr(name, value) {
                 if self.before.kind != FileType::Symlink && self.handle.has_xattr(name) {
                     let removed = self.handle.remove_xattr(name);
-                    self.note(removed, || format!("inherited {} not removed", show_path(name)));
+                    self.note(removed, Lack::Xattrs, || format!("inherited {} not removed", show_path(name)));
                 }
                 if name == ACCESS_ACL {
                     mode_limit = 0o7707 | owning_group_bits(value) << 3;
@@ -271,17 +341,13 @@ impl Work<'_> {
         let is_stored = self.attributes.xattrs.iter().any(|(stored, _)| stored == name);
         if can_have && !is_stored && self.handle.has_xattr(name) {
             let removed = self.handle.remove_xattr(name);
-            self.note(removed, || format!("inherited {} not removed", show_path(name)));
+            self.note(removed, Lack::Xattrs, || format!("inherited {} not removed", show_path(name)));
         }
     }
 
     fn set_xattr(&mut self, name: &[u8], value: &[u8]) -> bool {
         let set = self.handle.set_xattr(name, value);
-        self.note(set, || format!("extended attribute {} not set", show_path(name)))
-    }
-
-    fn is_left_out(&self, name: &[u8]) -> bool {
-        !self.options.special && (name.starts_with(b"trusted.") || name.starts_with(b"security."))
+        self.note(set, Lack::Xattrs, || format!("extended attribute {} not set", show_path(name)))
     }
 
     /// Returns the mode that the system accepted.
@@ -290,8 +356,9 @@ impl Work<'_> {
         let mut mode = stored & mode_limit;
         if mode != stored {
             let group_bits = mode >> 3 & 0o7;
-            self.problems
-                .push(format!("group permissions limited to {group_bits:o}, because the ACL was not set"));
+            self.problems.push(
+                format!("group permissions limited to {group_bits:o}, because the ACL was not set").into(),
+            );
         }
         if !self.options.special {
             mode &= !(SET_USER_ID | SET_GROUP_ID);
@@ -300,7 +367,7 @@ impl Work<'_> {
             mode = self.without_borrowed_power(mode);
         }
         let set = self.handle.set_mode(mode);
-        self.note(set, || format!("mode {mode:04o} not set")).then_some(mode)
+        self.note(set, Lack::Mode, || format!("mode {mode:04o} not set")).then_some(mode)
     }
 
     /// Takes the set-id bits away where they would lend the power of another owner or group than the stored one.
@@ -308,7 +375,7 @@ impl Work<'_> {
         let stat = match rustix::fs::fstat(self.handle.descriptor()) {
             Ok(stat) => stat,
             Err(errno) => {
-                self.problems.push(format!("set-user-id and set-group-id bits not set: {errno}"));
+                self.problems.push(format!("set-user-id and set-group-id bits not set: {errno}").into());
                 return mode & !(SET_USER_ID | SET_GROUP_ID);
             }
         };
@@ -317,15 +384,17 @@ impl Work<'_> {
         if mode & SET_USER_ID != 0 && stat.st_uid != uid {
             kept &= !SET_USER_ID;
             let actual = stat.st_uid;
-            self.problems
-                .push(format!("set-user-id bit not set, because the owner is {actual} instead of {uid}"));
+            self.note_borrowed(format!(
+                "set-user-id bit not set, because the owner is {actual} instead of {uid}"
+            ));
         }
         // On a directory the bit lends nothing: it says which group new entries get.
         if mode & SET_GROUP_ID != 0 && stat.st_gid != gid && self.before.kind != FileType::Directory {
             kept &= !SET_GROUP_ID;
             let actual = stat.st_gid;
-            self.problems
-                .push(format!("set-group-id bit not set, because the group is {actual} instead of {gid}"));
+            self.note_borrowed(format!(
+                "set-group-id bit not set, because the group is {actual} instead of {gid}"
+            ));
         }
         kept
     }
@@ -333,7 +402,7 @@ impl Work<'_> {
     fn set_capability(&mut self) {
         let stored = self.attributes.xattrs.iter().find(|(name, _)| name == CAPABILITY);
         if let Some((name, value)) = stored
-            && !self.is_left_out(name)
+            && !self.options.leaves_out(name)
         {
             self.set_xattr(name, value);
         }
@@ -344,7 +413,8 @@ impl Work<'_> {
         let mtime = self.attributes.metadata.mtime;
         if mtime.nanoseconds >= 1_000_000_000 {
             let nanoseconds = mtime.nanoseconds;
-            self.problems.push(format!("time of change not set: {nanoseconds} nanoseconds in a second"));
+            self.problems
+                .push(format!("time of change not set: {nanoseconds} nanoseconds in a second").into());
             return false;
         }
         let times = Timestamps {
@@ -352,52 +422,75 @@ impl Work<'_> {
             last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() },
         };
         let set = self.handle.set_times(&times);
-        self.note(set, || "time of change not set")
+        self.note(set, Lack::Mode, || "time of change not set")
     }
 
     /// Tells what the system accepted without keeping it.
     fn verify(&mut self, has_owner: bool, mode: Option<u16>, has_time: bool) {
         let stat = match rustix::fs::fstat(self.handle.descriptor()) {
             Ok(stat) => stat,
-            Err(errno) => return self.problems.push(format!("the metadata could not be verified: {errno}")),
+            Err(errno) => {
+                return self.problems.push(format!("the metadata could not be verified: {errno}").into());
+            }
         };
         let Metadata { uid, gid, mtime, .. } = *self.attributes.metadata;
         if has_owner && (stat.st_uid, stat.st_gid) != (uid, gid) {
             let (owner, group) = (stat.st_uid, stat.st_gid);
-            self.problems.push(format!("owner and group are {owner}:{group} instead of {uid}:{gid}"));
+            self.problems.push(format!("owner and group are {owner}:{group} instead of {uid}:{gid}").into());
         }
         let actual_mode = stat.st_mode & 0o7777;
         if let Some(mode) = mode
             && actual_mode != u32::from(mode)
         {
-            self.problems.push(format!("mode is {actual_mode:04o} instead of {mode:04o}"));
+            self.problems.push(format!("mode is {actual_mode:04o} instead of {mode:04o}").into());
         }
         let actual = Timestamp {
             seconds: stat.st_mtime,
             nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(u32::MAX),
         };
         if has_time && actual != mtime {
-            self.problems.push(format!(
-                "time of change is {} instead of {} seconds after 1970",
-                show_time(actual),
-                show_time(mtime)
-            ));
+            self.problems.push(
+                format!(
+                    "time of change is {} instead of {} seconds after 1970",
+                    show_time(actual),
+                    show_time(mtime)
+                )
+                .into(),
+            );
         }
     }
 
     /// Keeps a problem; true if there was none.
-    fn note<M: Into<String>>(&mut self, result: io::Result<()>, what: impl FnOnce() -> M) -> bool {
+    fn note<M: Into<String>>(
+        &mut self,
+        result: io::Result<()>,
+        what_lacks: Lack,
+        what: impl FnOnce() -> M,
+    ) -> bool {
         match result {
             Ok(()) => true,
             Err(errno) => {
-                self.problems.push(format!("{}: {errno}", what().into()));
+                let lack = lack_by(errno, what_lacks);
+                self.is_owner_refused |= lack == Some(Lack::Owner);
+                self.problems.push(Problem { lack, message: format!("{}: {errno}", what().into()) });
                 false
             }
         }
     }
+
+    /// Keeps a problem that comes of the owner or the group that could not be set, if it could not.
+    fn note_borrowed(&mut self, message: String) {
+        let lack = self.is_owner_refused.then_some(Lack::Mode);
+        self.problems.push(Problem { lack, message });
+    }
 }
 
-fn is_acl(name: &[u8]) -> bool {
+/// What is lacking where the system forbids to set it.
+fn lack_by(errno: io::Errno, lack: Lack) -> Option<Lack> {
+    matches!(errno, io::Errno::PERM | io::Errno::ACCESS).then_some(lack)
+}
+
+pub(super) fn is_acl(name: &[u8]) -> bool {
     name == ACCESS_ACL || name == DEFAULT_ACL
 }
 

@@ -16,7 +16,7 @@ use crate::format::node::{LinkGroup, Metadata};
 use crate::fsmeta::owners::Owners;
 
 /// Longest list of attribute names that Linux gives (`XATTR_LIST_MAX`).
-const XATTR_LIST_BYTES_MAX: usize = 64 << 10;
+pub(super) const XATTR_LIST_BYTES_MAX: usize = 64 << 10;
 /// Room for the list at the first attempt, without asking for memory: most objects have no attributes, or few.
 const XATTR_LIST_FIRST_BYTES: usize = 256;
 /// Room for a value at the first attempt; most are shorter, and the second attempt has room for all.
@@ -159,6 +159,7 @@ pub fn metadata(stat: &Stat, owners: &Owners, links: Option<LinkGroup>) -> Metad
         mtime: stat.mtime,
         ctime: stat.ctime,
         links,
+        link_count: links.and_then(|_| u32::try_from(stat.links).ok()),
     }
 }
 

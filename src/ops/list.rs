@@ -14,6 +14,18 @@ pub fn list(
     monitor: &dyn Monitor,
     visit: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<()> {
+    list_within(repository, snapshot, path, None, monitor, visit)
+}
+
+/// As `list`, of what is below the path or the root only so many levels, if that is said: with 1 what is in it.
+pub fn list_within(
+    repository: &Repository,
+    snapshot: &SnapshotEntry,
+    path: Option<&[u8]>,
+    depth: Option<usize>,
+    monitor: &dyn Monitor,
+    visit: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
+) -> Result<()> {
     let reader = repository.reader()?;
     let tree = Tree::new(&reader);
     let components = path_components(path.unwrap_or_default())?;
@@ -31,7 +43,8 @@ pub fn list(
         }
     }
     let mut ends: Vec<usize> = Vec::new();
-    for item in Walk::new(tree, root, budget) {
+    let mut walk = Walk::new(tree, root, budget);
+    while let Some(item) = walk.next() {
         if monitor.cancelled() {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
@@ -43,7 +56,13 @@ pub fn list(
                 current.extend_from_slice(&entry.node.name);
                 visit(&current, &entry)?;
                 match entry.node.kind {
-                    NodeKind::Directory(_) => ends.push(end),
+                    NodeKind::Directory(_) if depth.is_none_or(|depth| ends.len() + 1 < depth) => {
+                        ends.push(end);
+                    }
+                    NodeKind::Directory(_) => {
+                        walk.skip_directory();
+                        current.truncate(end);
+                    }
                     _ => current.truncate(end),
                 }
             }

@@ -5,6 +5,8 @@
 //! around them; nothing grows with the number of snapshots.
 
 mod contents;
+pub mod growth;
+mod needs;
 mod survey;
 
 use crate::base::{Monitor, Result};

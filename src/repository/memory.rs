@@ -96,6 +96,16 @@ impl MemoryLimit {
         (self.bytes / 16 * 3).min(KEPT_BYTES_MAX)
     }
 
+    /// Bytes of segments that a mount keeps: for each of several readers what comes next, and what was read just now.
+    pub fn mounted_content_bytes(&self) -> usize {
+        self.bytes / 8 * 3
+    }
+
+    /// Bytes of pages that a mount keeps as they are walked.
+    pub fn mounted_page_bytes(&self) -> usize {
+        self.bytes / 8
+    }
+
     /// Stored bytes of index runs that are decoded together.
     pub(super) fn merge_bytes(&self) -> u64 {
         (self.bytes / 4).min(MERGE_BYTES_MAX) as u64

@@ -6,6 +6,7 @@
 mod fetch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::{ChunkId, ContentName, Error, ErrorKind, Result, Wrap};
@@ -58,14 +59,52 @@ pub struct Segment {
     raw: Arc<Vec<u8>>,
 }
 
+impl Segment {
+    /// Number of bytes.
+    pub fn bytes(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// The bytes at a place, whose hash is not compared: only for what `Reader::chunk_of` gave from there before.
+    pub fn compared_before(&self, placement: &Placement) -> Option<&[u8]> {
+        let start = placement.offset as usize;
+        self.raw.get(start..start.saturating_add(placement.length as usize))
+    }
+}
+
+/// What a lasting reader keeps: the newest table, and the one by which somebody is just reading.
+const LASTING_TABLES: usize = 2;
+
+/// Whose chunks are read: somebody else's repository, or one that the reader holds as long as it is there itself.
+#[derive(Debug)]
+enum Whose<'r> {
+    Lent(&'r Repository),
+    Held(Arc<Repository>),
+}
+
+impl Deref for Whose<'_> {
+    type Target = Repository;
+
+    fn deref(&self) -> &Repository {
+        match self {
+            Self::Lent(repository) => repository,
+            Self::Held(repository) => repository,
+        }
+    }
+}
+
 /// Reads chunks.
 #[derive(Debug)]
 pub struct Reader<'r> {
-    repository: &'r Repository,
+    repository: Whose<'r>,
     /// Whose index is used, which is read when it is first asked for.
     session: Option<&'r Session<'r>>,
     /// The index as it was read first, and each time that a chunk was missing; rows belong to their table.
-    tables: RwLock<Vec<Arc<Table>>>,
+    tables: RwLock<Vec<Option<Arc<Table>>>>,
+    /// One reads the index anew, and the others wait for what it has.
+    reading: Mutex<()>,
+    /// So many of the tables are kept, the newest: who reads without end does not need those before.
+    tables_max: usize,
     kept: Mutex<Kept>,
     kept_bytes_max: usize,
     /// Packs, by table and row, that were asked for and are not there: the index may name packs for a while that a prune
@@ -79,23 +118,32 @@ pub struct Reader<'r> {
 impl Repository {
     /// A reader with the index as it is listed now.
     pub fn reader(&self) -> Result<Reader<'_>> {
-        let tables = RwLock::new(vec![Arc::new(self.load_index()?)]);
-        Ok(Reader::new(self, None, tables))
+        let tables = RwLock::new(vec![Some(Arc::new(self.load_index()?))]);
+        Ok(Reader::new(Whose::Lent(self), None, tables))
+    }
+
+    /// The same, which holds the repository, for who reads from it without end.
+    pub fn lasting_reader(self: &Arc<Self>) -> Result<Reader<'static>> {
+        let tables = RwLock::new(vec![Some(Arc::new(self.load_index()?))]);
+        let reader = Reader::new(Whose::Held(Arc::clone(self)), None, tables);
+        Ok(Reader { tables_max: LASTING_TABLES, ..reader })
     }
 }
 
 impl<'r> Reader<'r> {
     fn new(
-        repository: &'r Repository,
+        repository: Whose<'r>,
         session: Option<&'r Session<'r>>,
-        tables: RwLock<Vec<Arc<Table>>>,
+        tables: RwLock<Vec<Option<Arc<Table>>>>,
     ) -> Self {
         Self {
+            kept_bytes_max: repository.memory.kept_bytes(),
             repository,
             session,
             tables,
+            reading: Mutex::default(),
+            tables_max: usize::MAX,
             kept: Mutex::default(),
-            kept_bytes_max: repository.memory.kept_bytes(),
             gone: RwLock::default(),
             uses_kept: true,
             misses: Misses::default(),
@@ -113,19 +161,19 @@ impl<'r> Reader<'r> {
     }
 
     /// The repository that it reads.
-    pub const fn repository(&self) -> &'r Repository {
-        self.repository
+    pub fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// A reader that uses the index of a session.
     pub(super) fn of_session(session: &'r Session<'r>) -> Self {
         let tables = RwLock::new(Vec::new());
-        Self::new(session.repository(), Some(session), tables)
+        Self::new(Whose::Lent(session.repository()), Some(session), tables)
     }
 
     /// A reader over one table, of what the storage itself has.
     pub(super) fn over(repository: &'r Repository, table: Arc<Table>) -> Self {
-        Self { uses_kept: false, ..Self::new(repository, None, RwLock::new(vec![table])) }
+        Self { uses_kept: false, ..Self::new(Whose::Lent(repository), None, RwLock::new(vec![Some(table)])) }
     }
 
     /// A chunk's bytes at one place of the newest table, and at no other.
@@ -138,9 +186,9 @@ impl<'r> Reader<'r> {
 
     /// The newest table and its number.
     fn newest(&self) -> Result<(u32, Arc<Table>)> {
-        let newest = |tables: &[Arc<Table>]| {
+        let newest = |tables: &[Option<Arc<Table>>]| {
             let number = u32::try_from(tables.len().saturating_sub(1)).unwrap_or(u32::MAX);
-            tables.last().map(|table| (number, Arc::clone(table)))
+            tables.last().and_then(|table| Some((number, Arc::clone(table.as_ref()?))))
         };
         let known = newest(&self.tables.read().unwrap_or_else(PoisonError::into_inner));
         match (known, self.session) {
@@ -150,7 +198,7 @@ impl<'r> Reader<'r> {
                 let table = session.index()?;
                 let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
                 if tables.is_empty() {
-                    tables.push(table);
+                    tables.push(Some(table));
                 }
                 newest(&tables).ok_or_else(no_table)
             }
@@ -164,7 +212,7 @@ impl<'r> Reader<'r> {
 
     fn table(&self, number: u32) -> Result<Arc<Table>> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.get(number as usize).cloned().ok_or_else(no_table)
+        tables.get(number as usize).cloned().flatten().ok_or_else(no_table)
     }
 
     /// Looks in the newest table, and in a fresh one before anything is called missing: a compaction or a prune may
@@ -175,15 +223,25 @@ impl<'r> Reader<'r> {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other,
         }
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (newest, table) = self.newest()?;
+        if newest != number {
+            match look(newest, &table) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
         // Where nothing else is listed than what the table holds, another table would say the same.
         let listed: Vec<ContentName> = self.repository.listed_runs()?.into_keys().collect();
         if listed == table.runs() {
-            return look(number, &table).map_err(not_found_is_damage);
+            return look(newest, &table).map_err(not_found_is_damage);
         }
         let fresh = Arc::new(self.repository.load_index()?);
         let number = {
             let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-            tables.push(Arc::clone(&fresh));
+            tables.push(Some(Arc::clone(&fresh)));
+            let old = tables.len().saturating_sub(self.tables_max);
+            tables.iter_mut().take(old).for_each(|table| *table = None);
             u32::try_from(tables.len() - 1).unwrap_or(u32::MAX)
         };
         look(number, &fresh).map_err(not_found_is_damage)
@@ -197,11 +255,24 @@ impl<'r> Reader<'r> {
         })
     }
 
+    /// The same, as far as the index that was read last says it; nothing is asked of the storage.
+    pub fn known_placement(&self, id: &ChunkId) -> Result<Option<Placement>> {
+        let (number, table) = self.newest()?;
+        Ok(self.places(number, &table, id).next().map(|place| placement(number, place)))
+    }
+
     /// Name and size of the pack of a segment.
     pub fn pack_of(&self, segment: &SegmentKey) -> Result<(ContentName, u64)> {
         let pack = self.table(segment.table)?.pack(segment.pack);
         pack.map(|pack| (pack.name, pack.size_bytes))
             .ok_or_else(|| Error::damaged(format!("the local index has no pack {}", segment.pack)))
+    }
+
+    /// Bytes that a segment takes in its pack.
+    pub fn stored_bytes_of(&self, segment: &SegmentKey) -> Result<u32> {
+        let table = self.table(segment.table)?;
+        let row = table.pack(segment.pack).and_then(|pack| table.segment(&pack, segment.segment));
+        row.map(|row| row.stored_bytes).ok_or_else(|| Error::damaged("the local index lacks a segment"))
     }
 
     /// The places of a chunk, those in packs that are known to be gone at the end.
@@ -279,9 +350,7 @@ impl<'r> Reader<'r> {
         id: &ChunkId,
         placement: &Placement,
     ) -> Result<&'s [u8]> {
-        let start = placement.offset as usize;
-        let content = segment.raw.get(start..start.saturating_add(placement.length as usize));
-        match content {
+        match segment.compared_before(placement) {
             Some(content) if self.repository.keys.chunk_id(segment.kind, content) == *id => Ok(content),
             _ => Err(Error::damaged(format!("the bytes of chunk {id} are not those that it is named after"))),
         }
@@ -308,6 +377,26 @@ impl<'r> Reader<'r> {
         self.kept_segment(&*self.table(key.table)?, *key)
     }
 
+    /// As `segments`, for who goes on where others were: those that are kept are not read, and the others are kept.
+    pub fn segments_in_order(&self, keys: &[SegmentKey]) -> Result<Vec<Result<Segment>>> {
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<Option<Segment>> = {
+            let kept = lock();
+            keys.iter().map(|key| kept.get(*key)).collect()
+        };
+        let missing = keys.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let missing: Vec<SegmentKey> = missing.map(|(key, _)| *key).collect();
+        let read = self.segments(&missing)?;
+        let mut kept = lock();
+        for (key, segment) in missing.into_iter().zip(&read) {
+            if let Ok(segment) = segment {
+                kept.put(key, segment.clone(), self.kept_bytes_max);
+            }
+        }
+        let mut read = read.into_iter();
+        Ok(found.into_iter().filter_map(|found| found.map(Ok).or_else(|| read.next())).collect())
+    }
+
     /// Reads data segments of one pack, ascending, neighbours by one request; gives one result for each.
     pub fn segments(&self, keys: &[SegmentKey]) -> Result<Vec<Result<Segment>>> {
         let mut results = Vec::with_capacity(keys.len());
@@ -331,7 +420,7 @@ impl<'r> Reader<'r> {
         let row =
             |number: &u32| table.segment(&pack, *number).map(|row| (*number, row)).ok_or_else(not_indexed);
         let rows: Vec<_> = numbers.iter().map(row).collect::<Result<_>>()?;
-        let read = Source::new(self.repository, pack, self.uses_kept)?.read(table, &rows, &self.misses);
+        let read = Source::new(&self.repository, pack, self.uses_kept)?.read(table, &rows, &self.misses);
         if is_gone(&read) {
             self.gone.write().unwrap_or_else(PoisonError::into_inner).insert((wanted.table, wanted.pack));
         }

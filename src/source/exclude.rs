@@ -13,6 +13,7 @@ mod lines;
 mod marker;
 mod pattern;
 mod rules;
+mod sought;
 mod wildcard;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::base::{Result, size};
 pub use lines::{Variables, glob_lines, pattern_lines, raw_paths, verbatim_lines};
 pub use marker::Marker;
 pub use rules::Rule;
+pub use sought::{Sought, SoughtIn};
 pub(super) use wildcard::Wildcard;
 
 use rules::{RuleList, lower};

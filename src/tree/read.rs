@@ -3,12 +3,15 @@
 //! What must hold: a page fits the entry that named it, in level and in names; a bundle has the length that its
 //! members add up to; anything else is damage and names the chunk.
 
+use std::sync::Arc;
+
 use crate::base::{ChunkId, Error, ErrorKind, Result};
 use crate::format::list::ListPage;
 use crate::format::node::{ChunkRef, Content, Node, NodeKind, Regular, XattrValue};
-use crate::format::page::{Child, Page, bundle_places};
+use crate::format::page::{Page, bundle_places};
 use crate::repository::ChunkKind;
 use crate::repository::Reader;
+use crate::tree::{OpenedPage, PageRef, find_in_pages};
 
 /// Where a bundled file lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,31 +61,13 @@ impl<'r> Tree<'r> {
 
     /// The entries of a directory in order of names, page by page.
     pub fn directory(&self, root: ChunkId) -> DirectoryEntries<'r> {
-        let root = Pending { id: root, level: None, last_name: None };
-        DirectoryEntries { tree: *self, pages: vec![root], leaf: Vec::new().into_iter(), last_name: None }
+        DirectoryEntries { tree: *self, pages: vec![PageRef::root(root)], leaf: Vec::new().into_iter() }
     }
 
     /// The entry of a directory with this name.
     pub fn find_entry(&self, root: &ChunkId, name: &[u8]) -> Result<Option<Entry>> {
-        let mut id = *root;
-        let mut level = None;
-        loop {
-            match self.page(&id)? {
-                Page::Leaf { nodes, bundles } => {
-                    check_level(&id, level, 0)?;
-                    let entries = leaf_entries(&id, nodes, &bundles)?;
-                    return Ok(entries.into_iter().find(|entry| entry.node.name == name));
-                }
-                Page::Inner { level: found, children } => {
-                    check_level(&id, level, found)?;
-                    level = Some(found - 1);
-                    match children.into_iter().find(|child| child.last_name.as_slice() >= name) {
-                        Some(child) => id = child.id,
-                        None => return Ok(None),
-                    }
-                }
-            }
-        }
+        let found = find_in_pages(root, name, &|id| self.stored_page(id).map(Arc::new))?;
+        Ok(found.and_then(|(_, page, index)| page.entries().get(index).cloned()))
     }
 
     /// The entry at a path of components; `NotFound` names the part that is missing.
@@ -175,7 +160,7 @@ impl<'r> Tree<'r> {
 }
 
 /// The part of a bundle that one file is.
-fn slice_of_bundle<'b>(bundle: &'b [u8], place: &BundlePlace, size: u64) -> Result<&'b [u8]> {
+pub(super) fn slice_of_bundle<'b>(bundle: &'b [u8], place: &BundlePlace, size: u64) -> Result<&'b [u8]> {
     check_length(&place.id, bundle.len() as u64, place.bundle_bytes)?;
     let range = usize::try_from(place.offset).ok().zip(usize::try_from(size).ok());
     range
@@ -193,7 +178,8 @@ pub(crate) fn check_length(id: &ChunkId, found: u64, expected: u64) -> Result<()
     )))
 }
 
-fn check_level(id: &ChunkId, expected: Option<u8>, found: u8) -> Result<()> {
+/// A page has the level that what names it says: rule PAGE-6.
+pub(super) fn check_level(id: &ChunkId, expected: Option<u8>, found: u8) -> Result<()> {
     match expected {
         Some(expected) if expected != found => Err(Error::damaged(format!(
             "tree page {id} has level {found} where {expected} must stand (format rule PAGE-6)"
@@ -228,57 +214,13 @@ pub(crate) fn leaf_entries(id: &ChunkId, nodes: Vec<Node>, bundles: &[ChunkId]) 
     Ok(entries)
 }
 
-/// A page that is still to be read.
-#[derive(Debug)]
-struct Pending {
-    id: ChunkId,
-    level: Option<u8>,
-    last_name: Option<Vec<u8>>,
-}
-
 /// The entries of a directory in order.
 #[derive(Debug)]
 pub struct DirectoryEntries<'r> {
     tree: Tree<'r>,
-    pages: Vec<Pending>,
+    /// Pages that are still to be read, the next one last.
+    pages: Vec<PageRef>,
     leaf: std::vec::IntoIter<Entry>,
-    last_name: Option<Vec<u8>>,
-}
-
-impl DirectoryEntries<'_> {
-    /// Reads the next page; an inner one puts its children in front.
-    fn open_next(&mut self, pending: Pending) -> Result<()> {
-        let Pending { id, level, last_name } = pending;
-        let page = self.tree.page(&id)?;
-        let misnamed =
-            || Error::damaged(format!("tree page {id} ends with another name (format rule PAGE-7)"));
-        if last_name.is_some_and(|last_name| page.last_name() != Some(&last_name)) {
-            return Err(misnamed());
-        }
-        match page {
-            Page::Inner { level: found, children } => {
-                check_level(&id, level, found)?;
-                let below = |child: Child| Pending {
-                    id: child.id,
-                    level: Some(found - 1),
-                    last_name: Some(child.last_name),
-                };
-                self.pages.extend(children.into_iter().rev().map(below));
-            }
-            Page::Leaf { nodes, bundles } => {
-                check_level(&id, level, 0)?;
-                let first = nodes.first().map(|node| &node.name);
-                let overlaps = first.zip(self.last_name.as_ref()).is_some_and(|(first, last)| first <= last);
-                // Only the root of an empty directory is empty.
-                if overlaps || (nodes.is_empty() && level.is_some()) {
-                    return Err(misnamed());
-                }
-                self.last_name = nodes.last().map(|node| node.name.clone());
-                self.leaf = leaf_entries(&id, nodes, &bundles)?.into_iter();
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Iterator for DirectoryEntries<'_> {
@@ -289,10 +231,14 @@ impl Iterator for DirectoryEntries<'_> {
             if let Some(entry) = self.leaf.next() {
                 return Some(Ok(entry));
             }
-            let pending = self.pages.pop()?;
-            if let Err(error) = self.open_next(pending) {
-                self.pages.clear();
-                return Some(Err(error));
+            let page = self.pages.pop()?;
+            match self.tree.open_page(&page) {
+                Ok(OpenedPage::Entries(entries)) => self.leaf = entries.into_iter(),
+                Ok(OpenedPage::Pages { below, .. }) => self.pages.extend(below.into_iter().rev()),
+                Err(error) => {
+                    self.pages.clear();
+                    return Some(Err(error));
+                }
             }
         }
     }

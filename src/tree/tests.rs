@@ -287,6 +287,28 @@ fn a_bundle_of_another_length_is_damage() {
 }
 
 #[test]
+fn bundled_files_of_one_moment_are_one_version_only_with_the_same_bytes() {
+    let repository = repository();
+    let roots = committed(&repository, |session| {
+        [&b"1234"[..], b"4321", b"12345"].map(|content| {
+            let bundle = session.store(ChunkKind::Data, content).unwrap().id;
+            let mut nodes = vec![regular(b"a", 4, Content::Bundle(0))];
+            if content.len() > 4 {
+                nodes.push(regular(b"b", 1, Content::Bundle(0)));
+            }
+            store_page(session, &crate::format::page::encode_leaf(&nodes.iter().collect(), &[bundle]))
+        })
+    });
+    let reader = repository.reader().unwrap();
+    let tree = Tree::new(&reader);
+    let [one, other, again] = roots.map(|root| tree.find_entry(&root, b"a").unwrap().unwrap());
+    assert_eq!(one.node.metadata.ctime, other.node.metadata.ctime);
+    let mut bundles = LastBundles::default();
+    let mut same = |one, other| same_version(tree, &mut bundles, one, other).unwrap();
+    assert_eq!([same(&one, &one), same(&one, &other), same(&one, &again)], [true, false, true]);
+}
+
+#[test]
 fn a_path_is_looked_up_and_its_missing_part_named() {
     let repository = repository();
     let root = committed(&repository, |session| {

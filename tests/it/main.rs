@@ -21,9 +21,15 @@ mod corpus;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod diff;
+#[cfg(test)]
+mod dump;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod find;
 #[cfg(test)]
 mod frozen;
 // What is fuzzed, as the fuzzer has it.
@@ -34,6 +40,9 @@ mod fuzz;
 mod kill;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+#[cfg(all(feature = "mount", target_os = "linux"))]
+mod mount;
 #[cfg(test)]
 mod nights;
 #[cfg(test)]

@@ -133,9 +133,13 @@ fn after_many_nights_a_night_costs_what_the_first_did() {
     println!("a warm unchanged backup after {nights} nights: {calls:?}");
     let of =
         |sort: Sort| calls.iter().filter(|((of, _), _)| *of == sort).map(|(_, count)| count).sum::<u64>();
-    assert_eq!((of(Sort::Get), of(Sort::Range)), (0, 0), "nothing is read: {calls:?}");
-    // The folder for temporary files may have changed, of which the snapshot has the metadata: then a page is new.
+    // The folder for temporary files may have changed, of which the snapshot has the metadata: then a page is new, and the
+    // index is asked for it, of which the last prune may have written runs anew.
     let is_new = calls.contains_key(&(Sort::Put, "packs".to_owned()));
+    let is_read = |(sort, folder): &&(Sort, String)| {
+        matches!(sort, Sort::Get | Sort::Range) && !(is_new && folder == "index")
+    };
+    assert_eq!(calls.keys().find(is_read), None, "nothing is read: {calls:?}");
     let expected = if is_new { (4, 5) } else { (3, 3) };
     assert_eq!((of(Sort::List), of(Sort::Put)), expected, "{calls:?}");
     // A machine that knows nothing gives back what was there.

@@ -5,7 +5,6 @@
 //! or more, `scripts/test --full` at ten times as many. Trees are judged by `support::dump`, which knows nothing of the
 //! engine.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,8 +18,8 @@ use crate::engine::{back_up, give_back, init, open, statistic, tree_of};
 use crate::support::dump::{Dump, assert_same, differences, dump};
 use crate::support::generate::{Size, generate};
 use crate::support::mutate::mutate;
-use crate::support::need::is_full;
 use crate::support::scratch::Scratch;
+use crate::support::seeds::{Amount, shards};
 
 /// Trees of each test in every run.
 const TREES: u64 = 50;
@@ -88,34 +87,9 @@ impl Case {
     }
 }
 
-/// Looks at the trees of one test. All of them, so that one failure does not hide another.
-fn check_shard(shard: u64) {
-    let trees = if is_full() { TREES_FULL } else { TREES };
-    let failed: Vec<u64> = (shard * TREES_FULL..)
-        .take(usize::try_from(trees).expect("a few"))
-        .filter(|seed| {
-            let outcome = catch_unwind(AssertUnwindSafe(|| Case::new(*seed).check()));
-            if outcome.is_err() {
-                println!("tree {seed} did not come back");
-            }
-            outcome.is_err()
-        })
-        .collect();
-    println!("{trees} trees looked at, {} did not come back", failed.len());
-    assert_eq!(failed, Vec::<u64>::new(), "trees that did not come back");
-}
-
-macro_rules! shards {
-    ($($name:ident $number:literal)*) => {
-        $(#[test]
-        fn $name() {
-            check_shard($number);
-        })*
-    };
-}
-
 // Many tests, so that they run beside each other.
 shards! {
+    Amount { usual: TREES, full: TREES_FULL }, |seed| Case::new(seed).check();
     trees_come_back_0 0
     trees_come_back_1 1
     trees_come_back_2 2

@@ -15,6 +15,7 @@ pub mod need;
 pub mod proxy;
 pub mod random;
 pub mod scratch;
+pub mod seeds;
 pub mod skip;
 pub mod walk;
 

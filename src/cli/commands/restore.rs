@@ -1,34 +1,53 @@
 //! `packstone restore SNAP[:PATH] -t DIR`: gives back what a snapshot holds.
 
+mod place;
+mod summary;
+
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use packstone::base::monitor::{show_file, show_path};
-use packstone::base::{Error, ErrorKind, Result, ThawRequest, ThawSpeed, size};
+use packstone::base::{Error, ErrorKind, Result, ThawRequest, ThawSpeed};
 use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selection, ThawOptions, restore};
+use packstone::repository::SnapshotEntry;
 
 use crate::args::parse_duration;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::json::RestoreLine;
 use crate::open::Opened;
-use crate::patterns::PatternOptions;
+use crate::patterns::{Excluded, PatternOptions};
 use crate::progress::{Progress, Work};
-use crate::report::{Done, Hint, Outcome, conclude};
+use crate::report::{self, Done, Hint, Outcome, conclude};
 use crate::{commands, open, selection, show};
+
+use place::{Destination, Place, delete_options};
+use summary::told;
 
 const AFTER_HELP: &str = "\
 Without a path everything comes below DIR under its absolute path. The contents of a directory PATH come straight into \
-DIR, a file becomes DIR/FILE. Without --overwrite nothing that is there already is replaced, and anything in the way \
-ends the restore before it begins.
+DIR, a file becomes DIR/FILE, or FILE with --as FILE. Without --overwrite nothing that is there already is replaced, and \
+anything in the way ends the restore before it begins.
 
 A file that replaces another is written beside it, under a name that begins with .packstone-restore-, and takes its \
-place when it is complete. A directory that is not empty is never removed. A symbolic link is replaced itself, never \
-followed.
+place when it is complete. Regular files of 1 MiB and more that have one name, are no programs and share something with \
+what is stored are changed where they are: only ranges that differ are fetched and written. Programs that have such a \
+file open see it change, and until it is complete its mode is 1600; --no-in-place replaces it as a whole. A directory \
+that is not empty is never removed, but with --delete. A symbolic link is replaced itself, never followed.
+
+Whatever ended a restore, the same command with --overwrite if-changed goes on: what is complete is left alone, large \
+files go on where they were. A dry run compares as the restore does, and says exactly what that would do.
+
+--delete removes what is there and not in the snapshot: only within what the backup read without a finding, nothing that \
+a pattern left out of the backup, nothing beyond a mount, nothing of a repository, its cache or its key, and only where all \
+else was restored. What other rules left out (--exclude-if-present, --exclude-caches, --exclude-larger-than, \
+--one-file-system) is not known, and is deleted: look at the dry run. Only directories of which the snapshot holds nothing, \
+or one file CACHEDIR.TAG or one whose name begins with a dot, are left as they are without --yes. If more would be deleted \
+than is restored, or nothing that is there has a name that is in what is restored, it asks, or needs --yes, which agrees \
+only with a snapshot of this machine. In / it takes a whole snapshot and patterns of --include that begin with / and name \
+a directory.
 
 Where packs lie in a storage class that must be thawed (S3: GLACIER, DEEP_ARCHIVE), --thaw asks for those that are \
 needed, tells how many, and ends: the same command goes on once they can be read, usually within hours, and asks for \
@@ -39,7 +58,8 @@ Examples:
   packstone restore latest:/etc -t /tmp/etc
   packstone restore latest -t /tmp/keys --include '*.key' --include /etc/ssh
   packstone restore latest:/srv/data -t /srv/data --overwrite if-changed --dry-run -v
-  packstone restore 1a2b3c4d:/etc/hosts -t /tmp --no-ownership
+  packstone restore latest:/srv/data --to-origin --overwrite if-changed --delete
+  packstone restore 1a2b3c4d:/etc/hosts --as /tmp/hosts.old --no-ownership
   packstone restore latest:/srv/data -t /srv/data --thaw --thaw-speed bulk --thaw-wait 2d";
 
 /// Arguments of `restore`.
@@ -51,9 +71,8 @@ pub struct Arguments {
     wanted: OsString,
     #[command(flatten)]
     selection: selection::Selection,
-    /// Where to put it; the directory is made where it is missing
-    #[arg(short, long, value_name = "DIR")]
-    target: PathBuf,
+    #[command(flatten)]
+    destination: Destination,
     #[command(flatten)]
     included: Included,
     #[command(flatten)]
@@ -61,10 +80,20 @@ pub struct Arguments {
     /// What to do with what is there already
     #[arg(long, value_name = "WHEN", value_enum)]
     overwrite: Option<When>,
-    /// Write nothing; with --verbose, print what would be done
+    /// Delete what is there and not in the snapshot, within directories that it holds as a whole
+    #[arg(long, requires = "overwrite")]
+    delete: bool,
+    /// Replace large files as a whole as well, instead of writing the ranges that differ
+    #[arg(long, requires = "overwrite")]
+    no_in_place: bool,
+    /// Agree to what would be asked, or refused where nobody can be asked
+    #[arg(long)]
+    yes: bool,
+    /// Write nothing, and say what would be done; with --verbose, for each item
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Make holes of zeros that fill whole blocks of 4096 bytes; what was stored as a hole always becomes one
+    /// Of what is written, make holes of zeros that fill whole blocks of 4096 bytes; what was stored as a hole always
+    /// becomes one
     #[arg(long)]
     sparse: bool,
     /// Read each restored file back and compare it with what was stored
@@ -162,24 +191,6 @@ struct Included {
     iinclude_file: Vec<PathBuf>,
 }
 
-/// What is not restored.
-#[derive(Args, Debug)]
-#[group(id = "excluded", multiple = true)]
-struct Excluded {
-    /// Leave out what matches, and all below it
-    #[arg(short, long, value_name = "PATTERN")]
-    exclude: Vec<OsString>,
-    /// The same, whether in capital or small letters
-    #[arg(long, value_name = "PATTERN")]
-    iexclude: Vec<OsString>,
-    /// Take patterns of what is left out from the lines of a file
-    #[arg(long, value_name = "FILE")]
-    exclude_file: Vec<PathBuf>,
-    /// The same, whether in capital or small letters
-    #[arg(long, value_name = "FILE")]
-    iexclude_file: Vec<PathBuf>,
-}
-
 impl Arguments {
     fn selection(&self, environment: &Environment) -> Result<Selection> {
         let Included { include, iinclude, include_file, iinclude_file } = &self.included;
@@ -190,14 +201,7 @@ impl Arguments {
             files: include_file,
             ifiles: iinclude_file,
         };
-        let Excluded { exclude, iexclude, exclude_file, iexclude_file } = &self.excluded;
-        let excluded = PatternOptions {
-            word: "exclude",
-            texts: exclude,
-            itexts: iexclude,
-            files: exclude_file,
-            ifiles: iexclude_file,
-        };
+        let excluded = self.excluded.options();
         if !included.is_empty() {
             return Ok(Selection::Include(included.read(environment)?));
         }
@@ -208,9 +212,9 @@ impl Arguments {
 /// When something that is there is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum When {
-    /// Replace all of it
+    /// Make all of it as stored; contents are compared
     Always,
-    /// Replace what differs in kind, size or time; set mode and owner where only these differ
+    /// The same for what differs in kind, size or time; set other metadata where only these differ
     IfChanged,
     /// Replace what is older than in the snapshot
     IfNewer,
@@ -243,38 +247,27 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     };
     options.apply.ownership = !arguments.no_ownership;
     options.apply.special = !arguments.no_special;
+    if arguments.no_in_place {
+        options.in_place_bytes_min = u64::MAX;
+    }
     let opened = open::open(context)?;
-    refuse_repository(&opened, &arguments.target)?;
     options.memory_bytes = opened.repository.memory().bytes() as u64;
     let (snapshot, path) = commands::find_snapshot(&opened, &arguments.wanted, &arguments.selection)?;
-    let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Restore));
-    let shown = progress.begin();
-    let summary = context
-        .interruption
-        .gently(|| restore(&opened.repository, &snapshot, path, &arguments.target, &options, &*progress));
-    drop(shown);
-    let summary = summary
-        .hint(ErrorKind::Exists, || {
-            "choose another directory, or say with --overwrite what may be replaced in it".to_owned()
-        })
-        .hint(ErrorKind::Frozen, || match (arguments.thaw.thaw, arguments.thaw.thaw_wait) {
-            (false, _) => {
-                "the same with --thaw asks for them, and writes nothing before they can be read".to_owned()
-            }
-            (true, None) => {
-                "run the same again once they can be read, usually within hours, or add --thaw-wait 1d"
-                    .to_owned()
-            }
-            (true, Some(_)) => "what was asked for stays asked for: run the same again later".to_owned(),
-        })
-        .hint(ErrorKind::NotFound, || {
-            "\"packstone ls\" lists the paths of a snapshot; a pattern is whole names, or a path from / on"
-                .to_owned()
-        })?;
-    let lines = || {
-        let target = show_path(arguments.target.as_os_str().as_bytes());
-        told(&summary, &options, &target, progress.elapsed().as_secs())
-    };
+    let place = arguments.destination.place(&opened, &snapshot, path).hint(ErrorKind::NotFound, list_hint)?;
+    opened.refuse_within(&place.directory)?;
+    place.refuse_stranger(&snapshot, arguments.yes || arguments.dry_run)?;
+    options.name.clone_from(&place.name);
+    if arguments.delete {
+        place.refuse_everything(path, &options.selection)?;
+        options.delete = Some(delete_options(&opened, context, &snapshot, arguments.yes));
+    }
+    let run = Run { arguments, context, opened: &opened, snapshot: &snapshot, path, place: &place };
+    run.ask(&options)?;
+    let (summary, progress) = run.restore(&options, Work::Restore)?;
+    if let Some(lacks) = show::lacks(&summary.lacks).filter(|_| !report::is_json()) {
+        report::warn(&lacks);
+    }
+    let lines = || told(&summary, options.dry_run, &place.shown(), progress.elapsed().as_secs());
     let document = || RestoreLine::of(&summary, options.dry_run, progress.expected(), progress.elapsed());
     conclude(&context.global, lines, document);
     Ok(match summary {
@@ -284,95 +277,97 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     })
 }
 
-/// Refuses a target in the repository, where a file that is restored could take the place of an object.
-fn refuse_repository(opened: &Opened, target: &Path) -> Result<()> {
-    let here =
-        |path: &Path| if path.as_os_str().is_empty() { Path::new(".") } else { path }.canonicalize().ok();
-    // What is missing of a target is made below what is there.
-    let existing = target.ancestors().find_map(here);
-    match (existing, opened.location.directory().and_then(here)) {
-        (Some(existing), Some(repository)) if existing.starts_with(&repository) => {
-            let shown = show_file(target);
-            let message = format!("the target {shown} lies in the repository: choose another directory");
-            Err(Error::new(ErrorKind::Usage, message))
+/// A restore that was asked for.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    context: &'a Context,
+    opened: &'a Opened,
+    snapshot: &'a SnapshotEntry,
+    path: Option<&'a [u8]>,
+    place: &'a Place,
+}
+
+impl Run<'_> {
+    /// Asks whether what is there may be replaced, if it is where everything came from.
+    fn ask(&self, options: &RestoreOptions) -> Outcome<()> {
+        let is_asked = self.place.is_origin && options.overwrite.is_some();
+        if self.arguments.delete && report::is_json() && !self.arguments.yes && !options.dry_run {
+            let message =
+                "--delete with --json needs --yes, as nobody can be asked; --dry-run says what would be done";
+            return Err(Error::new(ErrorKind::Usage, message).into());
         }
-        _ => Ok(()),
+        if !is_asked || self.arguments.yes || options.dry_run || !report::can_ask() {
+            return Ok(());
+        }
+        let dry = RestoreOptions { dry_run: true, verify: false, thaw: None, ..options.clone() };
+        let (planned, _) = self.restore(&dry, Work::Other("restore"))?;
+        let RestoreSummary { replaced, files_patched, files_updated, items_deleted, .. } = planned;
+        if replaced + files_patched + files_updated + items_deleted == 0 {
+            return Ok(());
+        }
+        told(&planned, true, &self.place.shown(), 0).iter().for_each(|line| report::say(line));
+        match report::agrees("Do this to what is there?")? {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Failed, "nothing was restored, as nobody agreed").into()),
+        }
+    }
+
+    fn restore(&self, options: &RestoreOptions, work: Work) -> Outcome<(RestoreSummary, Arc<Progress>)> {
+        let Self { context, opened, snapshot, path, place, .. } = self;
+        let progress = Arc::new(Progress::new(&context.global, &context.interruption, work));
+        let shown = progress.begin();
+        let restored = || restore(&opened.repository, snapshot, *path, &place.directory, options, &*progress);
+        let summary = context.interruption.gently(restored);
+        drop(shown);
+        let summary = match progress.has_refused() {
+            true => summary.hint(ErrorKind::Denied, || match place::is_of_this_machine(snapshot) {
+                true => "--dry-run -v lists them; if all of it is meant, --yes agrees".to_owned(),
+                false => "--dry-run -v lists them; to delete by a snapshot of another machine, agree on a \
+                              terminal"
+                    .to_owned(),
+            })?,
+            false => self.hinted(summary)?,
+        };
+        Ok((summary, progress))
+    }
+
+    fn hinted(&self, outcome: Result<RestoreSummary>) -> Outcome<RestoreSummary> {
+        let Arguments { thaw, overwrite, .. } = self.arguments;
+        outcome
+            .hint(ErrorKind::Exists, || match self.place.is_origin {
+                true => {
+                    "say with --overwrite what may be replaced; --dry-run -v shows what would be".to_owned()
+                }
+                false => {
+                    "choose another directory, or say with --overwrite what may be replaced in it".to_owned()
+                }
+            })
+            .hint(ErrorKind::Interrupted, || match overwrite {
+                None => "the same with --overwrite if-changed goes on with what is missing".to_owned(),
+                Some(_) => "run the same again: what is complete is not read again".to_owned(),
+            })
+            .hint(ErrorKind::Frozen, || match (thaw.thaw, thaw.thaw_wait) {
+                (false, _) => {
+                    "the same with --thaw asks for them, and writes nothing before they can be read"
+                        .to_owned()
+                }
+                (true, None) => {
+                    "run the same again once they can be read, usually within hours, or add --thaw-wait 1d"
+                        .to_owned()
+                }
+                (true, Some(_)) => "what was asked for stays asked for: run the same again later".to_owned(),
+            })
+            .hint(ErrorKind::NotFound, list_hint)
     }
 }
 
-/// The lines that sum a restore up.
-fn told(summary: &RestoreSummary, options: &RestoreOptions, target: &str, seconds: u64) -> Vec<String> {
-    let files = show::count(summary.files, "file");
-    let directories = match summary.directories {
-        1 => "1 directory".to_owned(),
-        number => format!("{number} directories"),
-    };
-    let others = match summary.others {
-        0 => String::new(),
-        number => format!(", {}", show::count(number, "other item")),
-    };
-    let size = size::show(summary.bytes);
-    let what = format!("{files}, {directories}{others}, {size} to {target}");
-    let mut lines = vec![match options.dry_run {
-        true => format!("would restore {what}"),
-        false => format!("restored {what} in {}", show::duration(seconds)),
-    }];
-    let mut add = |what: &str, number, noun, more: &str| {
-        if number > 0 {
-            lines.push(format!("{what}: {}{more}", show::count(number, noun)));
-        }
-    };
-    add("replaced", summary.replaced, "item", " among these");
-    add("mode and owner only", summary.files_updated, "file", "");
-    let kept = format!(", {}", size::show(summary.bytes_skipped));
-    add("kept as before", summary.files_skipped, "item", &kept);
-    add("read back as stored", summary.files_verified, "file", "");
-    if summary.findings > 0 {
-        lines.push(format!("{} (see the warnings above)", show::count(summary.findings, "finding")));
-    }
-    lines
+fn list_hint() -> String {
+    "\"packstone ls\" lists the paths of a snapshot; a pattern is whole names, or a path from / on".to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_summary_counts_in_words() {
-        let options = RestoreOptions::default();
-        let summary = RestoreSummary { files: 2, directories: 1, bytes: 1536, ..RestoreSummary::default() };
-        assert_eq!(
-            told(&summary, &options, "/t", 61),
-            ["restored 2 files, 1 directory, 1.5 KiB to /t in 1:01"]
-        );
-        let summary = RestoreSummary { others: 1, findings: 1, ..RestoreSummary::default() };
-        let expected = [
-            "restored 0 files, 0 directories, 1 other item, 0 B to /t in 0:00",
-            "1 finding (see the warnings above)",
-        ];
-        assert_eq!(told(&summary, &options, "/t", 0), expected);
-    }
-
-    #[test]
-    fn a_dry_run_says_what_would_be() {
-        let options = RestoreOptions { dry_run: true, ..RestoreOptions::default() };
-        let summary = RestoreSummary {
-            files: 1,
-            bytes: 2048,
-            replaced: 1,
-            files_updated: 2,
-            files_skipped: 3,
-            bytes_skipped: 1024,
-            ..RestoreSummary::default()
-        };
-        let expected = [
-            "would restore 1 file, 0 directories, 2.0 KiB to t",
-            "replaced: 1 item among these",
-            "mode and owner only: 2 files",
-            "kept as before: 3 items, 1.0 KiB",
-        ];
-        assert_eq!(told(&summary, &options, "t", 5), expected);
-    }
 
     #[test]
     fn every_word_of_the_command_line_has_its_policy() {

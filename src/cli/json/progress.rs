@@ -1,6 +1,6 @@
 //! Lines that tell how far the work is.
 
-use packstone::base::{Change, ItemAction, ThawCount, ThawCounts, Thawing};
+use packstone::base::{Change, Item, ItemAction, ThawCount, ThawCounts, Thawing};
 use serde::Serialize;
 
 use super::name;
@@ -120,7 +120,11 @@ pub struct VerboseStatus<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Vec<&'static str>>,
 }
 
 impl<'a> VerboseStatus<'a> {
@@ -128,8 +132,18 @@ impl<'a> VerboseStatus<'a> {
     pub fn of_item(action: &'a str, path: &[u8]) -> Self {
         let (item, item_hex) = name(path);
         let message_type = "verbose_status";
-        let (data_size, total_files, size, done) = (None, None, None, None);
-        Self { message_type, action, item, item_hex, data_size, total_files, size, done }
+        Self {
+            message_type,
+            action,
+            item,
+            item_hex,
+            data_size: None,
+            total_files: None,
+            size: None,
+            written: None,
+            done: None,
+            metadata: None,
+        }
     }
 
     /// A backup took a file or a directory.
@@ -143,14 +157,25 @@ impl<'a> VerboseStatus<'a> {
     }
 
     /// A restore did this with an item, or would in a dry run.
-    pub fn restored(action: ItemAction, path: &[u8], size_bytes: u64) -> Self {
-        // Restic knows three cases of these four.
-        let known = match action {
+    pub fn restored(item: &Item<'_>) -> Self {
+        // Restic knows four cases of these six.
+        let known = match item.action {
             ItemAction::Create => "restored",
-            ItemAction::Replace => "updated",
+            ItemAction::Replace | ItemAction::Patch => "updated",
             ItemAction::Update | ItemAction::Skip => "unchanged",
+            ItemAction::Delete => "deleted",
         };
-        Self { size: Some(size_bytes), done: Some(action.word()), ..Self::of_item(known, path) }
+        let written = match item.action {
+            ItemAction::Create | ItemAction::Replace | ItemAction::Patch => Some(item.written_bytes),
+            ItemAction::Update | ItemAction::Skip | ItemAction::Delete => None,
+        };
+        Self {
+            size: Some(item.size_bytes),
+            written,
+            done: Some(item.action.word()),
+            metadata: (!item.parts.is_empty()).then(|| item.parts.words()),
+            ..Self::of_item(known, item.path)
+        }
     }
 
     /// An object that is needed cannot be read yet.

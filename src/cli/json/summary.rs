@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use packstone::base::Lacks;
 use packstone::ops::backup::{BackupSummary, DryRun};
 use packstone::ops::restore::RestoreSummary;
 use packstone::repository::Repository;
@@ -95,10 +96,32 @@ pub struct RestoreLine {
     dirs_restored: u64,
     others_restored: u64,
     items_replaced: u64,
+    files_patched: u64,
+    bytes_patched: u64,
+    bytes_deleted: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_fetch: Option<u64>,
     files_updated: u64,
     files_verified: u64,
     findings: u64,
+    not_permitted: LacksDocument,
     damaged: u64,
+}
+
+/// What who restored may not set or make.
+#[derive(Debug, Serialize)]
+struct LacksDocument {
+    owners: u64,
+    modes: u64,
+    xattrs: u64,
+    devices: u64,
+}
+
+impl LacksDocument {
+    const fn of(lacks: Lacks) -> Self {
+        let Lacks { owners, modes, xattrs, devices } = lacks;
+        Self { owners, modes, xattrs, devices }
+    }
 }
 
 impl RestoreLine {
@@ -110,8 +133,12 @@ impl RestoreLine {
         elapsed: Duration,
     ) -> Self {
         let met = (
-            summary.files + summary.others + summary.files_updated + summary.files_skipped,
-            summary.bytes + summary.bytes_skipped,
+            summary.files
+                + summary.others
+                + summary.files_patched
+                + summary.files_updated
+                + summary.files_skipped,
+            summary.bytes + summary.bytes_patched + summary.bytes_skipped,
         );
         let total = if dry_run { met } else { expected };
         Self {
@@ -121,17 +148,21 @@ impl RestoreLine {
             total_files: total.0,
             files_restored: summary.files,
             files_skipped: summary.files_skipped,
-            // A restore removes nothing but what it replaces.
-            files_deleted: 0,
+            files_deleted: summary.items_deleted,
             total_bytes: total.1,
             bytes_restored: summary.bytes,
             bytes_skipped: summary.bytes_skipped,
             dirs_restored: summary.directories,
             others_restored: summary.others,
             items_replaced: summary.replaced,
+            files_patched: summary.files_patched,
+            bytes_patched: summary.bytes_patched,
+            bytes_deleted: summary.bytes_deleted,
+            bytes_to_fetch: if dry_run { Some(summary.bytes_to_fetch) } else { None },
             files_updated: summary.files_updated,
             files_verified: summary.files_verified,
             findings: summary.findings,
+            not_permitted: LacksDocument::of(summary.lacks),
             damaged: summary.damaged,
         }
     }

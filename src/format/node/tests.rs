@@ -15,6 +15,7 @@ pub(crate) fn plain(name: &[u8], kind: NodeKind) -> Node {
             mtime: Timestamp { seconds: -5, nanoseconds: 1 },
             ctime: Timestamp { seconds: 5_000_000_000, nanoseconds: 999_999_999 },
             links: None,
+            link_count: None,
         },
         xattrs: Vec::new(),
         kept: Vec::new(),
@@ -60,11 +61,12 @@ fn every_kind_is_read_back_as_it_was() {
     ];
     let mut rich = regular(b"rich", 0, Content::Empty);
     rich.metadata.links = Some(LinkGroup { filesystem: 2, inode: u64::MAX });
+    rich.metadata.link_count = Some(3);
     rich.xattrs = vec![
         Xattr { name: b"user.a".to_vec(), value: XattrValue::Inline(Vec::new()) },
         Xattr { name: b"user.b".to_vec(), value: XattrValue::Chunk(chunk(513)) },
     ];
-    rich.kept = vec![(64, vec![0x01]), (70, vec![0x61, b'x'])];
+    rich.kept = vec![(65, vec![0x01]), (70, vec![0x61, b'x'])];
     nodes.push(rich);
     for node in nodes {
         let bytes = node.encode();

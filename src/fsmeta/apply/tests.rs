@@ -17,7 +17,7 @@ const NOBODY: u32 = 65_534;
 const BIND_CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 const BEFORE_1970: Timestamp = Timestamp { seconds: -86_401, nanoseconds: 123_456_789 };
-const ALL: ApplyOptions = ApplyOptions { ownership: true, special: true };
+const ALL: ApplyOptions = ApplyOptions { ownership: true, special: true, removes_xattrs: true };
 
 /// True for root; else says that the test is skipped.
 #[track_caller]
@@ -46,6 +46,10 @@ pub(crate) fn unprivileged<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         }
         work()
     })
+}
+
+fn messages(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.message.as_str()).collect()
 }
 
 fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
@@ -134,7 +138,7 @@ fn wanted(metadata: &Metadata) -> (u32, u32, u32, Timestamp) {
     (metadata.mode.into(), metadata.uid, metadata.gid, metadata.mtime)
 }
 
-const NO_PROBLEM: Vec<String> = Vec::new();
+const NO_PROBLEM: Vec<Problem> = Vec::new();
 
 #[test]
 fn a_file_gets_everything_in_an_order_that_keeps_everything() {
@@ -233,10 +237,13 @@ fn without_its_acl_a_file_gives_its_group_no_more_than_the_acl_did() {
         assert_eq!(seen(&path).0, mode);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(
-            problems[0].starts_with("extended attribute system.posix_acl_access not set: "),
+            problems[0].message.starts_with("extended attribute system.posix_acl_access not set: "),
             "{problems:?}"
         );
-        assert_eq!(problems[1], format!("group permissions limited to {limit}, because the ACL was not set"));
+        assert_eq!(
+            problems[1].message,
+            format!("group permissions limited to {limit}, because the ACL was not set")
+        );
     }
 }
 
@@ -254,7 +261,7 @@ fn without_privilege_the_owner_stays_and_lends_nobody_its_power() {
     });
     let refused = "Operation not permitted (os error 1)";
     assert_eq!(
-        problems,
+        messages(&problems),
         [
             format!("owner 54321 not set: {refused}"),
             format!("group 54322 not set: {refused}"),
@@ -299,7 +306,7 @@ fn a_bit_that_the_system_drops_silently_is_told() {
         let metadata = Metadata { gid: SOMEBODY, ..own(0o2755) };
         apply_to_fd(descriptor.as_fd(), &Attributes { metadata: &metadata, xattrs: &[] }, &ALL)
     });
-    assert_eq!(problems, ["mode is 0755 instead of 2755"]);
+    assert_eq!(messages(&problems), ["mode is 0755 instead of 2755"]);
     assert_eq!(seen(&path).0, 0o755);
 }
 
@@ -329,7 +336,7 @@ fn ownership_is_left_alone_on_request() {
     let options = ApplyOptions { ownership: false, ..ALL };
     let owner = own(0).uid;
     assert_eq!(
-        apply_to_fd(descriptor.as_fd(), &attributes, &options),
+        messages(&apply_to_fd(descriptor.as_fd(), &attributes, &options)),
         [format!("set-user-id bit not set, because the owner is {owner} instead of 54321")]
     );
     assert_eq!(seen(&path), (0o755, owner, own(0).gid, BEFORE_1970));
@@ -355,7 +362,7 @@ fn a_symbolic_link_gets_attributes_itself() {
     }
     let attributes = Attributes { metadata: &metadata, xattrs: &pairs };
     assert_eq!(
-        apply_to_path_fd(pinned(&link).as_fd(), &attributes, &ALL),
+        messages(&apply_to_path_fd(pinned(&link).as_fd(), &attributes, &ALL)),
         ["extended attribute user.note not set: Operation not permitted (os error 1)"]
     );
     assert_eq!(seen(&link), wanted(&metadata));
@@ -384,7 +391,7 @@ fn refused_attributes_are_named_with_the_reason() {
     let xattrs = xattrs(&[(b"nonsense.\xff", b"n"), (b"user.note", b"u")]);
     let attributes = Attributes { metadata: &metadata, xattrs: &xattrs };
     assert_eq!(
-        apply_to_fd(descriptor.as_fd(), &attributes, &ALL),
+        messages(&apply_to_fd(descriptor.as_fd(), &attributes, &ALL)),
         [
             "owner 4294967295 not set: Invalid argument (os error 22)",
             "group 4294967295 not set: Invalid argument (os error 22)",
@@ -411,7 +418,7 @@ fn a_time_that_is_not_kept_exactly_is_told() {
                 let (actual, mtime) = (show_time(actual), show_time(mtime));
                 format!("time of change is {actual} instead of {mtime} seconds after 1970")
             });
-            assert_eq!(problems, Vec::from_iter(expected));
+            assert_eq!(messages(&problems), Vec::from_iter(expected));
         }
     }
     let before = seen(&path).3;
@@ -419,7 +426,7 @@ fn a_time_that_is_not_kept_exactly_is_told() {
     let mtime = Timestamp { seconds: 5, nanoseconds: 0x3fff_ffff };
     let metadata = Metadata { mtime, ..own(0o600) };
     let problems = apply_to_fd(descriptor.as_fd(), &Attributes { metadata: &metadata, xattrs: &[] }, &ALL);
-    assert_eq!(problems, ["time of change not set: 1073741823 nanoseconds in a second"]);
+    assert_eq!(messages(&problems), ["time of change not set: 1073741823 nanoseconds in a second"]);
     assert_eq!(seen(&path).3, before);
 }
 

@@ -375,6 +375,7 @@ fn read_group<'s: 'scope, 'scope>(
                     Some(opened) => Box::new(move || Ok(*opened)),
                     None => Box::new(move || file::open(&parent.directory, &name)),
                 };
+                let before = before.map(|before| *before);
                 let (source, goal) = (Arc::clone(&task.source), Goal::Parent(Arc::clone(task), slot));
                 task.pending.fetch_add(1, Ordering::AcqRel);
                 run.big_files.begin(run, scope, WaitingFile { open, path, source, goal, before });

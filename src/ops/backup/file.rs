@@ -23,7 +23,7 @@ pub(super) enum Taken {
     /// Part of the snapshot.
     Finished(Box<Finished>),
     /// A file that is to be read in pieces; opened, if it has only grown so large since it was listed.
-    Big(Option<Box<OpenFile>>, Option<Before>),
+    Big(Option<Box<OpenFile>>, Option<Box<Before>>),
 }
 
 /// What a regular file was in the earlier snapshot.
@@ -89,7 +89,7 @@ pub(super) fn take(
             return take_over(run, place, listed, taken_over);
         }
         if listed.stat.size > run.whole_bytes_max {
-            return Ok(Taken::Big(None, before));
+            return Ok(Taken::Big(None, before.map(Box::new)));
         }
     }
     let taken = match is_regular {
@@ -97,7 +97,7 @@ pub(super) fn take(
             Some(read) => read,
             None => match open(place.directory, &listed.name) {
                 Ok(open) if open.content_bytes() > run.whole_bytes_max => {
-                    return Ok(Taken::Big(Some(Box::new(open)), before));
+                    return Ok(Taken::Big(Some(Box::new(open)), before.map(Box::new)));
                 }
                 Ok(open) => read_whole(run, place, open)?,
                 Err(error) => Err(error),

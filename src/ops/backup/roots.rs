@@ -130,6 +130,7 @@ fn begin_file<'s: 'scope, 'scope>(
                 Some(opened) => Box::new(move || Ok(*opened)),
                 None => Box::new(move || file::open(&directory, &listed.name)),
             };
+            let before = before.map(|before| *before);
             let (shown, goal) = (source.path.clone(), Goal::Root(path.to_owned()));
             let source = Arc::clone(source);
             run.big_files.begin(run, scope, WaitingFile { open, path: shown, source, goal, before });

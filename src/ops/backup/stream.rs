@@ -71,6 +71,7 @@ pub(super) fn take_stream(
         mtime: now,
         ctime: now,
         links: None,
+        link_count: None,
     };
     let regular = Regular { size, content, extents: None, changed_while_read: false };
     let mut kind = NodeKind::Regular(regular);

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::base::{Error, ErrorKind, FindingKind, ItemAction, Result};
-use crate::format::node::Node;
+use crate::base::{ChunkId, Error, ErrorKind, FindingKind, ItemAction, MetadataParts, Result};
+use crate::format::node::{Node, NodeKind};
 use crate::ops::path::PathLink;
 use crate::ops::restore::overwrite::Decision;
 use crate::ops::restore::run::Restore;
-use crate::ops::restore::target::DirectoryNumber;
+use crate::ops::restore::target::{DirectoryNumber, replaced};
 
 /// A directory on the way down.
 #[derive(Debug)]
@@ -23,10 +23,14 @@ pub(super) struct Level {
     pub(super) place: Place,
     /// Whether it gets the metadata of its entry when it is left.
     pub(super) gets_metadata: bool,
-    /// Whether something in it was restored.
-    pub(super) has_restored: bool,
+    /// Whether it is told of and counted: it is made, or its metadata differ.
+    pub(super) is_counted: bool,
+    /// Whether something in it is wanted.
+    pub(super) has_wanted: bool,
     /// Whether it must stay reachable to the end, for further names of what is in it.
     pub(super) is_pinned: bool,
+    /// Where the stored one is, if what it lacks may be removed here.
+    pub(super) clears: Option<ChunkId>,
 }
 
 /// Where a directory is in the target.
@@ -43,14 +47,20 @@ pub(super) enum Place {
 impl Level {
     /// A directory that nothing was put into yet.
     pub(super) fn waiting(path: Arc<PathLink>, node: Node, is_wanted: bool) -> Self {
+        let clears = match node.kind {
+            NodeKind::Directory(tree) => Some(tree),
+            _ => None,
+        };
         Self {
             path,
             node: Some(node),
             is_wanted,
             place: Place::Waiting,
             gets_metadata: false,
-            has_restored: false,
+            is_counted: false,
+            has_wanted: false,
             is_pinned: false,
+            clears,
         }
     }
 }
@@ -62,13 +72,22 @@ impl Restore<'_> {
             return Ok(Some((*number, *is_new)));
         }
         let mut above = None;
+        // Beyond a mount nothing is removed, nor in what belongs to a repository.
+        let mut may_clear = true;
         for level in levels {
+            may_clear &= level.clears.is_some() || !matches!(level.place, Place::Open { .. });
             match (level.place, above) {
                 (Place::Open { number, is_new }, _) => above = Some((number, is_new)),
                 (Place::Waiting, Some(parent)) => {
                     level.place = self.make_directory(parent, level)?;
                     match level.place {
-                        Place::Open { number, is_new } => above = Some((number, is_new)),
+                        Place::Open { number, is_new } => {
+                            may_clear &= level.clears.is_some() && self.may_clear(number, parent.0);
+                            if !may_clear {
+                                level.clears = None;
+                            }
+                            above = Some((number, is_new));
+                        }
                         _ => return Ok(None),
                     }
                 }
@@ -78,11 +97,16 @@ impl Restore<'_> {
         Ok(above)
     }
 
+    fn may_clear(&self, number: DirectoryNumber, parent: DirectoryNumber) -> bool {
+        self.deleter.as_ref().is_some_and(|deleter| deleter.may_clear(number, Some(parent)))
+    }
+
     fn make_directory(&mut self, parent: (DirectoryNumber, bool), level: &mut Level) -> Result<Place> {
         match self.try_make_directory(parent, level) {
             Ok(place) => Ok(place),
             Err(error) if error.kind() == ErrorKind::OutOfSpace => Err(error),
             Err(error) => {
+                self.failed_in.insert(parent.0);
                 self.find(FindingKind::NotRestored, level.path.join(None), &error);
                 Ok(Place::Failed)
             }
@@ -97,12 +121,22 @@ impl Restore<'_> {
             true => Decision::Create,
             false => self.context.judge().decide(target, parent, node)?,
         };
-        let told = |action| self.context.tell_item(action, || level.path.join(None), 0);
+        let told = |action| {
+            let none = MetadataParts::default();
+            self.context.tell_item(action, || level.path.join(None), (0, 0), none);
+        };
         match decision {
             Decision::Enter(found) => {
                 let gone = || Error::new(ErrorKind::NotFound, "the directory was removed meanwhile");
                 let number = target.enter(parent, &node.name)?.ok_or_else(gone)?;
+                if target.examine_directory(number)?.identity != found.identity {
+                    return Err(replaced());
+                }
                 level.gets_metadata = self.context.judge().updates_directory(node, &found);
+                if level.gets_metadata {
+                    let shown = || level.path.join(None);
+                    level.is_counted = self.context.tell_directory(number, node, &found, shown);
+                }
                 return Ok(Place::Open { number, is_new: false });
             }
             Decision::Replace(found) => {
@@ -114,7 +148,9 @@ impl Restore<'_> {
         }
         let (number, is_new) = target.create_directory(parent, &node.name)?;
         level.gets_metadata = is_new;
+        level.is_counted = is_new;
         // What was made by somebody else meanwhile may hold anything.
+        level.clears = level.clears.filter(|_| is_new);
         Ok(Place::Open { number, is_new })
     }
 }

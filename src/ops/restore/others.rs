@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::base::{Error, ErrorKind, Finding, FindingKind, Result};
+use crate::base::{Error, ErrorKind, Finding, FindingKind, Lack, Result};
 use crate::format::node::{Node, NodeKind};
-use crate::fsmeta::apply::Attributes;
+use crate::fsmeta::apply::{Attributes, Problem};
 use crate::ops::path::PathLink;
-use crate::ops::restore::run::{First, Restore};
+use crate::ops::restore::run::{First, Restore, is_device};
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Found};
 
 /// What is made after the files of the same wave.
@@ -22,10 +22,11 @@ pub(super) struct Later {
     pub(super) replaces: Option<Found>,
 }
 
-/// What was made: which object it is, and what of its metadata is not as stored.
+/// What was made: which object it is, and what of its metadata is lost or could not be set.
 struct Made {
     identity: FileIdentity,
-    problems: Vec<String>,
+    lost: Vec<String>,
+    problems: Vec<Problem>,
 }
 
 impl Restore<'_> {
@@ -34,28 +35,33 @@ impl Restore<'_> {
         let shown = || later.path.join(Some(&later.node.name));
         self.context.monitor.advance(1, later.node.size());
         match self.try_make(later) {
-            Ok(problems) => {
+            Ok(made) => {
                 self.summary.others += 1;
                 self.summary.replaced += u64::from(later.replaces.is_some());
-                for problem in problems {
-                    self.summary.findings += 1;
-                    let kind = FindingKind::Metadata;
-                    self.context.monitor.finding(&Finding { kind, path: shown(), message: problem });
-                }
+                self.tell(shown, made.lost, made.problems);
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::OutOfSpace | ErrorKind::Frozen) => Err(error),
+            Err(error) if error.kind() == ErrorKind::Denied && is_device(&later.node.kind) => {
+                self.failed_in.insert(later.directory);
+                self.summary.findings += 1;
+                self.summary.lacks.add(Lack::Device);
+                let (kind, message) = (FindingKind::NotRestored, error.chain().join(": "));
+                self.context.monitor.lacking(Lack::Device, &Finding { kind, path: shown(), message });
+                Ok(())
+            }
             Err(error) => {
+                self.failed_in.insert(later.directory);
                 self.find(FindingKind::NotRestored, shown(), &error);
                 Ok(())
             }
         }
     }
 
-    fn try_make(&mut self, later: &Later) -> Result<Vec<String>> {
+    fn try_make(&mut self, later: &Later) -> Result<Made> {
         let target = self.context.target;
         let Later { directory, node, replaces, .. } = later;
-        let Some(found) = replaces else { return Ok(self.make_as(later, &node.name)?.problems) };
+        let Some(found) = replaces else { return self.make_as(later, &node.name) };
         let temporary = target.temporary_name();
         let made = self.make_as(later, &temporary)?;
         let replaced = target.replace(*directory, (&temporary, made.identity), &node.name, found);
@@ -64,7 +70,7 @@ impl Restore<'_> {
             target.remove_file(*directory, &temporary, made.identity).ok();
             return Err(error);
         }
-        Ok(made.problems)
+        Ok(made)
     }
 
     /// Makes it under a name in its directory.
@@ -79,13 +85,12 @@ impl Restore<'_> {
         {
             let from = (*first_directory, first_name.as_slice());
             target.create_hard_link(from, *identity, (*directory, name))?;
-            return Ok(Made { identity: *identity, problems: Vec::new() });
+            return Ok(Made { identity: *identity, lost: Vec::new(), problems: Vec::new() });
         }
         if let NodeKind::Regular(_) = node.kind {
             return Err(Error::new(ErrorKind::Failed, "another name of the same file could not be restored"));
         }
         let (xattrs, lost) = self.context.tree.readable_xattrs(node)?;
-        self.summary.damaged += lost.len() as u64;
         let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
         let apply = &self.context.options.apply;
         let created = match &node.kind {
@@ -97,6 +102,6 @@ impl Restore<'_> {
         {
             first.name.get_or_insert((*directory, node.name.clone(), created.identity));
         }
-        Ok(Made { identity: created.identity, problems: lost.into_iter().chain(created.problems).collect() })
+        Ok(Made { identity: created.identity, lost, problems: created.problems })
     }
 }

@@ -11,7 +11,7 @@ const HOLE_BLOCK_BYTES: usize = 4096;
 
 /// Calls `visit` with each part of `length` bytes at `content_offset` of the content of a file of `size` bytes: its range
 /// within those bytes, and its offset in the file.
-pub(super) fn for_each_place(
+pub(in crate::ops) fn for_each_place(
     extents: Option<&[Extent]>,
     size: u64,
     content_offset: u64,
@@ -45,7 +45,7 @@ pub(super) fn for_each_place(
 }
 
 /// The holes of a file: all that no extent covers.
-pub(super) fn holes(regular: &Regular) -> Vec<Range<u64>> {
+pub(in crate::ops) fn holes(regular: &Regular) -> Vec<Range<u64>> {
     let Some(extents) = &regular.extents else { return Vec::new() };
     let mut holes = Vec::new();
     let mut end = 0;

@@ -6,20 +6,23 @@
 //! wave that is being written needs nothing of it: an entry is judged by what has its own name, and no wave touches a
 //! name of another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::base::{ChunkId, Error, ErrorKind, Finding, FindingKind, ItemAction, Result};
+use crate::base::{ChunkId, Error, ErrorKind, Finding, FindingKind, Result};
 use crate::format::node::{LinkGroup, Node, NodeKind, Regular};
-use crate::fsmeta::apply::Attributes;
+use crate::fsmeta::apply::{Attributes, Problem};
 use crate::ops::path::PathLink;
+use crate::ops::restore::deleting::Deleter;
 use crate::ops::restore::levels::{Level, Place};
+use crate::ops::restore::looking::Bits;
 use crate::ops::restore::memory::node_bytes;
 use crate::ops::restore::others::Later;
-use crate::ops::restore::overwrite::Decision;
-use crate::ops::restore::target::{DirectoryNumber, Found};
-use crate::ops::restore::wave::{FilePlan, Replacing, Wave};
-use crate::ops::restore::writer::take_back;
+use crate::ops::restore::overwrite::{Decision, crowded};
+use crate::ops::restore::steps::{Step, Steps, Taken};
+use crate::ops::restore::target::DirectoryNumber;
+use crate::ops::restore::wave::{FilePlan, Wave};
+use crate::ops::restore::writer::{may_go_on, take_back};
 use crate::ops::restore::writing::Writing;
 use crate::ops::restore::{Context, FirstName, RestoreSummary, Wanted, interrupted};
 use crate::tree::{BundlePlace, Entry, Walk, WalkItem};
@@ -29,11 +32,16 @@ const IDLE_PLAN_DIVISOR: usize = 8;
 
 /// A directory in which everything is planned.
 #[derive(Debug)]
-struct Left {
+pub(super) struct Left {
     number: DirectoryNumber,
     path: Arc<PathLink>,
     /// What it gets its metadata from, if it gets any.
-    node: Option<Node>,
+    pub(super) node: Option<Node>,
+    is_new: bool,
+    /// Whether it is counted.
+    is_counted: bool,
+    /// Where the stored one is, if what it lacks is removed here.
+    clears: Option<ChunkId>,
 }
 
 /// What is done once the files of a wave are written.
@@ -59,6 +67,10 @@ pub(super) struct Restore<'r> {
     pub(super) context: &'r Context<'r>,
     pub(super) firsts: HashMap<LinkGroup, First>,
     pub(super) summary: RestoreSummary,
+    pub(super) steps: Steps,
+    /// Directories in which something could not be restored, so that nothing is removed there.
+    pub(super) failed_in: HashSet<DirectoryNumber>,
+    pub(super) deleter: Option<Deleter<'r>>,
     wave: Wave,
     after: After,
     writing: Writing,
@@ -78,7 +90,7 @@ impl<'r> Restore<'r> {
             match restore.restore(wanted, is_fresh) {
                 Ok(()) => Ok(restore.summary),
                 Err(error) => {
-                    restore.give_up();
+                    restore.give_up(may_go_on(&error));
                     Err(error)
                 }
             }
@@ -90,6 +102,9 @@ impl<'r> Restore<'r> {
             context,
             firsts: HashMap::new(),
             summary: RestoreSummary::default(),
+            steps: Steps::default(),
+            failed_in: HashSet::new(),
+            deleter: context.deleter(),
             wave: Wave::with_room(context.shares.plan_bytes),
             after: After::default(),
             writing,
@@ -100,24 +115,7 @@ impl<'r> Restore<'r> {
     }
 
     fn restore(&mut self, wanted: &Wanted, is_fresh: bool) -> Result<()> {
-        let node = wanted.directory.as_ref().and_then(|(_, node)| node.clone());
-        let gets_metadata = match &node {
-            None => false,
-            Some(_) if is_fresh => true,
-            Some(node) => {
-                let found = self.context.target.examine_directory(DirectoryNumber::ROOT)?;
-                self.context.judge().updates_directory(node, &found)
-            }
-        };
-        let mut levels = vec![Level {
-            path: Arc::new(PathLink { parent: None, name: wanted.path.clone() }),
-            is_wanted: self.context.options.selection.wants(&wanted.path),
-            node: node.map(|node| self.localized(node)),
-            place: Place::Open { number: DirectoryNumber::ROOT, is_new: is_fresh },
-            gets_metadata,
-            has_restored: false,
-            is_pinned: false,
-        }];
+        let mut levels = vec![self.root(wanted, is_fresh)?];
         if let Some(entry) = &wanted.single {
             self.take(&mut levels, Box::new(entry.clone()))?;
         }
@@ -125,13 +123,49 @@ impl<'r> Restore<'r> {
             self.take_tree(&mut levels, Walk::new(self.context.tree, *tree, wanted.budget))?;
         }
         while let Some(level) = levels.pop() {
-            self.leave(level, levels.last_mut());
+            self.leave(level, levels.last_mut())?;
         }
+        self.catch_up_steps()?;
         self.flush()?;
         for left in std::mem::take(&mut self.pinned) {
             self.finish_directory(&left)?;
         }
+        if let Some(deleter) = &self.deleter {
+            self.summary.items_deleted = deleter.deleted.items;
+            self.summary.bytes_deleted = deleter.deleted.bytes;
+            self.summary.findings += deleter.deleted.findings;
+        }
         Ok(())
+    }
+
+    /// The target itself.
+    fn root(&self, wanted: &Wanted, is_fresh: bool) -> Result<Level> {
+        let number = DirectoryNumber::ROOT;
+        let (tree, node) = wanted.directory.clone().unzip();
+        let node = node.flatten().map(|node| self.localized(node));
+        let is_wanted = self.context.options.selection.wants(&wanted.path);
+        let mut gets_metadata = is_fresh;
+        if let Some(node) = node.as_ref().filter(|_| !is_fresh) {
+            let found = self.context.target.examine_directory(number)?;
+            gets_metadata = self.context.judge().updates_directory(node, &found);
+            if gets_metadata && is_wanted {
+                self.context.tell_directory(number, node, &found, || wanted.path.clone());
+            }
+        }
+        Ok(Level {
+            path: Arc::new(PathLink { parent: None, name: wanted.path.clone() }),
+            is_wanted,
+            node,
+            place: Place::Open { number, is_new: is_fresh },
+            gets_metadata,
+            is_counted: false,
+            has_wanted: false,
+            is_pinned: false,
+            clears: tree.filter(|_| {
+                let deleter = self.deleter.as_ref().filter(|_| !is_fresh);
+                deleter.is_some_and(|deleter| deleter.may_clear(number, None))
+            }),
+        })
     }
 
     fn localized(&self, mut node: Node) -> Node {
@@ -149,7 +183,7 @@ impl<'r> Restore<'r> {
             match item {
                 Ok(WalkItem::Leave) => {
                     if let Some(level) = levels.pop() {
-                        self.leave(level, levels.last_mut());
+                        self.leave(level, levels.last_mut())?;
                     }
                 }
                 Ok(WalkItem::Entry(entry)) => match entry.node.kind {
@@ -164,6 +198,9 @@ impl<'r> Restore<'r> {
                 // The rest of this directory is lost; the walk goes on with its parents.
                 Err(error) => {
                     let path = levels.last().map(|level| level.path.join(None)).unwrap_or_default();
+                    if let Some(level) = levels.last_mut() {
+                        level.clears = None;
+                    }
                     self.find(FindingKind::NotRestored, path, &error);
                 }
             }
@@ -175,7 +212,7 @@ impl<'r> Restore<'r> {
     }
 
     /// Each wave more reads again what several have in common; but a shorter one is better than to let the writers wait.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let plan_bytes = self.context.shares.plan_bytes;
         let is_full = |bytes| self.wave.is_full(bytes, self.after.held_bytes);
         // What replaces something, or is verified, is written out to the disk once for each wave.
@@ -220,54 +257,47 @@ impl<'r> Restore<'r> {
         if let Some(ids) = &self.context.local_ids {
             ids.localize(&mut entry.node.metadata);
         }
-        let node = &entry.node;
-        let size = node.size();
         let decision = match is_new {
             true => Ok(Decision::Create),
-            false => self.context.judge().decide(self.context.target, directory, node),
+            false => self.context.judge().decide(self.context.target, directory, &entry.node),
         };
-        let told = |action| self.context.tell_item(action, || shown(node), size);
-        let replaces = match decision {
-            Ok(Decision::Create) => {
-                told(ItemAction::Create);
-                None
-            }
-            Ok(Decision::Replace(found) | Decision::Enter(found)) => {
-                told(ItemAction::Replace);
-                Some(found)
-            }
-            Ok(Decision::Update(found)) => {
-                told(ItemAction::Update);
-                return self.update(directory, &shown(node), node, &found);
-            }
-            Ok(Decision::Keep(_)) => {
-                told(ItemAction::Skip);
-                self.summary.files_skipped += 1;
-                self.summary.bytes_skipped = self.summary.bytes_skipped.saturating_add(size);
-                self.context.monitor.advance(1, size);
-                return Ok(());
-            }
+        let decision = match decision {
+            Ok(Decision::Crowded(found)) => match self.moves_aside(directory, levels.last(), &entry.node) {
+                Ok(true) => Ok(Decision::Crowded(found)),
+                Ok(false) => Err(crowded()),
+                Err(error) => Err(error),
+            },
+            other => other,
+        };
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
             Err(error) => {
-                self.find(FindingKind::NotRestored, shown(node), &error);
+                self.failed_in.insert(directory);
+                self.find(FindingKind::NotRestored, shown(&entry.node), &error);
                 return Ok(());
             }
         };
         if let Some(level) = levels.last_mut() {
-            level.has_restored = true;
-            level.is_pinned |= node.metadata.links.is_some();
+            level.has_wanted = true;
+            let is_kept = matches!(decision, Decision::Keep(_));
+            level.is_pinned |= entry.node.metadata.links.is_some() && !is_kept;
         }
-        if self.is_further_name(node) || !matches!(node.kind, NodeKind::Regular(_)) {
-            self.after.held_bytes += size_of::<Later>() + node_bytes(node);
-            self.after.later.push(Later { directory, path, node: entry.node, replaces });
-            return Ok(());
-        }
-        let temporary = || self.context.target.temporary_name();
-        let replacing = replaces.map(|found| Replacing { found, temporary: temporary() });
-        let (bundle, is_read_back) = (entry.bundle, self.context.options.verify);
-        match FilePlan::new(directory, path, *entry, replacing, is_read_back) {
-            Some((plan, regular)) => self.plan(plan, &regular, bundle.as_ref()),
-            None => Ok(()),
-        }
+        self.step(Step::Take(Taken { directory, path, entry, decision }))
+    }
+
+    /// Whether a directory that is not empty went, so that something else can have its name.
+    fn moves_aside(&mut self, number: DirectoryNumber, level: Option<&Level>, node: &Node) -> Result<bool> {
+        let Some((deleter, level)) = self.deleter.as_mut().zip(level) else { return Ok(false) };
+        let path = level.path.join(None);
+        let may_clear = level.is_wanted && level.clears.is_some() && deleter.is_whole(&path);
+        Ok(may_clear && deleter.move_aside(number, &node.name, level.path.join(Some(&node.name)))?)
+    }
+
+    /// Has something made after the files of the same wave.
+    pub(super) fn make_later(&mut self, later: Later) {
+        self.after.held_bytes += size_of::<Later>() + node_bytes(&later.node);
+        self.after.later.push(later);
     }
 
     /// Whether it is a device, and these are left out.
@@ -283,7 +313,7 @@ impl<'r> Restore<'r> {
     }
 
     /// Whether it is a further name of an object that this run restores.
-    fn is_further_name(&mut self, node: &Node) -> bool {
+    pub(super) fn is_further_name(&mut self, node: &Node) -> bool {
         let Some(group) = node.metadata.links else { return false };
         let kind = self.context.kind_id(&node.kind);
         if let Some(first) = self.firsts.get(&group) {
@@ -293,31 +323,19 @@ impl<'r> Restore<'r> {
         false
     }
 
-    fn update(&mut self, directory: DirectoryNumber, shown: &[u8], node: &Node, found: &Found) -> Result<()> {
-        let (xattrs, lost) = self.context.tree.readable_xattrs(node)?;
-        self.summary.damaged += lost.len() as u64;
-        let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
-        let apply = &self.context.options.apply;
-        let target = self.context.target;
-        match target.update_file(directory, &node.name, found.identity, &attributes, apply) {
-            Ok(problems) => {
-                self.summary.files_updated += 1;
-                self.summary.bytes_skipped = self.summary.bytes_skipped.saturating_add(node.size());
-                self.tell(shown, lost.into_iter().chain(problems));
-            }
-            Err(error) => self.find(FindingKind::NotRestored, shown.to_vec(), &error),
-        }
-        self.context.monitor.advance(1, node.size());
-        Ok(())
-    }
-
     /// Plans the content of a file, and writes what is planned as often as there is enough of it.
-    fn plan(&mut self, plan: FilePlan, regular: &Regular, bundle: Option<&BundlePlace>) -> Result<()> {
+    pub(super) fn plan(
+        &mut self,
+        plan: FilePlan,
+        regular: &Regular,
+        bundle: Option<&BundlePlace>,
+    ) -> Result<()> {
+        let chosen = plan.patch().map(|patch| patch.chunks.clone());
         self.wave.begin(plan);
         let mut fatal = None;
         let planned = match bundle {
             Some(place) => self.wave.add_bundled(self.context.tree, place, regular.size),
-            None => self.plan_chunks(regular, &mut fatal),
+            None => self.plan_chunks(regular, chosen.as_ref(), &mut fatal),
         };
         if let Some(error) = fatal {
             return Err(error);
@@ -330,19 +348,29 @@ impl<'r> Restore<'r> {
             return Ok(());
         }
         let Some(plan) = self.wave.abandon() else { return Ok(()) };
-        take_back(self.context, &plan);
+        take_back(self.context, &plan, false);
         if let Some(error) = refused {
+            self.failed_in.insert(plan.directory);
             self.find(FindingKind::NotRestored, plan.shown(), &error);
         }
         Ok(())
     }
 
-    /// Plans the chunks of a file. What ends the whole restore is put into `fatal`.
-    fn plan_chunks(&mut self, regular: &Regular, fatal: &mut Option<Error>) -> Result<()> {
+    /// Plans the chunks of a file, or those that are chosen. What ends the whole restore is put into `fatal`.
+    fn plan_chunks(
+        &mut self,
+        regular: &Regular,
+        chosen: Option<&Bits>,
+        fatal: &mut Option<Error>,
+    ) -> Result<()> {
         let tree = self.context.tree;
         let mut content_offset = 0;
+        let mut number = 0;
         tree.content(regular, &mut |chunk| {
-            self.wave.add_chunk(tree, &chunk, content_offset)?;
+            if chosen.is_none_or(|chosen| chosen.contains(number)) {
+                self.wave.add_chunk(tree, &chunk, content_offset)?;
+            }
+            number += 1;
             content_offset += chunk.length;
             // Nobody plans while the rest of a file waits for its wave, so that a short one gains nothing.
             if self.wave.is_full(self.context.shares.plan_bytes, self.after.held_bytes) {
@@ -365,7 +393,7 @@ impl<'r> Restore<'r> {
     }
 
     /// Has what is planned written while more is planned, after all that was passed on before is done.
-    fn pass_on(&mut self) -> Result<()> {
+    pub(super) fn pass_on(&mut self) -> Result<()> {
         self.catch_up()?;
         let next = Wave::with_room(self.context.shares.plan_bytes);
         self.writing.begin(std::mem::replace(&mut self.wave, next))?;
@@ -384,8 +412,15 @@ impl<'r> Restore<'r> {
         self.summary.files += written.files;
         self.summary.bytes = self.summary.bytes.saturating_add(written.bytes);
         self.summary.replaced += written.replaced;
+        self.summary.files_patched += written.patched;
+        self.summary.bytes_patched = self.summary.bytes_patched.saturating_add(written.patched_bytes);
+        self.summary.files_updated += written.updated;
+        self.summary.files_skipped += written.skipped;
+        self.summary.bytes_skipped = self.summary.bytes_skipped.saturating_add(written.skipped_bytes);
+        self.failed_in.extend(written.failed_in);
         self.summary.files_verified += written.verified;
         self.summary.findings += written.findings;
+        self.summary.lacks = self.summary.lacks.and(written.lacks);
         self.summary.damaged += written.damaged;
         for (group, kind, name) in written.firsts {
             if let Some(first) = self.firsts.get_mut(&group).filter(|first| first.kind == kind) {
@@ -405,23 +440,32 @@ impl<'r> Restore<'r> {
     }
 
     /// Takes back what was begun and is not complete.
-    fn give_up(&mut self) {
+    fn give_up(&mut self, is_continued: bool) {
         while let Some(plan) = self.wave.abandon() {
-            take_back(self.context, &plan);
+            take_back(self.context, &plan, is_continued);
+        }
+        if let Some(deleter) = &mut self.deleter {
+            deleter.put_back(None);
         }
     }
 
-    /// Everything in a directory is planned.
-    fn leave(&mut self, level: Level, above: Option<&mut Level>) {
+    /// Everything in a directory is on its way.
+    fn leave(&mut self, level: Level, above: Option<&mut Level>) -> Result<()> {
         if let Some(above) = above {
-            above.has_restored |= level.has_restored;
+            above.has_wanted |= level.has_wanted;
             above.is_pinned |= level.is_pinned;
         }
-        let Place::Open { number, .. } = level.place else { return };
-        let gets_metadata = level.gets_metadata && (level.is_wanted || level.has_restored);
+        let Place::Open { number, is_new } = level.place else { return Ok(()) };
+        let gets_metadata = level.gets_metadata && (level.is_wanted || level.has_wanted);
         let node = level.node.filter(|_| gets_metadata);
-        let left = Left { number, path: level.path, node };
-        if level.is_pinned {
+        let clears = level.clears.filter(|_| level.is_wanted && !is_new);
+        let left = Left { number, path: level.path, node, is_new, is_counted: level.is_counted, clears };
+        self.step(Step::Leave { left: Box::new(left), is_pinned: level.is_pinned })
+    }
+
+    /// Finishes a directory when nothing changes it any more.
+    pub(super) fn finish_later(&mut self, left: Left, is_pinned: bool) {
+        if is_pinned {
             self.pinned.push(left);
         } else {
             self.after.held_bytes += size_of::<Left>() + left.node.as_ref().map_or(0, node_bytes);
@@ -430,26 +474,52 @@ impl<'r> Restore<'r> {
     }
 
     fn finish_directory(&mut self, left: &Left) -> Result<()> {
+        self.clear(left)?;
         if let Some(node) = &left.node {
-            self.summary.directories += u64::from(left.number != DirectoryNumber::ROOT);
+            self.summary.directories += u64::from(left.is_counted);
             let (xattrs, lost) = self.context.tree.readable_xattrs(node)?;
-            self.summary.damaged += lost.len() as u64;
             let attributes = Attributes { metadata: &node.metadata, xattrs: &xattrs };
             let apply = &self.context.options.apply;
-            let problems = self.context.target.finish_directory(left.number, &attributes, apply);
-            self.tell(&left.path.join(None), lost.into_iter().chain(problems));
+            let is_new = left.is_new && left.number != DirectoryNumber::ROOT;
+            let problems = self.context.target.finish_directory(left.number, is_new, &attributes, apply);
+            self.tell(|| left.path.join(None), lost, problems);
         }
         self.context.target.leave(left.number);
         Ok(())
     }
 
-    /// Tells what of the metadata is not as stored.
-    fn tell(&mut self, path: &[u8], problems: impl Iterator<Item = String>) {
-        for message in problems {
-            self.summary.findings += 1;
-            let finding = Finding { kind: FindingKind::Metadata, path: path.to_vec(), message };
-            self.context.monitor.finding(&finding);
+    /// Removes from a directory what the stored one does not have.
+    fn clear(&mut self, left: &Left) -> Result<()> {
+        let Some(deleter) = &mut self.deleter else { return Ok(()) };
+        let path = left.path.join(None);
+        let has_failed = self.failed_in.remove(&left.number);
+        let may_clear = !has_failed && left.clears.is_some() && deleter.is_whole(&path);
+        let Some(stored) = left.clears.filter(|_| may_clear) else {
+            let shown = self.context.target.show(left.number, b"");
+            if has_failed && left.clears.is_some() {
+                let message = format!("nothing is deleted in {shown}: not all of it could be restored");
+                self.context.monitor.note(&message);
+            }
+            deleter.put_back(Some(left.number));
+            return Ok(());
+        };
+        match deleter.clear(left.number, stored, &path) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                deleter.put_back(Some(left.number));
+                self.find(FindingKind::NotRestored, path, &error.while_doing("nothing is deleted in it"));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// Tells what of the metadata is not as stored.
+    pub(super) fn tell(&mut self, path: impl FnOnce() -> Vec<u8>, lost: Vec<String>, problems: Vec<Problem>) {
+        self.summary.damaged += lost.len() as u64;
+        let (findings, lacks) = self.context.tell_problems(path, lost, problems);
+        self.summary.findings += findings;
+        self.summary.lacks = self.summary.lacks.and(lacks);
     }
 
     pub(super) fn find(&mut self, kind: FindingKind, path: Vec<u8>, error: &Error) {

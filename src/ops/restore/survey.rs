@@ -4,26 +4,39 @@
 //! What must hold: nothing is made or changed; it goes no deeper into the target than directories that both sides have,
 //! and never through a symbolic link; what it tells is decided by the same rules as in the restore itself.
 
+mod waiting;
+
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::base::{ChunkId, Error, ErrorKind, Finding, FindingKind, ItemAction, Monitor, Result};
+use rayon::ThreadPool;
+
+use crate::base::{
+    ChunkId, Error, ErrorKind, Finding, FindingKind, Item, ItemAction, MetadataParts, Monitor, Result,
+};
 use crate::format::node::{LinkGroup, Node, NodeKind};
+use crate::format::snapshot::Snapshot;
 use crate::fsmeta::owners::LocalIds;
 use crate::ops::path::PathLink;
-use crate::ops::restore::overwrite::{Decision, Judge, Overwrite};
+use crate::ops::restore::deleting::Deleter;
+use crate::ops::restore::looking::parts_of_directory;
+use crate::ops::restore::overwrite::{Decision, Judge, Overwrite, crowded};
 use crate::ops::restore::run::is_device;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Found, Target};
-use crate::ops::restore::thaw::{Needed, Packs};
+use crate::ops::restore::thaw::{Needed, Packs, Part};
 use crate::ops::restore::{RestoreOptions, RestoreSummary, Wanted, interrupted, kind_id};
 use crate::tree::{Entry, Tree, Walk, WalkItem};
+
+use waiting::Waiting;
 
 /// What was found before the restore.
 #[derive(Debug, Default)]
 pub(super) struct Surveyed {
     /// Entries that are wanted for themselves.
     pub(super) wanted: u64,
+    /// What would be removed.
+    pub(super) deletions: u64,
     /// Objects with several names of which some, but not all, could be kept.
     pub(super) broken_groups: HashSet<LinkGroup>,
     /// Of a dry run: what would be done.
@@ -37,52 +50,70 @@ impl Surveyed {
     }
 }
 
-/// Looks over everything that is wanted. `target` is what is there already; `None` if there is nothing.
-///
-/// Without leave to overwrite, `Exists` at the first object that stands where something is to be restored; directories
-/// may meet.
-pub(super) fn survey(
-    tree: Tree<'_>,
-    wanted: &Wanted,
-    target: Option<&Target>,
-    options: &RestoreOptions,
-    local_ids: Option<&LocalIds>,
-    monitor: &dyn Monitor,
-) -> Result<Surveyed> {
-    let surveyor = |told| Surveyor::new(tree, target, options, local_ids, monitor, told);
-    // What can be kept of an object with several names is known when all were seen.
-    let mut first = surveyor(if options.dry_run { Told::Nothing } else { Told::Amounts });
-    let knows_all = !options.dry_run || options.overwrite == Some(Overwrite::IfChanged);
-    if knows_all {
-        first.look_over(wanted)?;
-    }
-    let broken = |(group, state): (&LinkGroup, &Group)| state.is_broken().then_some(*group);
-    first.outcome.broken_groups = first.groups.iter().filter_map(broken).collect();
-    if !options.dry_run {
-        monitor.expected_all();
-        return Ok(first.outcome);
-    }
-    let mut second = surveyor(Told::Actions);
-    second.outcome.broken_groups = first.outcome.broken_groups;
-    second.look_over(wanted)?;
-    Ok(second.outcome)
+/// What is looked over, and by which rules.
+#[derive(Clone, Copy)]
+pub(super) struct Surveying<'r> {
+    pub(super) tree: Tree<'r>,
+    pub(super) wanted: &'r Wanted,
+    pub(super) snapshot: &'r Snapshot,
+    /// What is there already; `None` if there is nothing.
+    pub(super) target: Option<&'r Target>,
+    pub(super) options: &'r RestoreOptions,
+    pub(super) local_ids: Option<&'r LocalIds>,
+    pub(super) pool: &'r ThreadPool,
+    pub(super) monitor: &'r dyn Monitor,
 }
 
-/// The packs in which the contents lie that are to be written, as a survey found what is there. `target` is what is there
-/// now; `None` if there is nothing, or nothing that stands in the way.
-pub(super) fn needed_packs(
-    tree: Tree<'_>,
-    wanted: &Wanted,
-    target: Option<&Target>,
-    options: &RestoreOptions,
-    surveyed: &Surveyed,
-    monitor: &dyn Monitor,
-) -> Result<Packs> {
-    let mut surveyor = Surveyor::new(tree, target, options, None, monitor, Told::Nothing);
-    surveyor.outcome.broken_groups.clone_from(&surveyed.broken_groups);
-    surveyor.needed = Some(Needed::new(tree));
-    surveyor.look_over(wanted)?;
-    Ok(surveyor.needed.map(Needed::into_packs).unwrap_or_default())
+impl<'r> Surveying<'r> {
+    /// Looks over everything that is wanted.
+    ///
+    /// Without leave to overwrite, `Exists` at the first object that stands where something is to be restored;
+    /// directories may meet.
+    pub(super) fn survey(self) -> Result<Surveyed> {
+        let Self { options, wanted, monitor, .. } = self;
+        // What can be kept of an object with several names is known when all were seen.
+        let mut first = Surveyor::new(self, if options.dry_run { Told::Nothing } else { Told::Amounts });
+        let knows_all = !options.dry_run || options.overwrite == Some(Overwrite::IfChanged);
+        if knows_all {
+            first.look_over(wanted)?;
+        }
+        let broken = |(group, state): (&LinkGroup, &Group)| state.is_broken().then_some(*group);
+        first.outcome.broken_groups = first.groups.iter().filter_map(broken).collect();
+        if !options.dry_run {
+            monitor.expected_all();
+            return Ok(first.outcome);
+        }
+        let mut second = Surveyor::new(self, Told::Actions);
+        second.outcome.broken_groups = first.outcome.broken_groups;
+        second.needed = Some(Needed::counting(self.tree));
+        second.look_over(wanted)?;
+        second.outcome.summary.bytes_to_fetch = second.needed.map_or(0, |needed| needed.stored_bytes());
+        Ok(second.outcome)
+    }
+
+    /// Whether the target and what is restored into it have a name in common, or one of them has none.
+    pub(super) fn shares_names(self) -> Result<bool> {
+        let Some((target, (stored, _))) = self.target.zip(self.wanted.directory.as_ref()) else {
+            return Ok(true);
+        };
+        let names = target.names(DirectoryNumber::ROOT)?;
+        for entry in self.tree.directory(*stored) {
+            if names.binary_search(&entry?.node.name).is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(names.is_empty())
+    }
+
+    /// The packs in which the contents lie that are to be written, as a survey found what is there.
+    pub(super) fn needed_packs(self, surveyed: &Surveyed) -> Result<Packs> {
+        // What belongs to whom decides on nothing that is fetched.
+        let mut surveyor = Surveyor::new(Self { local_ids: None, ..self }, Told::Nothing);
+        surveyor.outcome.broken_groups.clone_from(&surveyed.broken_groups);
+        surveyor.needed = Some(Needed::new(self.tree));
+        surveyor.look_over(self.wanted)?;
+        Ok(surveyor.needed.map(Needed::into_packs).unwrap_or_default())
+    }
 }
 
 /// What the monitor is told.
@@ -119,13 +150,16 @@ struct Level {
     parent: Option<DirectoryNumber>,
     /// Whether nothing can be restored below it.
     is_blocked: bool,
+    is_wanted: bool,
+    /// Where the stored one is, if what it lacks may be removed.
+    clears: Option<ChunkId>,
 }
 
 struct Surveyor<'r> {
+    by: Surveying<'r>,
     tree: Tree<'r>,
     target: Option<&'r Target>,
     options: &'r RestoreOptions,
-    local_ids: Option<&'r LocalIds>,
     monitor: &'r dyn Monitor,
     told: Told,
     groups: HashMap<LinkGroup, Group>,
@@ -133,66 +167,104 @@ struct Surveyor<'r> {
     firsts: HashSet<LinkGroup>,
     /// Where what is to be written lies, if that is asked for.
     needed: Option<Needed<'r>>,
+    deleter: Option<Deleter<'r>>,
+    /// Directories in which something cannot be restored, so that nothing is removed there.
+    failed_in: HashSet<DirectoryNumber>,
+    waiting: Vec<Waiting>,
     outcome: Surveyed,
 }
 
 impl<'r> Surveyor<'r> {
-    fn new(
-        tree: Tree<'r>,
-        target: Option<&'r Target>,
-        options: &'r RestoreOptions,
-        local_ids: Option<&'r LocalIds>,
-        monitor: &'r dyn Monitor,
-        told: Told,
-    ) -> Self {
+    fn new(by: Surveying<'r>, told: Told) -> Self {
+        let Surveying { tree, target, options, monitor, snapshot, .. } = by;
+        let of = (snapshot, &options.selection);
+        let is_told = told == Told::Actions;
+        let deleter = target
+            .zip(options.delete.as_ref())
+            .map(|(target, delete)| Deleter::new(tree, target, of, delete, monitor, (true, is_told)));
         Self {
+            by,
             tree,
             target,
             options,
-            local_ids,
             monitor,
             told,
             groups: HashMap::new(),
             firsts: HashSet::new(),
             needed: None,
+            deleter,
+            failed_in: HashSet::new(),
+            waiting: Vec::new(),
             outcome: Surveyed::default(),
         }
     }
 
     fn look_over(&mut self, wanted: &Wanted) -> Result<()> {
-        let mut levels = vec![Level {
-            path: Arc::new(PathLink { parent: None, name: wanted.path.clone() }),
-            untold: None,
-            node: None,
-            number: self.target.map(|_| DirectoryNumber::ROOT),
-            parent: None,
-            is_blocked: false,
-        }];
-        let is_root_wanted = self.options.selection.wants(&wanted.path);
-        self.outcome.wanted += u64::from(is_root_wanted && wanted.directory.is_some());
+        let mut levels = vec![self.root(wanted)?];
         if let Some(entry) = &wanted.single {
             self.look_at(&mut levels, entry.clone())?;
         }
-        let Some((root, _)) = &wanted.directory else { return Ok(()) };
-        let mut walk = Walk::new(self.tree, *root, wanted.budget);
+        if let Some((root, _)) = &wanted.directory {
+            self.walk(&mut levels, Walk::new(self.tree, *root, wanted.budget))?;
+        }
+        while let Some(level) = levels.pop() {
+            self.leave(level)?;
+        }
+        self.settle()?;
+        let deleted = self.deleter.as_ref().map(|deleter| deleter.deleted).unwrap_or_default();
+        self.outcome.deletions = deleted.items;
+        self.outcome.summary.items_deleted = deleted.items;
+        self.outcome.summary.bytes_deleted = deleted.bytes;
+        self.outcome.summary.findings += deleted.findings;
+        Ok(())
+    }
+
+    /// The target itself.
+    fn root(&mut self, wanted: &Wanted) -> Result<Level> {
+        let is_wanted = self.options.selection.wants(&wanted.path);
+        self.outcome.wanted += u64::from(is_wanted && wanted.directory.is_some());
+        let (tree, node) = wanted.directory.clone().unzip();
+        let number = self.target.map(|_| DirectoryNumber::ROOT);
+        if let (Some(node), Some(target)) = (node.flatten().filter(|_| is_wanted), self.target) {
+            let node = self.localized(node);
+            let found = target.examine_directory(DirectoryNumber::ROOT)?;
+            if self.judge().updates_directory(&node, &found) {
+                self.tell_directory(DirectoryNumber::ROOT, &node, &found, || wanted.path.clone());
+            }
+        }
+        Ok(Level {
+            path: Arc::new(PathLink { parent: None, name: wanted.path.clone() }),
+            untold: None,
+            node: None,
+            number,
+            parent: None,
+            is_blocked: false,
+            is_wanted,
+            clears: tree.filter(|_| {
+                let deleter = self.deleter.as_ref().zip(number);
+                deleter.is_some_and(|(deleter, number)| deleter.may_clear(number, None))
+            }),
+        })
+    }
+
+    fn walk(&mut self, levels: &mut Vec<Level>, mut walk: Walk<'_>) -> Result<()> {
         while let Some(item) = walk.next() {
             if self.monitor.cancelled() {
                 return Err(interrupted());
             }
             match item {
                 Ok(WalkItem::Leave) => {
-                    let left = levels.pop().and_then(|level| level.number);
-                    if let (Some(target), Some(number)) = (self.target, left) {
-                        target.leave(number);
+                    if let Some(level) = levels.pop() {
+                        self.leave(level)?;
                     }
                 }
                 Ok(WalkItem::Entry(entry)) => match entry.node.kind {
                     NodeKind::Directory(_) => {
-                        if !self.enter(&mut levels, entry.node)? {
+                        if !self.enter(levels, entry.node)? {
                             walk.skip_directory();
                         }
                     }
-                    _ => self.look_at(&mut levels, *entry)?,
+                    _ => self.look_at(levels, *entry)?,
                 },
                 Err(error) if error.kind() == ErrorKind::Frozen => {
                     let message = "the trees of the snapshot lie where they cannot be read";
@@ -201,6 +273,9 @@ impl<'r> Surveyor<'r> {
                 // The restore itself will meet it and tell.
                 Err(error) => {
                     let path = levels.last().map(|level| level.path.join(None)).unwrap_or_default();
+                    if let Some(level) = levels.last_mut() {
+                        level.clears = None;
+                    }
                     self.find(path, &error);
                 }
             }
@@ -208,9 +283,30 @@ impl<'r> Surveyor<'r> {
         Ok(())
     }
 
+    /// Tells what of a directory's metadata would be set; whether anything is.
+    fn tell_directory(
+        &mut self,
+        number: DirectoryNumber,
+        node: &Node,
+        found: &Found,
+        path: impl FnOnce() -> Vec<u8>,
+    ) -> bool {
+        let Some(target) = self.target.filter(|_| self.told == Told::Actions) else { return false };
+        let parts = parts_of_directory(self.tree, target, number, node, found, &self.options.apply);
+        if !parts.is_empty() {
+            self.tell(ItemAction::Update, path, (0, 0), parts);
+        }
+        !parts.is_empty()
+    }
+
     fn judge(&self) -> Judge<'_> {
-        let broken_groups = Some(&self.outcome.broken_groups);
-        Judge { overwrite: self.options.overwrite, apply: &self.options.apply, broken_groups }
+        Judge {
+            tree: self.tree,
+            overwrite: self.options.overwrite,
+            apply: &self.options.apply,
+            deletes: self.options.delete.is_some(),
+            broken_groups: Some(&self.outcome.broken_groups),
+        }
     }
 
     fn decide(&self, parent: Option<DirectoryNumber>, node: &Node) -> Result<Decision> {
@@ -221,7 +317,7 @@ impl<'r> Surveyor<'r> {
     }
 
     fn localized(&self, mut node: Node) -> Node {
-        if let Some(ids) = self.local_ids {
+        if let Some(ids) = self.by.local_ids {
             ids.localize(&mut node.metadata);
         }
         node
@@ -249,9 +345,19 @@ impl<'r> Surveyor<'r> {
         };
         let untold = Some(decision);
         if let Some(needed) = &mut self.needed {
-            needed.add(&Entry { node: node.clone(), bundle: None }, false)?;
+            needed.add(&Entry { node: node.clone(), bundle: None }, Part::Attributes)?;
         }
-        levels.push(Level { path, untold, node: Some(node), number, parent, is_blocked: false });
+        let clears = self.clears(&node, number, levels.last());
+        levels.push(Level {
+            path,
+            untold,
+            node: Some(node),
+            number,
+            parent,
+            is_blocked: false,
+            is_wanted,
+            clears,
+        });
         if !is_wanted {
             return Ok(true);
         }
@@ -263,6 +369,15 @@ impl<'r> Surveyor<'r> {
         Ok(!is_blocked)
     }
 
+    /// Where the stored directory is, if what it lacks may be removed: not beyond a mount.
+    fn clears(&self, node: &Node, number: Option<DirectoryNumber>, above: Option<&Level>) -> Option<ChunkId> {
+        let NodeKind::Directory(stored) = node.kind else { return None };
+        let number = number?;
+        let above = above.filter(|above| above.clears.is_some())?.number?;
+        let may_clear = self.deleter.as_ref().is_some_and(|deleter| deleter.may_clear(number, Some(above)));
+        may_clear.then_some(stored)
+    }
+
     /// Tells what is done with the directories down to something that is wanted; true if it cannot be restored.
     fn tell_way(&mut self, levels: &mut [Level]) -> Result<bool> {
         let mut is_blocked = false;
@@ -272,18 +387,23 @@ impl<'r> Surveyor<'r> {
                 continue;
             };
             let path = || level.path.join(None);
+            let none = MetadataParts::default();
             match decision {
                 Ok(Decision::Enter(found)) => {
-                    self.outcome.summary.directories +=
-                        u64::from(self.judge().updates_directory(node, &found));
+                    if let Some(number) = level.number
+                        && self.judge().updates_directory(node, &found)
+                        && self.tell_directory(number, node, &found, path)
+                    {
+                        self.outcome.summary.directories += 1;
+                    }
                 }
                 Ok(Decision::Replace(_)) => {
-                    self.tell(ItemAction::Replace, path, 0);
+                    self.tell(ItemAction::Replace, path, (0, 0), none);
                     self.outcome.summary.replaced += 1;
                     self.outcome.summary.directories += 1;
                 }
                 Ok(_) => {
-                    self.tell(ItemAction::Create, path, 0);
+                    self.tell(ItemAction::Create, path, (0, 0), none);
                     self.outcome.summary.directories += 1;
                 }
                 Err(error) => {
@@ -316,40 +436,62 @@ impl<'r> Surveyor<'r> {
             Ok(decision) => decision,
             Err(error) => return self.refuse(parent, &node, path(&node), error),
         };
+        if let (Decision::Crowded(_), Some(number)) = (decision, parent) {
+            let error = match self.moves_aside(number, levels.last(), &node) {
+                Ok(true) => None,
+                Ok(false) => Some(crowded()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = error {
+                return self.refuse(parent, &node, path(&node), error);
+            }
+        }
         self.remember(&node, &decision);
         let size = node.size();
-        let summary = &mut self.outcome.summary;
-        let (is_kept, mut is_written) = (matches!(decision, Decision::Keep(_)), false);
-        match decision {
-            Decision::Keep(_) => {
+        let entry = Entry { node, bundle };
+        let node = &entry.node;
+        match (decision, parent) {
+            (Decision::Look(found, depth), Some(parent)) => {
+                if self.told != Told::Actions && self.needed.is_none() {
+                    return Ok(());
+                }
+                let entry = Box::new(entry);
+                self.then(Waiting::Look { path: directory, entry, parent, found, depth })
+            }
+            (Decision::Keep(_), _) => {
+                let summary = &mut self.outcome.summary;
                 summary.files_skipped += 1;
                 summary.bytes_skipped = summary.bytes_skipped.saturating_add(size);
-                self.tell(ItemAction::Skip, || path(&node), size);
+                self.tell(ItemAction::Skip, || path(node), (size, 0), MetadataParts::default());
+                Ok(())
             }
-            Decision::Update(_) => {
-                summary.files_updated += 1;
-                summary.bytes_skipped = summary.bytes_skipped.saturating_add(size);
-                self.tell(ItemAction::Update, || path(&node), size);
-            }
-            Decision::Create | Decision::Replace(_) | Decision::Enter(_) => {
+            (decision, _) => {
                 let is_first = node.metadata.links.is_none_or(|group| self.firsts.insert(group));
-                is_written = is_first;
+                let is_new = decision == Decision::Create;
+                let summary = &mut self.outcome.summary;
                 if is_first && matches!(node.kind, NodeKind::Regular(_)) {
                     summary.files += 1;
                     summary.bytes = summary.bytes.saturating_add(size);
                 } else {
                     summary.others += 1;
                 }
-                let is_new = decision == Decision::Create;
                 summary.replaced += u64::from(!is_new);
                 let action = if is_new { ItemAction::Create } else { ItemAction::Replace };
-                self.tell(action, || path(&node), size);
+                let written = if is_first { size } else { 0 };
+                self.tell(action, || path(node), (size, written), MetadataParts::default());
+                let part = if is_first { Part::All } else { Part::Attributes };
+                self.needed.as_mut().map_or(Ok(()), |needed| needed.add(&entry, part))
             }
         }
-        match &mut self.needed {
-            Some(needed) if !is_kept => needed.add(&Entry { node, bundle }, is_written),
-            _ => Ok(()),
-        }
+    }
+
+    /// Whether a directory that is not empty goes, so that something else can have its name.
+    fn moves_aside(&mut self, number: DirectoryNumber, level: Option<&Level>, node: &Node) -> Result<bool> {
+        let Some((deleter, level)) = self.deleter.as_mut().zip(level) else { return Ok(false) };
+        let path = level.path.join(None);
+        let may_clear = level.is_wanted && level.clears.is_some() && deleter.is_whole(&path);
+        Ok(may_clear && deleter.move_aside(number, &node.name, level.path.join(Some(&node.name)))?)
     }
 
     /// Remembers of an object with several names whether all of them can be kept as they are.
@@ -387,6 +529,7 @@ impl<'r> Surveyor<'r> {
         error: Error,
     ) -> Result<()> {
         if self.options.overwrite.is_some() {
+            self.failed_in.extend(parent);
             self.find(path, &error);
             return Ok(());
         }
@@ -406,9 +549,22 @@ impl<'r> Surveyor<'r> {
         }
     }
 
-    fn tell(&self, action: ItemAction, path: impl FnOnce() -> Vec<u8>, size_bytes: u64) {
-        if self.told == Told::Actions && self.monitor.wants_items() {
-            self.monitor.item(action, &path(), size_bytes);
+    /// Tells what would be done, after all that is told before it.
+    fn tell(
+        &mut self,
+        action: ItemAction,
+        path: impl FnOnce() -> Vec<u8>,
+        sizes: (u64, u64),
+        parts: MetadataParts,
+    ) {
+        if self.told != Told::Actions || !self.monitor.wants_items() {
+            return;
+        }
+        let (path, (size_bytes, written_bytes)) = (path(), sizes);
+        if self.waiting.is_empty() {
+            self.monitor.item(&Item { action, path: &path, size_bytes, written_bytes, parts });
+        } else {
+            self.waiting.push(Waiting::Told { action, path, sizes, parts });
         }
     }
 

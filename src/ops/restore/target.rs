@@ -6,8 +6,10 @@
 //! unreadable for others until they are finished, directories until the caller finishes them, bottom-up, after
 //! everything in them.
 
+mod changing;
 mod directories;
 mod examining;
+mod listing;
 mod replacing;
 
 use std::io::ErrorKind as IoErrorKind;
@@ -23,9 +25,13 @@ use rustix::io::Errno;
 use crate::base::monitor::{show_file, show_path};
 use crate::base::{Error, ErrorKind, Result, Timestamp, Wrap};
 use crate::format::node::{NodeKind, check_name};
-use crate::fsmeta::apply::{ApplyOptions, Attributes, Before, apply_to_fd, apply_to_made, apply_to_path_fd};
+use crate::fsmeta::apply::{
+    ApplyOptions, Attributes, Before, Problem, apply_to_existing_fd, apply_to_fd, apply_to_made,
+    apply_to_path_fd,
+};
 
-use directories::{Directories, OpenDirectory, open_directory, replaced};
+pub(super) use directories::replaced;
+use directories::{Directories, OpenDirectory, open_directory};
 pub use directories::{DirectoryNumber, FileIdentity};
 pub use examining::{Existing, Found};
 
@@ -53,7 +59,7 @@ pub struct Created {
     /// Which it is, for hard links to it.
     pub identity: FileIdentity,
     /// One line for each attribute that could not be set or was not kept.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
 }
 
 impl Target {
@@ -322,18 +328,24 @@ impl Target {
         Ok(())
     }
 
-    /// Gives a directory its attributes. To be called once everything in it is finished, deepest directories first.
+    /// Gives a directory its attributes. To be called once everything in it is finished, deepest directories first. Of
+    /// one that was there, attributes that are not stored go.
     ///
     /// Returns one line for each attribute that could not be set or was not kept.
     pub fn finish_directory(
         &self,
         number: DirectoryNumber,
+        is_new: bool,
         attributes: &Attributes<'_>,
         options: &ApplyOptions,
-    ) -> Vec<String> {
+    ) -> Vec<Problem> {
         match self.directories.descriptor(number) {
-            Ok(descriptor) => apply_to_fd(descriptor.as_fd(), attributes, options),
-            Err(error) => vec![format!("nothing of the metadata was set: {}", error.chain().join(": "))],
+            Ok(descriptor) if is_new => apply_to_fd(descriptor.as_fd(), attributes, options),
+            Ok(descriptor) => apply_to_existing_fd(descriptor.as_fd(), attributes, options),
+            Err(error) => {
+                let message = format!("nothing of the metadata was set: {}", error.chain().join(": "));
+                vec![message.into()]
+            }
         }
     }
 
@@ -456,7 +468,7 @@ impl TargetFile {
     /// Gives the file its attributes, after all its bytes are written.
     ///
     /// Returns one line for each attribute that could not be set or was not kept.
-    pub fn finish(self, attributes: &Attributes<'_>, options: &ApplyOptions) -> Vec<String> {
+    pub fn finish(self, attributes: &Attributes<'_>, options: &ApplyOptions) -> Vec<Problem> {
         apply_to_made(self.descriptor.as_fd(), self.before, attributes, options)
     }
 }

@@ -3,7 +3,7 @@
 //! What must hold: before a restore that is to thaw writes anything, every pack that it needs was looked at and can be
 //! read; what was asked for before is not asked for again; while it waits, it can be told to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::base::clock::Stopwatch;
@@ -11,7 +11,8 @@ use crate::base::{ContentName, Error, ErrorKind, Monitor, Result, ThawCounts, Th
 use crate::format::names;
 use crate::format::node::{NodeKind, XattrValue};
 use crate::ops::restore::interrupted;
-use crate::repository::{Placement, Repository};
+use crate::ops::restore::looking::Bits;
+use crate::repository::{Placement, Repository, SegmentKey};
 use crate::tree::{Entry, Tree};
 
 /// Packs are looked at again after this, then ever more seldom.
@@ -33,54 +34,87 @@ pub struct ThawOptions {
 /// Packs by name, and their sizes in bytes.
 pub(super) type Packs = BTreeMap<ContentName, u64>;
 
+/// What of an entry is needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'b> {
+    /// Its extended attributes.
+    Attributes,
+    /// These and all of its content.
+    All,
+    /// These and some chunks of its content.
+    Chosen(&'b Bits),
+}
+
 /// Takes the packs in which the contents of entries lie.
 pub(super) struct Needed<'r> {
     tree: Tree<'r>,
     packs: Packs,
     last: Option<Placement>,
+    /// The segments in which they lie, if these are asked for, and their stored bytes.
+    segments: Option<HashSet<SegmentKey>>,
+    stored_bytes: u64,
 }
 
 impl<'r> Needed<'r> {
-    pub(super) const fn new(tree: Tree<'r>) -> Self {
-        Self { tree, packs: BTreeMap::new(), last: None }
+    pub(super) fn new(tree: Tree<'r>) -> Self {
+        Self { tree, packs: BTreeMap::new(), last: None, segments: None, stored_bytes: 0 }
+    }
+
+    /// Counts what would be fetched, too.
+    pub(super) fn counting(tree: Tree<'r>) -> Self {
+        Self { segments: Some(HashSet::new()), ..Self::new(tree) }
     }
 
     pub(super) fn into_packs(self) -> Packs {
         self.packs
     }
 
-    /// Takes those of an entry: of its attributes and, if it is written, of its content. What is damaged is met again,
-    /// and told, by the restore itself.
-    pub(super) fn add(&mut self, entry: &Entry, is_written: bool) -> Result<()> {
-        match self.try_add(entry, is_written) {
+    /// Stored bytes of the segments that hold contents.
+    pub(super) const fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// Takes those of an entry. What is damaged is met again, and told, by the restore itself.
+    pub(super) fn add(&mut self, entry: &Entry, part: Part<'_>) -> Result<()> {
+        match self.try_add(entry, part) {
             Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => Ok(()),
             other => other,
         }
     }
 
-    fn try_add(&mut self, entry: &Entry, is_written: bool) -> Result<()> {
+    fn try_add(&mut self, entry: &Entry, part: Part<'_>) -> Result<()> {
         for xattr in &entry.node.xattrs {
             if let XattrValue::Chunk(chunk) = &xattr.value {
                 self.add_place(self.tree.reader().placement(&chunk.id)?)?;
             }
         }
         let NodeKind::Regular(regular) = &entry.node.kind else { return Ok(()) };
-        if !is_written {
-            return Ok(());
+        let chosen = match part {
+            Part::Attributes => return Ok(()),
+            Part::All => None,
+            Part::Chosen(chosen) => Some(chosen),
+        };
+        if let Some(place) = &entry.bundle {
+            return self.add_place(self.tree.reader().placement(&place.id)?);
         }
-        match &entry.bundle {
-            Some(place) => self.add_place(self.tree.reader().placement(&place.id)?),
-            None => {
-                let tree = self.tree;
-                tree.content(regular, &mut |chunk| self.add_place(tree.reader().placement(&chunk.id)?))
-            }
-        }
+        let tree = self.tree;
+        let mut number = 0;
+        tree.content(regular, &mut |chunk| {
+            let is_chosen = chosen.is_none_or(|chosen| chosen.contains(number));
+            number += 1;
+            if is_chosen { self.add_place(tree.reader().placement(&chunk.id)?) } else { Ok(()) }
+        })
     }
 
     fn add_place(&mut self, placement: Placement) -> Result<()> {
-        let is_known = self.last.is_some_and(|last| last.segment.same_pack(&placement.segment));
+        let key = placement.segment;
+        if self.segments.as_mut().is_some_and(|segments| segments.insert(key)) {
+            self.stored_bytes =
+                self.stored_bytes.saturating_add(self.tree.reader().stored_bytes_of(&key)?.into());
+        }
+        let is_known = self.last.is_some_and(|last| last.segment.same_pack(&key));
         if !is_known {
-            let (name, size_bytes) = self.tree.reader().pack_of(&placement.segment)?;
+            let (name, size_bytes) = self.tree.reader().pack_of(&key)?;
             self.packs.insert(name, size_bytes);
             self.last = Some(placement);
         }

@@ -7,10 +7,11 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::{ChunkId, Error, Result, Timestamp};
+use crate::base::{ChunkId, Error, Lacks, MetadataParts, Result, Timestamp};
 use crate::format::node::{ChunkRef, Extent, LinkGroup, Metadata, NodeKind, Regular};
 use crate::ops::path::PathLink;
 use crate::ops::restore::FirstName;
+use crate::ops::restore::looking::Patch;
 use crate::ops::restore::memory::node_bytes;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Found, TargetFile};
 use crate::repository::Placement;
@@ -31,6 +32,19 @@ pub(super) struct Replacing {
     pub(super) found: Found,
     /// The name that it has until it is complete.
     pub(super) temporary: Vec<u8>,
+    /// What was found may have the content: then it stays, and these parts of its metadata are not as stored.
+    pub(super) unsure: Option<MetadataParts>,
+}
+
+/// What is done with what has the name of a file already.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// Nothing has it.
+    Nothing,
+    /// It is replaced.
+    Replaces(Replacing),
+    /// It is changed where it is.
+    Patches(Box<Patch>),
 }
 
 /// A file to write. Most have no more than fits here: a plan of many files needs few segments twice.
@@ -40,7 +54,7 @@ pub(super) struct FilePlan {
     pub(super) path: Arc<PathLink>,
     pub(super) name: Box<[u8]>,
     pub(super) size: u64,
-    mtime: Timestamp,
+    pub(super) mtime: Timestamp,
     uid: u32,
     gid: u32,
     mode: u16,
@@ -52,7 +66,7 @@ pub(super) struct FilePlan {
 #[derive(Debug)]
 pub(super) struct Special {
     pub(super) entry: Entry,
-    pub(super) replacing: Option<Replacing>,
+    pub(super) over: Over,
 }
 
 /// How far a file is.
@@ -76,19 +90,19 @@ impl FilePlan {
         directory: DirectoryNumber,
         path: Arc<PathLink>,
         entry: Entry,
-        replacing: Option<Replacing>,
+        over: Over,
         is_read_back: bool,
     ) -> Option<(Self, Regular)> {
         let NodeKind::Regular(regular) = &entry.node.kind else { return None };
         let regular = regular.clone();
         let Metadata { mode, uid, gid, mtime, links, .. } = entry.node.metadata;
         let is_special = is_read_back
-            || replacing.is_some()
+            || !matches!(over, Over::Nothing)
             || links.is_some()
             || regular.extents.is_some()
             || !entry.node.xattrs.is_empty();
         let (name, special) = match is_special {
-            true => (entry.node.name.clone(), Some(Box::new(Special { entry, replacing }))),
+            true => (entry.node.name.clone(), Some(Box::new(Special { entry, over }))),
             false => (entry.node.name, None),
         };
         let (name, size) = (name.into_boxed_slice(), regular.size);
@@ -113,7 +127,23 @@ impl FilePlan {
     }
 
     pub(super) fn replacing(&self) -> Option<&Replacing> {
-        self.special.as_ref()?.replacing.as_ref()
+        match &self.special.as_ref()?.over {
+            Over::Replaces(replacing) => Some(replacing),
+            Over::Nothing | Over::Patches(_) => None,
+        }
+    }
+
+    /// How it is changed, if it is there and stays.
+    pub(super) fn patch(&self) -> Option<&Patch> {
+        match &self.special.as_ref()?.over {
+            Over::Patches(patch) => Some(patch),
+            Over::Nothing | Over::Replaces(_) => None,
+        }
+    }
+
+    /// Whether it is finished only after all of the wave was written out.
+    pub(super) fn waits(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| !matches!(special.over, Over::Nothing))
     }
 
     /// Where its data lies, if it has holes.
@@ -134,7 +164,11 @@ impl FilePlan {
         let special = |special: &Special| {
             size_of::<Special>()
                 + node_bytes(&special.entry.node)
-                + special.replacing.as_ref().map_or(0, |_| 64)
+                + match &special.over {
+                    Over::Nothing => 0,
+                    Over::Replaces(_) => 64,
+                    Over::Patches(patch) => patch.memory_bytes(),
+                }
         };
         self.name.len() + ALLOCATION_BYTES + self.special.as_deref().map_or(0, special)
     }
@@ -175,7 +209,8 @@ pub(super) struct Piece {
 impl Piece {
     /// Whether the file has no byte, and no hole, beside it.
     pub(super) fn is_all_of(&self, plan: &FilePlan) -> bool {
-        self.content_offset == 0 && u64::from(self.length) == plan.size && plan.extents().is_none()
+        let is_whole = self.content_offset == 0 && u64::from(self.length) == plan.size;
+        is_whole && plan.extents().is_none() && plan.patch().is_none()
     }
 }
 
@@ -188,6 +223,7 @@ pub(super) struct Wave {
     pub(super) pieces: Vec<Piece>,
     outer_bytes: usize,
     replacing_bytes: u64,
+    patches: usize,
 }
 
 /// What became of a wave.
@@ -196,9 +232,17 @@ pub(super) struct Written {
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) replaced: u64,
+    pub(super) patched: u64,
+    pub(super) patched_bytes: u64,
+    pub(super) updated: u64,
+    pub(super) skipped: u64,
+    pub(super) skipped_bytes: u64,
     pub(super) verified: u64,
     pub(super) findings: u64,
+    pub(super) lacks: Lacks,
     pub(super) damaged: u64,
+    /// Directories in which something could not be restored.
+    pub(super) failed_in: Vec<DirectoryNumber>,
     pub(super) firsts: Vec<(LinkGroup, ChunkId, FirstName)>,
     /// The file that goes on in the next wave.
     pub(super) unended: Option<FilePlan>,
@@ -215,12 +259,13 @@ impl Wave {
             pieces: Vec::with_capacity(room_bytes / size_of::<Piece>()),
             outer_bytes: 0,
             replacing_bytes: 0,
+            patches: 0,
         }
     }
 
-    /// Whether a file of it replaces something.
+    /// Whether a file of it replaces or changes something.
     pub(super) const fn replaces(&self) -> bool {
-        self.replacing_bytes > 0
+        self.replacing_bytes > 0 || self.patches > 0
     }
 
     /// Whether it is to be written before more is planned; `held_bytes` is what waits beside it in the same share.
@@ -235,6 +280,7 @@ impl Wave {
     pub(super) fn begin(&mut self, mut plan: FilePlan) {
         plan.state_mut().has_more = true;
         self.outer_bytes += plan.outer_bytes();
+        self.patches += usize::from(plan.patch().is_some());
         self.files.push(plan);
     }
 

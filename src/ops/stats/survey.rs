@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::base::{ChunkId, Error, ErrorKind, Monitor, Result, Wrap};
-use crate::format::node::{ChunkRef, Content, LinkGroup, Node, NodeKind, Regular, XattrValue};
+use crate::format::node::{LinkGroup, Node, NodeKind};
 use crate::format::page::Page;
+use crate::ops::stats::needs::Needs;
 use crate::ops::stats::{ChunkTotals, FileTotals};
 use crate::repository::SnapshotEntry;
 use crate::tree::Tree;
@@ -30,21 +31,6 @@ impl Sum {
     }
 }
 
-/// Chunks that were met.
-#[derive(Debug, Default)]
-struct Met {
-    count: u64,
-    plain_bytes: u64,
-    stored_parts: u128,
-}
-
-impl Met {
-    fn totals(&self) -> ChunkTotals {
-        let stored_bytes = u64::try_from((self.stored_parts + (1 << 31)) >> 32).unwrap_or(u64::MAX);
-        ChunkTotals { count: self.count, plain_bytes: self.plain_bytes, stored_bytes }
-    }
-}
-
 /// A page in work.
 struct Frame {
     id: ChunkId,
@@ -57,9 +43,7 @@ pub(super) struct Survey<'r> {
     tree: Tree<'r>,
     monitor: &'r dyn Monitor,
     pages: HashMap<ChunkId, Sum>,
-    chunks: HashSet<ChunkId>,
-    data: Met,
-    trees: Met,
+    needs: Needs<'r>,
     /// Of the snapshot in work.
     links: HashSet<LinkGroup>,
     nodes_left: u64,
@@ -71,9 +55,7 @@ impl<'r> Survey<'r> {
             tree,
             monitor,
             pages: HashMap::new(),
-            chunks: HashSet::new(),
-            data: Met::default(),
-            trees: Met::default(),
+            needs: Needs::new(tree),
             links: HashSet::new(),
             nodes_left: 0,
         }
@@ -99,7 +81,7 @@ impl<'r> Survey<'r> {
 
     /// The chunks that were met: of content, of trees.
     pub(super) fn chunks(&self) -> (ChunkTotals, ChunkTotals) {
-        (self.data.totals(), self.trees.totals())
+        (self.needs.data.totals(), self.needs.trees.totals())
     }
 
     fn walk(&mut self, root: ChunkId) -> Result<Sum> {
@@ -149,17 +131,16 @@ impl<'r> Survey<'r> {
                 for node in &nodes {
                     self.node(node, &mut frame)?;
                     if is_new {
-                        self.needs_of(node)?;
+                        self.needs.node(node)?;
                     }
                 }
                 if is_new {
-                    bundles.iter().try_for_each(|bundle| self.meet_data(bundle))?;
+                    bundles.iter().try_for_each(|bundle| self.needs.data(bundle))?;
                 }
             }
         }
         if is_new {
-            let size = self.tree.reader().size_of(&id)?;
-            meet(&mut self.trees, size);
+            self.needs.page(&id)?;
         }
         self.monitor.advance(frame.sum.files, frame.sum.bytes);
         Ok(frame)
@@ -186,62 +167,8 @@ impl<'r> Survey<'r> {
         }
         Ok(())
     }
-
-    /// Meets the chunks that a node needs, bundles apart.
-    fn needs_of(&mut self, node: &Node) -> Result<()> {
-        for xattr in &node.xattrs {
-            if let XattrValue::Chunk(chunk) = &xattr.value {
-                self.meet_data(&chunk.id)?;
-            }
-        }
-        match &node.kind {
-            NodeKind::Regular(regular) => self.content_of(regular),
-            _ => Ok(()),
-        }
-    }
-
-    fn content_of(&mut self, regular: &Regular) -> Result<()> {
-        match &regular.content {
-            Content::Empty | Content::Bundle(_) => Ok(()),
-            Content::Chunk(id) => self.meet_data(id),
-            Content::Chunks(chunks) => chunks.iter().try_for_each(|chunk| self.meet_data(&chunk.id)),
-            Content::List { level, id } => {
-                self.list(*level, ChunkRef { id: *id, length: regular.content_bytes() })
-            }
-        }
-    }
-
-    fn list(&mut self, level: u8, page: ChunkRef) -> Result<()> {
-        if !self.chunks.insert(page.id) {
-            return Ok(());
-        }
-        let size = self.tree.reader().size_of(&page.id)?;
-        meet(&mut self.trees, size);
-        for entry in self.tree.list_page(level, page)? {
-            match level.checked_sub(1) {
-                None => self.meet_data(&entry.id)?,
-                // As deep as there are levels, of which a node says at most 16.
-                Some(below) => self.list(below, entry)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn meet_data(&mut self, id: &ChunkId) -> Result<()> {
-        if self.chunks.insert(*id) {
-            let size = self.tree.reader().size_of(id)?;
-            meet(&mut self.data, size);
-        }
-        Ok(())
-    }
 }
 
-fn meet(met: &mut Met, size: crate::repository::ChunkSize) {
-    met.count += 1;
-    met.plain_bytes = met.plain_bytes.saturating_add(size.plain_bytes);
-    met.stored_parts = met.stored_parts.saturating_add(size.stored_parts);
-}
-
-fn too_much() -> Error {
+pub(super) fn too_much() -> Error {
     Error::damaged("the tree holds more than its snapshot says (format rule SNAP-6)")
 }

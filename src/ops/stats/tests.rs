@@ -155,3 +155,62 @@ fn counting_ends_where_a_tree_says_more_than_its_snapshot() {
         assert!(format!("{error:?}").contains("SNAP-6"), "{error:?}");
     }
 }
+
+#[test]
+fn growth_is_told_by_directory_and_counts_what_no_earlier_snapshot_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (_, repository) = new_repository();
+    let backup = || {
+        let options = BackupOptions::new(Host::current());
+        backup_paths(&repository, &[folder.path().into()], Path::new("/"), &options, &Silent).unwrap();
+    };
+    let random = |seed: &[u8], length: usize| {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().update(seed).finalize_xof().fill(&mut bytes);
+        bytes
+    };
+    write(&at("old/a"), &random(b"a", 100_000));
+    write(&at("same/b"), &random(b"b", 50_000));
+    backup();
+    write(&at("grows/deep/c"), &random(b"c", 200_000));
+    write(&at("also/e"), &random(b"e", 150_000));
+    // A copy of what is there, which is nothing new.
+    write(&at("old/again"), &random(b"a", 100_000));
+    backup();
+    write(&at("grows/deep/d"), &random(b"d", 80_000));
+    backup();
+    let list = repository.snapshots().unwrap();
+    let mut all: Vec<&SnapshotEntry> = list.visible.iter().collect();
+    all.sort_by_key(|entry| entry.snapshot.generation);
+    let found = growth::growth(&repository, &all, 10, &Silent).unwrap();
+    let named = |found: &growth::Growth| -> Vec<(String, u64, u64)> {
+        let folder = folder.path().to_str().unwrap();
+        let of = |directory: &growth::DirectoryGrowth| {
+            let path = String::from_utf8(directory.path.clone()).unwrap().replace(folder, "…");
+            // Trees add some hundred bytes to each.
+            (path, directory.total.plain_bytes / 10_000, directory.newest.plain_bytes / 10_000)
+        };
+        found.directories.iter().map(of).collect()
+    };
+    let rows = named(&found);
+    assert_eq!(rows[0], ("/".to_owned(), 43, 8));
+    let named_below = |wanted: &str| rows.iter().find(|(path, ..)| path == wanted).cloned();
+    assert_eq!(named_below("…/grows/deep"), Some(("…/grows/deep".to_owned(), 28, 8)));
+    assert_eq!(named_below("…/also"), Some(("…/also".to_owned(), 15, 0)));
+    assert_eq!(named_below("…/grows"), None, "it only leads to another");
+    assert_eq!(named_below("…/same"), None, "it brought nothing");
+    assert!(rows.is_sorted_by_key(|(_, total, _)| std::cmp::Reverse(*total)), "{rows:?}");
+    // All that is counted of two snapshots, less what is counted of the first.
+    let counted = |snapshots: &[&SnapshotEntry]| {
+        let Counted::Chunks(totals) = count(&repository, snapshots, CountMode::RawData, &Silent).unwrap()
+        else {
+            panic!("chunks")
+        };
+        (totals.count, totals.plain_bytes)
+    };
+    let (whole, first) = (counted(&all), counted(&all[..1]));
+    assert_eq!((found.total.count, found.total.plain_bytes), (whole.0 - first.0, whole.1 - first.1));
+    let newest = growth::growth(&repository, &all[1..], 1, &Silent).unwrap();
+    assert_eq!((newest.total, newest.directories.len()), (found.newest, 1));
+}

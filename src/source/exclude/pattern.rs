@@ -119,9 +119,20 @@ impl Pattern {
     }
 
     /// Whether it matches a path or one of the directories above it.
-    #[cfg(test)]
     pub(super) fn matches(&self, path: &[Vec<u8>]) -> bool {
-        (0..path.len()).any(|length| self.ends_at(&path[..length], &path[length]))
+        let mut places = (0..path.len()).filter_map(|length| path.split_at_checked(length));
+        places.any(|(above, rest)| rest.first().is_some_and(|name| self.ends_at(above, name)))
+    }
+
+    /// Whether it can match something in a directory or below it, which matches none of it itself.
+    pub(super) fn can_match_below(&self, directory: &[Vec<u8>]) -> bool {
+        let Some((first, others)) = self.runs.split_first().filter(|_| self.is_absolute) else {
+            return !self.is_hopeless;
+        };
+        let length = first.len().min(directory.len());
+        let has_room = directory.len() < first.len() || !others.is_empty() || first.is_empty();
+        let begins = first.get(..length).zip(directory.get(..length));
+        has_room && begins.is_some_and(|(begin, names)| matches_run(begin, names))
     }
 }
 

@@ -157,7 +157,7 @@ impl<F: Fn(usize) -> bool + Send + Sync> Monitor for Hook<F> {
 }
 
 /// Restores in one thread with a hook.
-fn restore_hooked(
+pub(super) fn restore_hooked(
     place: &Place,
     options: &RestoreOptions,
     action: impl Fn(usize) -> bool + Send + Sync,
@@ -245,14 +245,19 @@ const FILES: usize = 24;
 
 impl OnDisk {
     fn new() -> Self {
+        Self::of(FILES, FILE_BYTES)
+    }
+
+    /// So many files of so many bytes.
+    fn of(files: usize, file_bytes: usize) -> Self {
         let scratch = Scratch::new();
         let [source, target, key_file] = ["source", "target", "key"].map(|name| scratch.join(name));
         fs::write(&key_file, KEY).unwrap();
         fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).unwrap();
         fs::create_dir(&source).unwrap();
         let mut random = Random::new(9);
-        for number in 0..FILES {
-            fs::write(source.join(number.to_string()), random.bytes(FILE_BYTES)).unwrap();
+        for number in 0..files {
+            fs::write(source.join(number.to_string()), random.bytes(file_bytes)).unwrap();
         }
         let local = Arc::new(Local::create(&scratch.join("repository")).unwrap());
         back_up(&init(local, Parameters::default(), None), &source);
@@ -326,5 +331,49 @@ fn a_killed_restore_is_taken_up_again_without_replacing_what_is_complete() {
             (0..FILES).map(|number| fs::read(folder.join(number.to_string())).unwrap()).collect()
         };
         assert!(content(&place.source) == content(&place.target), "{overwrite}: a torn file was kept");
+    }
+}
+
+#[test]
+fn a_file_that_was_being_changed_when_the_restore_was_killed_is_known_and_completed() {
+    const LONG: usize = 12 << 20;
+    for overwrite in ["never", "if-changed"] {
+        let place = OnDisk::of(6, LONG);
+        fs::create_dir(&place.target).unwrap();
+        // What is there differs in one place of each MiB.
+        let spoiled = |number: usize| {
+            let mut bytes = fs::read(place.source.join(number.to_string())).unwrap();
+            bytes.iter_mut().step_by(3 << 20).for_each(|byte| *byte ^= 1);
+            bytes
+        };
+        for number in 0..6 {
+            fs::write(place.target.join(number.to_string()), spoiled(number)).unwrap();
+        }
+        let mode = |number: usize| {
+            let stat = fs::symlink_metadata(place.target.join(number.to_string())).unwrap();
+            stat.permissions().mode() & 0o7777
+        };
+        let mut child = place.program(&["--overwrite", "always"]).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && !(0..6).any(|number| mode(number) == 0o1600) {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let marked: Vec<usize> = (0..6).filter(|number| mode(*number) == 0o1600).collect();
+        assert!(!marked.is_empty(), "it was too fast");
+        for number in (0..6).filter(|number| !marked.contains(number)) {
+            let is = fs::read(place.target.join(number.to_string())).unwrap();
+            let stored = fs::read(place.source.join(number.to_string())).unwrap();
+            assert!(is == stored || is == spoiled(number), "{number} is torn and not marked");
+        }
+        assert!(place.program(&["--overwrite", overwrite]).status().unwrap().success());
+        for number in marked {
+            let name = number.to_string();
+            let [is, stored] =
+                [&place.target, &place.source].map(|folder| fs::read(folder.join(&name)).unwrap());
+            assert!(is == stored, "{number} was taken for complete");
+        }
+        assert!(place.program(&["--overwrite", "if-changed", "--delete"]).status().unwrap().success());
+        assert_same(&dump(&place.source), &dump(&place.target));
     }
 }

@@ -189,10 +189,11 @@ fn maps_have_the_keys_that_their_tables_say() {
     for table in tables {
         let samples = samples(&table.name);
         assert!(!samples.is_empty(), "{}: no good case", table.place);
-        let used: BTreeSet<u64> =
-            samples.iter().flat_map(|sample| sample.pairs.keys().copied()).filter(|key| *key < 64).collect();
         let written: BTreeSet<u64> =
             table.rows.iter().map(|row| table.cell(row, "key").parse().expect("a key")).collect();
+        let counts = |key: &u64| *key < 64 || written.contains(key);
+        let used: BTreeSet<u64> =
+            samples.iter().flat_map(|sample| sample.pairs.keys().copied()).filter(counts).collect();
         assert_eq!(used, written, "{}", table.place);
         for row in &table.rows {
             let place = format!("{}: key {}", table.place, table.cell(row, "key"));
@@ -226,7 +227,7 @@ fn unknown_keys_are_refused_below_64_and_passed_over_from_there_on() {
         for sample in samples(&table.name) {
             let critical = sample.refused_with(|pairs| drop(pairs.insert(63, vec![0])));
             assert_eq!(critical.as_deref(), Some("CBOR-12"), "{}", sample.case.place);
-            let ignorable = sample.refused_with(|pairs| drop(pairs.insert(64, vec![0x81, 0xf4])));
+            let ignorable = sample.refused_with(|pairs| drop(pairs.insert(99, vec![0x81, 0xf4])));
             assert_eq!(ignorable, None, "{}", sample.case.place);
         }
     }

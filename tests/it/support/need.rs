@@ -111,6 +111,14 @@ pub fn can_trace(skipped: &str) -> bool {
     or_skip(traced, "strace, and leave to trace", skipped)
 }
 
+/// Whether this process may mount by FUSE. If not, says that `skipped` is not tested here.
+pub fn can_mount(skipped: &str) -> bool {
+    let device = std::fs::File::options().read(true).write(true).open("/dev/fuse");
+    let can =
+        device.is_ok() && rustix::process::geteuid().is_root() && succeeds("unshare", &["--mount", "true"]);
+    or_skip(can, "/dev/fuse, and root with the right to mount", skipped)
+}
+
 /// Whether strace can make calls fail that touch one path. If not, says that `skipped` is not tested here.
 pub fn can_inject(skipped: &str) -> bool {
     let arguments = ["-qqf", "-o", "/dev/null", "-e", "inject=pread64:error=EIO", "-P", "/nowhere", "true"];

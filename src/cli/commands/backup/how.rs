@@ -13,6 +13,7 @@ use packstone::ops::backup::BackupOptions;
 use packstone::repository::Compression;
 
 use crate::args::parse_duration;
+use crate::dates;
 
 /// More threads than any machine has use for.
 const WORKERS_MAX: u64 = 1024;
@@ -70,11 +71,8 @@ pub fn parse_time(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Of a time that the clock showed twice, the first is meant; of one that it skipped, as much after the gap.
 fn parse_local_time(text: &str, zone: TimeZone) -> Option<Timestamp> {
-    let time = DateTime::strptime("%Y-%m-%d %H:%M:%S", text).ok()?;
-    let seconds = time.to_zoned(zone).ok()?.timestamp().as_second();
-    Some(Timestamp { seconds, nanoseconds: 0 })
+    dates::at(DateTime::strptime("%Y-%m-%d %H:%M:%S", text).ok()?, zone)
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! `packstone repo prune`: gives back the space of what no snapshot needs.
 
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use packstone::base::host::Host;
-use packstone::base::{Error, ErrorKind, Result, SessionId, Wrap, size};
+use packstone::base::{Error, ErrorKind, Result, SessionId, size};
 use packstone::ops::prune::{Alarm, Consent, Prepared, PruneOptions, PruneSummary, prepare_without};
 use packstone::repository::{MaxUnused, ObjectCount, PlanOptions, PrunePlan};
 
@@ -216,15 +215,10 @@ fn told(alarm: &Alarm) -> String {
 
 /// Asks on a terminal; elsewhere nobody agrees.
 fn agree() -> Result<()> {
-    let refused = || Error::new(ErrorKind::Failed, "what was forgotten is not removed without agreement");
-    let (input, mut output) = (std::io::stdin(), std::io::stderr());
-    if report::is_json() || !input.is_terminal() || !output.is_terminal() {
-        return Err(refused());
+    match report::agrees("Remove them for good?")? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Failed, "what was forgotten is not removed without agreement")),
     }
-    write!(output, "Remove them for good? Type yes: ").wrap(|| "cannot ask")?;
-    let mut answer = String::new();
-    input.read_line(&mut answer).wrap(|| "cannot read the answer")?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(refused()) }
 }
 
 fn packs(count: ObjectCount) -> String {

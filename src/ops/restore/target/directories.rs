@@ -267,6 +267,6 @@ impl State {
 }
 
 /// The error of a name that stands for another object than the one this run made.
-pub(super) fn replaced() -> Error {
+pub(in crate::ops::restore) fn replaced() -> Error {
     Error::new(ErrorKind::Failed, "something else was put in its place while restoring")
 }

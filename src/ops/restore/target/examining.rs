@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 
 use crate::base::{Result, Timestamp, Wrap};
+use crate::fsmeta::compare::Actual;
 use crate::ops::restore::target::directories::open_directory;
 use crate::ops::restore::target::{DirectoryNumber, FileIdentity, Target, UNFINISHED_MODE, replaced};
 
@@ -69,7 +70,7 @@ pub struct Found {
 }
 
 impl Found {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Existing::Directory,
             FileType::Symlink => Existing::Symlink,
@@ -92,6 +93,12 @@ impl Found {
             links: u64::from(stat.st_nlink),
             device: (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)),
         }
+    }
+
+    /// Its metadata, to be compared with what is stored.
+    pub const fn actual(&self) -> Actual {
+        let Self { mode, uid, gid, mtime, .. } = *self;
+        Actual { mode, uid, gid, mtime, is_symlink: matches!(self.kind, Existing::Symlink) }
     }
 
     /// Whether it is a file with the mode that files have before they are complete.

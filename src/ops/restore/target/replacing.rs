@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
 
 use crate::base::{Error, ErrorKind, Result, Wrap};
-use crate::fsmeta::apply::{ApplyOptions, Attributes, apply_to_path_fd};
+use crate::fsmeta::apply::{ApplyOptions, Attributes, Problem, apply_to_existing_path_fd};
 use crate::ops::restore::target::directories::replaced;
 use crate::ops::restore::target::{DirectoryNumber, Existing, FileIdentity, Found, Target, pin};
 
@@ -22,6 +22,12 @@ impl Target {
     pub fn temporary_name(&self) -> Vec<u8> {
         let number = self.temporary_names.fetch_add(1, Ordering::Relaxed);
         format!(".packstone-restore-{}-{number}", self.run).into_bytes()
+    }
+
+    /// A name for a directory that goes out of the way. Each is given once; what has such a name is the user's.
+    pub fn aside_name(&self) -> Vec<u8> {
+        let number = self.temporary_names.fetch_add(1, Ordering::Relaxed);
+        format!(".packstone-aside-{}-{number}", self.run).into_bytes()
     }
 
     /// Gives what was made under a temporary name its own, in the place of what was found there.
@@ -57,6 +63,13 @@ impl Target {
         if FileIdentity::of(&stat) == identity { Ok(()) } else { Err(replaced()).wrap(message) }
     }
 
+    /// Gives a directory another name that is free.
+    pub fn move_aside(&self, parent: DirectoryNumber, name: &[u8], free: &[u8]) -> Result<()> {
+        let directory = self.entry(parent, name)?;
+        rename_to_free(directory.as_fd(), name, free)
+            .wrap(|| format!("cannot move {} out of the way", self.show(parent, name)))
+    }
+
     /// Gives a file that was there its attributes, without touching its content.
     ///
     /// Fails if the name stands for anything else by now, or if the file has further names, which may lie anywhere.
@@ -67,7 +80,7 @@ impl Target {
         identity: FileIdentity,
         attributes: &Attributes<'_>,
         options: &ApplyOptions,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Vec<Problem>> {
         let directory = self.entry(parent, name)?;
         let message = || format!("cannot set the metadata of {}", self.show(parent, name));
         let (pinned, stat) = pin(directory.as_fd(), name).wrap(message)?;
@@ -75,7 +88,7 @@ impl Target {
         if !is_file || FileIdentity::of(&stat) != identity || stat.st_nlink > 1 {
             return Err(replaced()).wrap(message);
         }
-        Ok(apply_to_path_fd(pinned.as_fd(), attributes, options))
+        Ok(apply_to_existing_path_fd(pinned.as_fd(), attributes, options))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Unit tests of the target tree: what is made, what is refused, how directories are found again.
 
 mod attacks;
+mod existing;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -14,13 +15,13 @@ use crate::fsmeta::apply::tests::{
 use super::*;
 
 const ROOT: DirectoryNumber = DirectoryNumber::ROOT;
-const ALL: ApplyOptions = ApplyOptions { ownership: true, special: true };
+const ALL: ApplyOptions = ApplyOptions { ownership: true, special: true, removes_xattrs: true };
 /// What kind of object has a name.
 fn existing(target: &Target, parent: DirectoryNumber, name: &[u8]) -> Option<Existing> {
     target.examine(parent, name).unwrap().map(|found| found.kind)
 }
 
-const NO_PROBLEM: Vec<String> = Vec::new();
+const NO_PROBLEM: Vec<Problem> = Vec::new();
 
 const fn plain(metadata: &Metadata) -> Attributes<'_> {
     Attributes { metadata, xattrs: &[] }
@@ -80,7 +81,7 @@ fn a_tree_is_written_as_it_was_stored() {
     target.create_special(outer, b"socket", &NodeKind::Socket, &plain(&own(0o640)), &ALL).unwrap();
     assert_eq!((fifo.problems, link.problems), (NO_PROBLEM, NO_PROBLEM));
     for number in [inner, outer, ROOT] {
-        assert_eq!(target.finish_directory(number, &plain(&own(0o751)), &ALL), NO_PROBLEM);
+        assert_eq!(target.finish_directory(number, true, &plain(&own(0o751)), &ALL), NO_PROBLEM);
     }
     target.sync().unwrap();
 
@@ -198,7 +199,7 @@ fn existing_directories_are_walked_without_being_changed() {
     let again = target.create_directory(ROOT, b"a").unwrap().0;
     write_file(&target, again, b"new", b"n").unwrap();
     assert_eq!(mode_of(&at("a")), 0o755);
-    assert_eq!(target.finish_directory(again, &plain(&own(0o711)), &ALL), NO_PROBLEM);
+    assert_eq!(target.finish_directory(again, true, &plain(&own(0o711)), &ALL), NO_PROBLEM);
     assert_eq!(mode_of(&at("a")), 0o711);
     assert_eq!(fs::read(at("a/b/file")).unwrap(), b"kept");
 }
@@ -289,7 +290,7 @@ fn owner_bits_and_capabilities_survive_the_way_through_the_target() {
     let link = target.create_symlink(directory, b"link", b"file", &plain(&metadata), &ALL).unwrap();
     assert_eq!((fifo.problems, link.problems), (NO_PROBLEM, NO_PROBLEM));
     let group_directory = foreign(0o2750);
-    assert_eq!(target.finish_directory(directory, &plain(&group_directory), &ALL), NO_PROBLEM);
+    assert_eq!(target.finish_directory(directory, true, &plain(&group_directory), &ALL), NO_PROBLEM);
     let at = |name: &str| base.path().join("directory").join(name);
     for (name, mode) in [("file", 0o4755), ("fifo", 0o4755), ("", 0o2750)] {
         let stat = fs::symlink_metadata(at(name)).unwrap();
@@ -364,7 +365,7 @@ fn without_privilege_a_tree_is_restored_too() {
         assert_eq!(file.finish(&plain(&metadata), &ALL), NO_PROBLEM);
         for number in [inner, outer, ROOT] {
             let metadata = Metadata { mtime, ..own(0o500) };
-            assert_eq!(target.finish_directory(number, &plain(&metadata), &ALL), NO_PROBLEM);
+            assert_eq!(target.finish_directory(number, true, &plain(&metadata), &ALL), NO_PROBLEM);
         }
         let path = base.path().join("target/outer/inner/file");
         assert_eq!(mode_of(&path), 0o400);
@@ -411,7 +412,7 @@ fn under_a_tight_umask() {
         assert_eq!(file.finish(&plain(&own(0o644)), &ALL), NO_PROBLEM);
         let fifo = target.create_special(directory, b"fifo", &NodeKind::Fifo, &plain(&own(0o622)), &ALL);
         assert_eq!(fifo.unwrap().problems, NO_PROBLEM);
-        assert_eq!(target.finish_directory(directory, &plain(&own(0o755)), &ALL), NO_PROBLEM);
+        assert_eq!(target.finish_directory(directory, true, &plain(&own(0o755)), &ALL), NO_PROBLEM);
         let path = parent.join("directory");
         assert_eq!(mode_of(&path), 0o755);
         assert_eq!((mode_of(&path.join("file")), mode_of(&path.join("fifo"))), (0o644, 0o622));
@@ -444,7 +445,7 @@ fn closed_directories_are_found_again_and_few_stay_open() {
             let bytes = fs::read(base.path().join(path).join(format!("{round}"))).unwrap();
             assert_eq!(bytes, path.as_bytes());
         }
-        assert_eq!(target.finish_directory(*number, &plain(&own(0o755)), &ALL), NO_PROBLEM);
+        assert_eq!(target.finish_directory(*number, true, &plain(&own(0o755)), &ALL), NO_PROBLEM);
     }
     assert_eq!(kind_of(target.create_file(DirectoryNumber::of_test(10_000), b"x", 1)), ErrorKind::Usage);
 }
@@ -457,7 +458,7 @@ fn what_is_left_is_forgotten() {
     for round in 0..20 {
         let inner = target.create_directory(outer, format!("{round}").as_bytes()).unwrap().0;
         write_file(&target, inner, b"file", b"x").unwrap();
-        assert_eq!(target.finish_directory(inner, &plain(&own(0o755)), &ALL), NO_PROBLEM);
+        assert_eq!(target.finish_directory(inner, true, &plain(&own(0o755)), &ALL), NO_PROBLEM);
         target.leave(inner);
         assert_eq!(target.directories.known_count(), 1);
         assert_eq!(kind_of(target.create_file(inner, b"x", 1)), ErrorKind::Usage);
@@ -548,7 +549,10 @@ fn many_threads_write_through_one_target() {
                     let outer = shared[(thread + round) % shared.len()];
                     let own_directory = target.create_directory(outer, name.as_bytes()).unwrap().0;
                     write_file(target, own_directory, b"file", name.as_bytes()).unwrap();
-                    assert_eq!(target.finish_directory(own_directory, &plain(&own(0o755)), &ALL), NO_PROBLEM);
+                    assert_eq!(
+                        target.finish_directory(own_directory, true, &plain(&own(0o755)), &ALL),
+                        NO_PROBLEM
+                    );
                 }
             });
         }
@@ -579,7 +583,7 @@ fn a_tree_deeper_than_any_path_is_restored() {
     let shown = error.to_string();
     assert!(shown.len() < 2000 && shown.contains("…/") && shown.ends_with("/3"), "{shown}");
     for number in numbers.iter().rev() {
-        assert_eq!(target.finish_directory(*number, &plain(&own(0o711)), &ALL), NO_PROBLEM);
+        assert_eq!(target.finish_directory(*number, true, &plain(&own(0o711)), &ALL), NO_PROBLEM);
     }
     let top = base.path().join(String::from_utf8_lossy(&name).as_ref());
     assert_eq!(mode_of(&top), 0o711);

@@ -84,6 +84,12 @@ fn restore_something(target: &Target, parent: DirectoryNumber, round: usize) {
         target.update_file(parent, b"below", found.identity, &attributes, &ALL).ok();
         target.update_file(parent, b"below", file.identity(), &attributes, &ALL).ok();
         target.remove_file(parent, b"below", file.identity()).ok();
+        target.open_found(parent, b"below", &found).ok();
+        if let Ok(mut file) = target.open_to_change(parent, b"below", &found) {
+            file.begin_change(5, metadata.mtime).ok();
+            file.write_at(b"evil", 0).ok();
+            file.finish_change(&attributes, &ALL);
+        }
         target.remove_file(parent, &temporary, file.identity()).ok();
     }
     if let Ok(made) = target.create_symlink(parent, b"link", b"file", &attributes, &ALL) {
@@ -94,10 +100,17 @@ fn restore_something(target: &Target, parent: DirectoryNumber, round: usize) {
     }
     if let Ok((below, _)) = target.create_directory(parent, b"below") {
         target.create_file(below, name, 4).ok();
-        target.finish_directory(below, &attributes, &ALL);
+        target.finish_directory(below, true, &attributes, &ALL);
+    }
+    if let Ok(Some(below)) = target.enter(parent, b"below") {
+        for name in target.names(below).unwrap_or_default() {
+            if let Ok(Some(found)) = target.examine(below, &name) {
+                target.remove_found(below, &name, &found).ok();
+            }
+        }
     }
     target.enter(parent, b"below").ok();
-    target.finish_directory(parent, &attributes, &ALL);
+    target.finish_directory(parent, true, &attributes, &ALL);
 }
 
 #[test]
@@ -203,9 +216,9 @@ fn a_directory_that_was_replaced_is_not_entered_again() {
             fs::rename(&attacked, &aside).unwrap();
             replace(&scene, &attacked);
             assert_eq!(kind_of(target.create_file(inner, b"file", 1)), ErrorKind::Failed);
-            let problems = target.finish_directory(inner, &plain(&own(0o711)), &ALL);
+            let problems = target.finish_directory(inner, true, &plain(&own(0o711)), &ALL);
             assert_eq!(problems.len(), 1);
-            assert!(problems[0].contains("something else was put in its place"), "{problems:?}");
+            assert!(problems[0].message.contains("something else was put in its place"), "{problems:?}");
             fs::remove_file(&attacked).or_else(|_| fs::remove_dir(&attacked)).unwrap();
             fs::rename(&aside, &attacked).unwrap();
             scene.assert_untouched();
