@@ -6,6 +6,8 @@
 
 mod at_rest;
 pub mod directory;
+pub mod dump;
+pub mod engine;
 pub mod exclude;
 pub mod file;
 pub mod glob;
@@ -14,6 +16,7 @@ pub mod plan;
 pub mod stream;
 
 pub use directory::Directory;
+pub use dump::{Dump, Dumps, Engine, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump};
 pub use exclude::{Excludes, GivenPattern, Marker, Patterns, Reason, Sought};
 pub use file::File;
 pub use glob::{Globbed, glob};
