@@ -73,6 +73,8 @@ mod round_trip;
 #[cfg(feature = "sftp")]
 mod sftp;
 #[cfg(test)]
+mod sources;
+#[cfg(test)]
 mod spec;
 #[cfg(test)]
 mod storage;

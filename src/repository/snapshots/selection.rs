@@ -188,6 +188,16 @@ impl SnapshotList {
         group
     }
 
+    /// The snapshots of a host's job, whatever its sources were, in order of generation, then time.
+    pub fn of_job(&self, host: &str, job: &str) -> Vec<&SnapshotEntry> {
+        let is_member = |entry: &&SnapshotEntry| {
+            entry.snapshot.host == host && entry.snapshot.job.as_deref() == Some(job)
+        };
+        let mut group: Vec<_> = self.visible.iter().filter(is_member).collect();
+        in_order_of_making(&mut group);
+        group
+    }
+
     fn find_latest(&self, wanted: &str, back: usize, filter: &SnapshotFilter) -> Result<&SnapshotEntry> {
         let not_found = |message: String| Error::new(ErrorKind::NotFound, message);
         // One that cannot be read may be the newest: an older one must not be taken for it.
