@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::keys;
 use super::keep;
+use super::keys;
 use super::reader::{Entry, Section};
 use super::rules;
 use super::schedule::Schedule;
@@ -120,9 +120,14 @@ fn parse_check(text: &str) -> Result<Portion, String> {
     }
     if let Some(time) = text.strip_prefix("for ") {
         let time = super::values::parse_duration(time.trim())?;
-        return if time.is_zero() { Err("nothing is read in no time".into()) } else { Ok(Portion::Within(time)) };
+        return if time.is_zero() {
+            Err("nothing is read in no time".into())
+        } else {
+            Ok(Portion::Within(time))
+        };
     }
-    let is_number = text.strip_suffix('m').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_number =
+        text.strip_suffix('m').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     if is_number {
         let size = text.to_ascii_uppercase();
         return Err(format!("{text:?} may be a size or a time: write {size:?} or \"for {text}\""));
@@ -148,7 +153,10 @@ fn repository(section: &mut Section<'_>, around: &Around<'_>) -> Option<String> 
         (None, [only]) => Some((*only).to_owned()),
         (None, []) => None,
         (None, several) => {
-            section.refuse_all(format!("must name its repository, as there are several: {}", several.join(", ")));
+            section.refuse_all(format!(
+                "must name its repository, as there are several: {}",
+                several.join(", ")
+            ));
             None
         }
     }

@@ -43,9 +43,8 @@ pub(super) fn read(entry: &Entry<'_>) -> Option<Policy> {
         policy.windows.extend(window.map(|window| (period, window)));
     }
     // Each element is a set: "a,b" means those that have both.
-    let words = |text: String| {
-        text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-    };
+    let words =
+        |text: String| text.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     policy.tags = section.texts("tags").into_iter().map(words).collect();
     section.finish();
     if policy.is_empty() && !is_wrong {

@@ -60,8 +60,14 @@ pub struct Limits {
     pub cache_bytes: Option<u64>,
 }
 
-const CREDENTIAL_KEYS: [&str; 6] =
-    ["password-file", "password-command", "password-env", "password-credential", "key-file", "key-credential"];
+const CREDENTIAL_KEYS: [&str; 6] = [
+    "password-file",
+    "password-command",
+    "password-env",
+    "password-credential",
+    "key-file",
+    "key-credential",
+];
 
 /// Reads a repository. `None` if it has no location; that was told.
 pub(super) fn read(name: &str, entry: &Entry<'_>, folder: &Path) -> Option<RepositoryConfig> {
@@ -69,9 +75,8 @@ pub(super) fn read(name: &str, entry: &Entry<'_>, folder: &Path) -> Option<Repos
     secrets::refuse_inline(&mut section);
     let location = location(&mut section, folder);
     let credential = credential(&mut section, folder);
-    let path = |section: &mut Section<'_>, name| {
-        section.take(name).and_then(|entry| secrets::path(&entry, folder))
-    };
+    let path =
+        |section: &mut Section<'_>, name| section.take(name).and_then(|entry| secrets::path(&entry, folder));
     let limits = Limits {
         upload_bytes_per_second: section.parsed("limit-upload", values::parse_rate),
         download_bytes_per_second: section.parsed("limit-download", values::parse_rate),

@@ -51,8 +51,7 @@ pub struct TimeOfDay {
 
 const DAY_SECONDS: u64 = 86_400;
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-const FORMS: &str =
-    "\"hourly\", \"every 6h\", \"daily 03:00\", \"weekly sun 03:00\" or \"monthly 1 03:00\"";
+const FORMS: &str = "\"hourly\", \"every 6h\", \"daily 03:00\", \"weekly sun 03:00\" or \"monthly 1 03:00\"";
 
 impl Schedule {
     /// Reads one, or says why it is none.
@@ -62,13 +61,13 @@ impl Schedule {
             ["hourly"] => Rhythm::Every { seconds: 3600 },
             ["every", period] => every(period)?,
             ["daily", time] => Rhythm::Daily(time_of_day(time)?),
-            ["weekly", day, time] => {
-                Rhythm::Weekly { weekday: weekday(day)?, time: time_of_day(time)? }
-            }
+            ["weekly", day, time] => Rhythm::Weekly { weekday: weekday(day)?, time: time_of_day(time)? },
             ["monthly", day, time] => {
-                let day = day.parse().ok().filter(|day| (1..=28).contains(day)).ok_or_else(|| {
-                    format!("{day:?} is no day that every month has: 1 to 28")
-                })?;
+                let day = day
+                    .parse()
+                    .ok()
+                    .filter(|day| (1..=28).contains(day))
+                    .ok_or_else(|| format!("{day:?} is no day that every month has: 1 to 28"))?;
                 Rhythm::Monthly { day, time: time_of_day(time)? }
             }
             _ => return Err(format!("{text:?} is no schedule such as {FORMS}")),
@@ -137,8 +136,21 @@ mod tests {
             assert_eq!(schedule.to_string(), text);
         }
         for bad in [
-            "", "daily", "daily 3:00", "daily 24:00", "daily 03:60", "daily 0300", "weekly 03:00", "weekly x 03:00",
-            "monthly 0 03:00", "monthly 29 03:00", "every", "every 6", "every 59s", "yearly", "hourly 03:00",
+            "",
+            "daily",
+            "daily 3:00",
+            "daily 24:00",
+            "daily 03:60",
+            "daily 0300",
+            "weekly 03:00",
+            "weekly x 03:00",
+            "monthly 0 03:00",
+            "monthly 29 03:00",
+            "every",
+            "every 6",
+            "every 59s",
+            "yearly",
+            "hourly 03:00",
         ] {
             assert!(Schedule::parse(bad).is_err(), "{bad}");
         }

@@ -16,7 +16,7 @@ pub enum SecretSource {
     /// In the first line of a file.
     File(PathBuf),
     /// In the first line that a command of the shell prints.
-    Command(String),
+    Shell(String),
     /// In a variable of the environment.
     Variable(String),
     /// In a credential that systemd gives to the service.
@@ -44,7 +44,7 @@ pub(super) fn password(section: &mut Section<'_>, folder: &Path) -> Option<Secre
     let [file, command, variable, credential] = PASSWORD_KEYS;
     let found = [
         section.take(file).and_then(|entry| path(&entry, folder)).map(SecretSource::File),
-        section.text(command).map(SecretSource::Command),
+        section.text(command).map(SecretSource::Shell),
         section.take(variable).and_then(|entry| variable_name(&entry)).map(SecretSource::Variable),
         section.take(credential).and_then(|entry| credential_name(&entry)).map(SecretSource::Credential),
     ];
@@ -97,7 +97,7 @@ pub(super) fn of_table(entry: &Entry<'_>, folder: &Path) -> Option<SecretSource>
     let mut section = entry.section(super::keys::SECRET)?;
     let found = [
         section.take("file").and_then(|entry| path(&entry, folder)).map(SecretSource::File),
-        section.text("command").map(SecretSource::Command),
+        section.text("command").map(SecretSource::Shell),
         section.take("env").and_then(|entry| variable_name(&entry)).map(SecretSource::Variable),
         section.take("credential").and_then(|entry| credential_name(&entry)).map(SecretSource::Credential),
     ];

@@ -14,9 +14,7 @@ use super::reader::{Entry, Section};
 use super::rules::{self, Rules};
 use super::secrets::{SecretSource, Secrets};
 use crate::base::{Result, Wrap};
-use crate::source::engine::{
-    AnyCommand, Chroma, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite,
-};
+use crate::source::engine::{AnyCommand, Chroma, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite};
 
 /// A source of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +92,7 @@ pub enum EngineOptions {
     /// ChromaDB.
     Chroma(Chroma),
     /// A command.
-    Command(AnyCommand),
+    AnyCommand(AnyCommand),
 }
 
 impl EngineConfig {
@@ -116,7 +114,8 @@ impl EngineConfig {
         memory_bytes: u64,
     ) -> Result<EngineOptions> {
         let mut options = self.options.clone();
-        let password = self.password.as_ref().map(|source| secrets.read(source)).transpose()?.map(Password::new);
+        let password =
+            self.password.as_ref().map(|source| secrets.read(source)).transpose()?.map(Password::new);
         match &mut options {
             EngineOptions::Postgres(Postgres { access, .. })
             | EngineOptions::Mariadb(Mariadb { access, .. })
@@ -130,10 +129,11 @@ impl EngineConfig {
                 chroma.scratch = scratch.map(PathBuf::from);
                 chroma.memory_bytes = memory_bytes;
             }
-            EngineOptions::Command(command) => {
+            EngineOptions::AnyCommand(command) => {
                 for (name, source) in &self.environment {
-                    let secret =
-                        secrets.read(source).wrap(|| format!("cannot set the variable {name} of a command"))?;
+                    let secret = secrets
+                        .read(source)
+                        .wrap(|| format!("cannot set the variable {name} of a command"))?;
                     command.environment.push((name.clone(), Password::new(secret)));
                 }
             }
@@ -228,8 +228,9 @@ fn name(section: &mut Section<'_>, kind: &str, names: &mut BTreeSet<String>) -> 
     }
     match given {
         Some(entry) => entry.refuse(format!("another source of this job is called {name:?}, too")),
-        None => section
-            .refuse_all(format!("another source of this job is called {name:?}, too: give it a name of its own")),
+        None => section.refuse_all(format!(
+            "another source of this job is called {name:?}, too: give it a name of its own"
+        )),
     }
     None
 }

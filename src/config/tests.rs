@@ -86,7 +86,7 @@ fn the_example_of_the_design_is_read() {
     let config = parse(EXAMPLE);
     let main = config.repository("main").expect("a repository");
     assert_eq!(main.location, Location::Local("/srv/backup".into()));
-    let command = SecretSource::Command("pass show backup".into());
+    let command = SecretSource::Shell("pass show backup".into());
     assert_eq!(main.credential, Some(CredentialSource::Password(command)));
     assert_eq!(
         config.repository("offsite").expect("a repository").credential,
@@ -171,7 +171,10 @@ fn every_key_of_a_job_is_read() {
     assert_eq!(job.sources[0].on_failure, OnFailure::Fail);
     let Input::Paths(paths) = &job.sources[0].input else { panic!("paths") };
     let rules = &paths.rules;
-    assert_eq!((rules.exclude.as_slice(), rules.iexclude.as_slice()), (["*.o".into()].as_slice(), ["*.LOG".into()].as_slice()));
+    assert_eq!(
+        (rules.exclude.as_slice(), rules.iexclude.as_slice()),
+        (["*.o".into()].as_slice(), ["*.LOG".into()].as_slice())
+    );
     assert_eq!(rules.exclude_file, [Path::new("/etc/packstone/rules")]);
     assert_eq!(rules.iexclude_file, [Path::new("/a"), Path::new("/etc/packstone/b")]);
     assert_eq!(rules.markers.len(), 1);
@@ -206,7 +209,10 @@ fn servers_of_databases_are_read() {
     );
     let EngineOptions::Postgres(postgres) = engine_of(&lines) else { panic!("PostgreSQL") };
     let found = &postgres.access;
-    assert_eq!((found.host.as_deref(), found.port, found.user.as_deref()), (Some("db"), Some(5433), Some("backup")));
+    assert_eq!(
+        (found.host.as_deref(), found.port, found.user.as_deref()),
+        (Some("db"), Some(5433), Some("backup"))
+    );
     assert_eq!(found.password.as_ref().map(engine::Password::expose), Some("Variable(\"DB\")"));
     assert_eq!(found.run_as.as_deref(), Some("postgres"));
     assert_eq!(found.programs.as_deref(), Some("/usr/lib/postgresql/15/bin"));
@@ -252,13 +258,13 @@ fn files_of_databases_and_commands_are_read() {
     let lines = "type = \"command\"\ncommand = [\"gitea\", \"dump\"]\nfilename = \"gitea.zip\"\nends-with = \"end\"\n\
         restore-command = [\"cat\"]\nrun-as = \"git\"\n\
         environment = { A = \"b\", C = { file = \"c\" }, D = { credential = \"d\" }, E = { env = \"E\" }, F = { command = \"f\" } }";
-    let EngineOptions::Command(command) = engine_of(lines) else { panic!("a command") };
+    let EngineOptions::AnyCommand(command) = engine_of(lines) else { panic!("a command") };
     assert_eq!((command.command.len(), command.file_name.as_str()), (2, "gitea.zip"));
     let values: Vec<String> =
         command.environment.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect();
     assert_eq!(
         values,
-        ["A=b", "C=File(\"/etc/packstone/c\")", "D=Credential(\"d\")", "E=Variable(\"E\")", "F=Command(\"f\")"]
+        ["A=b", "C=File(\"/etc/packstone/c\")", "D=Credential(\"d\")", "E=Variable(\"E\")", "F=Shell(\"f\")"]
     );
     assert_eq!((command.ends_with.as_deref(), command.run_as.as_deref()), (Some("end"), Some("git")));
 }
@@ -276,7 +282,9 @@ fn every_key_of_the_list_is_read_and_refuses_what_it_cannot_be() {
                 "[job.NAME]" => format!("[job.a]\n{line}\n"),
                 "keep" => with_job(&format!("keep.{line}")),
                 "copy" => with_job(&format!("copy = [{{ {line} }}]")),
-                "environment" => with_source(&format!("type = \"command\"\nenvironment = {{ A = {{ {line} }} }}")),
+                "environment" => {
+                    with_source(&format!("type = \"command\"\nenvironment = {{ A = {{ {line} }} }}"))
+                }
                 _ => with_source(&format!("type = \"{kind}\"\n{line}")),
             };
             let told = problems(&text);
@@ -292,7 +300,10 @@ fn every_key_of_the_list_is_read_and_refuses_what_it_cannot_be() {
 
 #[test]
 fn what_is_no_toml_is_told_with_its_place() {
-    assert_eq!(problems("a = \n"), "1:5: this is no TOML: string values must be quoted, expected literal string");
+    assert_eq!(
+        problems("a = \n"),
+        "1:5: this is no TOML: string values must be quoted, expected literal string"
+    );
     let told = problems("[repository.a]\nurl = \"/a\"\nurl = \"/b\"\n");
     assert_eq!(told, "3:1: this is no TOML: duplicate key");
     assert!(Document::parse("a = 1").is_ok());

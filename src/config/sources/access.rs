@@ -67,9 +67,13 @@ pub(super) fn container(section: &mut Section<'_>, key: &'static str) -> Option<
         name => Some(name),
     });
     let program = section.take("container-program").and_then(|entry| match entry.text()? {
-        program if CONTAINER_PROGRAMS.contains(&program.as_str()) || program.starts_with('/') => Some(program),
+        program if CONTAINER_PROGRAMS.contains(&program.as_str()) || program.starts_with('/') => {
+            Some(program)
+        }
         program => {
-            entry.refuse(format!("{program:?} is neither \"docker\" nor \"podman\" nor the path of a program"));
+            entry.refuse(format!(
+                "{program:?} is neither \"docker\" nor \"podman\" nor the path of a program"
+            ));
             None
         }
     });

@@ -129,7 +129,7 @@ fn any_command(section: &mut Section<'_>, folder: &Path) -> Option<EngineConfig>
         container,
         run_as,
     };
-    Some(EngineConfig { options: EngineOptions::Command(options), password: None, environment })
+    Some(EngineConfig { options: EngineOptions::AnyCommand(options), password: None, environment })
 }
 
 /// A name below the folder of the source.
