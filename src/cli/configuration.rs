@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use packstone::base::monitor::show_file;
 use packstone::base::{Error, ErrorKind, Result, Wrap};
-use packstone::config::{Config, Problem, RepositoryConfig};
+use packstone::config::{Config, Problem, RepositoryConfig, nearest};
 use packstone::storage::location::Location;
 
 use crate::args::Global;
@@ -57,10 +57,10 @@ pub fn find(global: &Global, environment: &Environment) -> Option<PathBuf> {
 
 /// Whether a file in one of the places is there for who runs this: that of the system may be root's alone.
 fn is_meant(place: &Path) -> bool {
-    match std::fs::File::open(place) {
-        Ok(_) => true,
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => place != Path::new(OF_SYSTEM),
-        Err(_) => place.symlink_metadata().is_ok(),
+    let is_denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    match place == Path::new(OF_SYSTEM) && std::fs::File::open(place).is_err_and(is_denied) {
+        true => false,
+        false => place.symlink_metadata().is_ok(),
     }
 }
 
@@ -177,6 +177,15 @@ impl Context {
         let Some(configured) = self.configured()? else { return Ok(None) };
         let is_known = configured.config.repository(name).is_some();
         Ok(is_known.then(|| (Arc::clone(&configured), name.to_owned())))
+    }
+
+    /// The repository of the configuration that was probably meant by what was taken for a directory.
+    pub fn nearest_repository(&self, location: &Location) -> Option<String> {
+        let name = as_name(location.directory()?.as_os_str())?;
+        let configured = self.configured().ok()??;
+        let names: Vec<&str> =
+            configured.config.repositories.iter().map(|repository| repository.name.as_str()).collect();
+        nearest(name, &names).map(str::to_owned)
     }
 
     /// The same without what the configuration says of the repository that is meant.
