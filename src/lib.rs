@@ -24,6 +24,7 @@ pub mod tree;
 
 pub mod ops;
 
+pub mod config;
 pub mod job;
 
 #[cfg(all(feature = "mount", target_os = "linux"))]
