@@ -24,7 +24,9 @@ impl Postgres {
         let folder = match &options.new_name {
             Some(folder) if folder.starts_with('/') => folder.clone(),
             _ => {
-                return refuse(format!("{BASE} is unpacked into a new folder, whose absolute path is needed"));
+                return refuse(format!(
+                    "{BASE} is unpacked into a new folder, whose absolute path is needed"
+                ));
             }
         };
         let shown = show_path(folder.as_bytes());
