@@ -9,6 +9,7 @@ pub mod command;
 pub mod mariadb;
 pub mod mongodb;
 pub mod postgres;
+mod rdb;
 pub mod redis;
 pub mod sqlite;
 
