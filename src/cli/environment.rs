@@ -44,8 +44,8 @@ pub const FROM_PASSWORD_COMMAND: &str = "PACKSTONE_FROM_PASSWORD_COMMAND";
 /// A key file that opens it.
 pub const FROM_KEY_FILE: &str = "PACKSTONE_FROM_KEY_FILE";
 
-/// What no child process is given.
-pub const SECRETS: [&str; 2] = [PASSWORD, FROM_PASSWORD];
+/// What no child process is given: the two passwords.
+pub const SECRETS: [&str; 2] = packstone::source::program::OWN_SECRETS;
 
 /// The name of the user who runs this program, if the number has one that is UTF-8.
 pub fn user() -> Option<String> {
@@ -98,11 +98,16 @@ impl FromIterator<(OsString, OsString)> for Environment {
 
 #[cfg(test)]
 pub mod tests {
-    use super::{Environment, PASSWORD, REPOSITORY};
+    use super::{Environment, FROM_PASSWORD, PASSWORD, REPOSITORY, SECRETS};
 
     /// An environment of these variables alone.
     pub fn environment(variables: &[(&str, &str)]) -> Environment {
         variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn both_passwords_are_secret() {
+        assert_eq!(SECRETS, [PASSWORD, FROM_PASSWORD]);
     }
 
     #[test]

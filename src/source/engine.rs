@@ -55,7 +55,8 @@ impl fmt::Debug for Password {
 pub struct Access {
     /// The container in which the clients run, so that their version fits; `None`: on this machine.
     pub container: Option<Container>,
-    /// The user of this machine as whom the clients run, for servers that know users of the system; only for root.
+    /// The user of this machine as whom the clients run, for servers that know users of the system; only for root. In a
+    /// container, a user of the container.
     pub run_as: Option<String>,
     /// The server's name or address, or the folder of its socket.
     pub host: Option<String>,
