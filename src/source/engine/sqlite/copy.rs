@@ -35,6 +35,11 @@ const ROLLBACK_MARK: [u8; 2] = [1, 1];
 /// As many transactions are begun anew if the locks of one are lost at once.
 const BEGIN_ATTEMPTS_MAX: u32 = 5;
 
+/// The names that a database and what SQLite keeps beside it have.
+pub(in crate::source::engine) fn beside_names(database: &str) -> impl Iterator<Item = String> {
+    [""].into_iter().chain(super::BESIDE).map(move |suffix| format!("{database}{suffix}"))
+}
+
 /// Where copies are put together.
 #[derive(Debug)]
 pub(in crate::source::engine) struct Room {

@@ -69,7 +69,7 @@ impl Beside {
     }
 
     /// Has SQLite check it in full.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::source::engine) fn check(&self) -> Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         Connection::open_with_flags(&self.path, flags)
             .map_err(explain)
