@@ -295,7 +295,7 @@ fn every_key_of_the_list_is_read_and_refuses_what_it_cannot_be() {
             tried += 1;
         }
     }
-    println!("{tried} keys");
+    assert!(tried > 120, "{tried} keys");
 }
 
 #[test]
