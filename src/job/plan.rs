@@ -40,6 +40,15 @@ pub struct PlannedSource {
     pub failure: Option<String>,
 }
 
+impl PlannedSource {
+    /// Whether a run would not have all of it.
+    pub fn is_lacking(&self) -> bool {
+        self.failure.is_some()
+            || self.lines.iter().any(|line| line.starts_with("problem: "))
+            || self.amount.is_some_and(|amount| amount.findings > 0)
+    }
+}
+
 /// Says what a run would do. Without a repository, nothing is said of what is kept.
 pub fn plan(
     repository: Option<&Repository>,
