@@ -1,0 +1,1 @@
+//! MongoDB, by transcripts: with what its tools are called, what they are given, what they write.
