@@ -128,8 +128,9 @@ impl Fakes {
         let here = self.folder();
         let text = format!(
             "#!/bin/bash\nHERE='{here}'\n\
-             tr '\\n' '~' </proc/$$/cmdline | tr '\\0' '\\n' | tail -n +3 | \
-             {{ printf %s {name}; while IFS= read -r part; do printf ' %q' \"$part\"; done; echo; }} >>\"$HERE/calls\"\n\
+             mapfile -d '' -t parts </proc/$$/cmdline\n\
+             printf -v line ' %q' \"${{parts[@]:2}}\"\n\
+             echo \"{name}$line\" >>\"$HERE/calls\"\n\
              {script}\n"
         );
         let path = self.join(name);

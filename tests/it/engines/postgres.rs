@@ -47,18 +47,18 @@ const INVARIANT: &str = "SELECT sum(balance), (SELECT count(*) FROM account WHER
 const FIXED: [&str; 6] = [
     "SELECT count(*), md5(string_agg(goods::text, '|' ORDER BY id)) FROM goods",
     "SELECT md5(lo_get(4711)), odd()",
-    "SELECT string_agg(conrelid::regclass || conname || pg_get_constraintdef(oid), ',' ORDER BY 1) FROM pg_constraint
-        WHERE conrelid <> 0",
+    "SELECT string_agg(conrelid::regclass || conname || pg_get_constraintdef(oid), ',' ORDER BY conname) FROM pg_constraint
+        WHERE conrelid >= 16384",
     "SELECT datacl, pg_get_userbyid(datdba), shobj_description(oid, 'pg_database'), encoding, datcollate, datctype
         FROM pg_database WHERE datname = current_database()",
     "SELECT setdatabase <> 0, setrole::regrole, setconfig FROM pg_db_role_setting ORDER BY 1, 2",
-    "SELECT string_agg(nspname || nspowner::regrole, ',' ORDER BY 1) FROM pg_namespace WHERE oid >= 16384",
+    "SELECT string_agg(nspname || nspowner::regrole, ',' ORDER BY nspname) FROM pg_namespace WHERE oid >= 16384",
 ];
 
 /// Roles with their passwords, and who is in which.
-const ROLES: &str = "SELECT string_agg(rolname || rolsuper || rolcanlogin || coalesce(rolpassword, ''), ',' ORDER BY 1)
+const ROLES: &str = "SELECT string_agg(rolname || rolsuper || rolcanlogin || coalesce(rolpassword, ''), ',' ORDER BY rolname)
     FROM pg_authid WHERE oid >= 16384 UNION ALL
-    SELECT string_agg(roleid::regrole || ' ' || member::regrole, ',' ORDER BY 1) FROM pg_auth_members WHERE roleid >= 16384";
+    SELECT string_agg(roleid::regrole || ' ' || member::regrole, ',' ORDER BY roleid) FROM pg_auth_members WHERE roleid >= 16384";
 
 fn engine(cluster: &Cluster) -> Postgres {
     let access = Access { host: Some(cluster.host()), user: Some("postgres".into()), ..Access::default() };
