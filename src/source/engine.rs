@@ -10,6 +10,7 @@ mod file_name;
 pub mod mariadb;
 pub mod mongodb;
 pub mod postgres;
+mod rdb;
 pub mod redis;
 pub mod sqlite;
 
@@ -25,6 +26,10 @@ pub use mongodb::Mongodb;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use sqlite::Sqlite;
+
+use crate::source::dump::{
+    Dump, Dumps, Engine, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump,
+};
 
 /// A secret that is given to a client. It is wiped when the last one who has it lets go.
 #[derive(Clone, PartialEq, Eq)]
