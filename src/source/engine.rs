@@ -6,8 +6,10 @@
 
 pub mod chroma;
 pub mod command;
+mod later;
 pub mod mariadb;
 pub mod mongodb;
+mod place;
 pub mod postgres;
 mod rdb;
 pub mod redis;
@@ -26,7 +28,9 @@ pub use postgres::Postgres;
 pub use redis::Redis;
 pub use sqlite::Sqlite;
 
-use crate::source::dump::{Dump, Dumps, Engine, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump};
+use crate::source::dump::{
+    Dump, Dumps, Engine, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump,
+};
 
 /// A secret that is given to a client. It is wiped when the last one who has it lets go.
 #[derive(Clone, PartialEq, Eq)]
