@@ -5,4 +5,5 @@
 
 mod chroma;
 mod kept;
+mod redis;
 mod sqlite;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::super::place::{Beside, beside, describe, refuse_unless, set, sync_folder_of};
+use super::super::place::{Beside, beside, describe, set, sync_folder_of};
 use super::super::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 use super::append_only::MANIFEST;
 use super::client::Client;
@@ -26,6 +26,8 @@ const QUESTIONS_MAX: u32 = 65;
 /// The names that a server of its own accord gives the folder and files of its changes.
 const APPEND_FOLDER: &str = "appendonlydir";
 const APPEND_FILE: &str = "appendonly.aof";
+/// What ends the name of a folder that waits for its successor to be read.
+const ASIDE: &str = ".packstone-old";
 
 /// What a server that answers says of where it reads its data from.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +102,7 @@ pub(super) fn plan(
     if let Some((path, text)) = places.manifest {
         plan.steps.push(manifest_step(path, text, &like, listener));
     }
-    plan.steps.push(start_step(redis, client, places.is_append_only, listener));
+    plan.steps.push(start_step(redis, client, places.is_append_only, places.emptied, listener));
     Ok(plan)
 }
 
@@ -196,7 +198,7 @@ fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: b
     let (redis, client, listener) = (redis.clone(), client.clone(), Arc::clone(listener));
     let run = move |_: &mut Feed<'_>| {
         if !may_replace {
-            return refuse_unless(false, Path::new("the server's data"));
+            return Err(Error::new(ErrorKind::Exists, "the server has data, which would be replaced"));
         }
         let answers = || client.ask(&["PING"]).is_ok();
         if redis.stop_command.is_empty() {
@@ -218,7 +220,7 @@ fn empty_step(folder: PathBuf) -> LoadStep {
     let what = format!("set aside the append-only files in {}", show_file(&folder));
     let run = move |_: &mut Feed<'_>| {
         let failed = || format!("cannot set aside {}", show_file(&folder));
-        let aside = beside(&folder, ".packstone-old");
+        let aside = beside(&folder, ASIDE);
         match std::fs::remove_dir_all(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::system(failed(), error));
@@ -263,7 +265,13 @@ fn place(path: &Path, feed: &mut Feed<'_>, like: &Like, listener: &Listener) -> 
     waiting.place()
 }
 
-fn start_step(redis: &Redis, client: Client, is_append_only: bool, listener: &Listener) -> LoadStep {
+fn start_step(
+    redis: &Redis,
+    client: Client,
+    is_append_only: bool,
+    emptied: Option<PathBuf>,
+    listener: &Listener,
+) -> LoadStep {
     let (redis, listener) = (redis.clone(), Arc::clone(listener));
     let run = move |_: &mut Feed<'_>| {
         if redis.start_command.is_empty() {
@@ -293,6 +301,8 @@ fn start_step(redis: &Redis, client: Client, is_append_only: bool, listener: &Li
                            now that it answers and this is known, restore it once more";
             return Err(Error::new(ErrorKind::Failed, message));
         }
+        // Only now the old ones are of no use any more.
+        drop(emptied.map(|folder| std::fs::remove_dir_all(beside(&folder, ASIDE))));
         listener(&format!("{} is back, with {} keys", server.shown(), client.keys()?));
         Ok(())
     };
