@@ -94,8 +94,9 @@ fn round(server: &Server, engine: &Redis) {
     let sizes: Vec<_> = kept.dumps.iter().map(|(stored, bytes)| (&stored.name, bytes.len())).collect();
     println!("{}: {sizes:?}", kept.consistency);
     let after = moves_of(server);
+    let error = kept.load(engine, &packstone::source::LoadOptions::default()).expect_err("there are keys");
+    assert_eq!(error.kind(), ErrorKind::Exists, "{error:?}");
     server.ask(&["FLUSHALL"]);
-    kept.load(engine, &packstone::source::LoadOptions::default()).expect_err("there are files").kind();
     let replaced = kept.load(engine, &replacing()).expect("loaded");
     println!("  replaced: {replaced:?}");
     let moves = moves_of(server);

@@ -1,6 +1,7 @@
-//! Servers of databases that belong to one test: in a folder of their own, on a socket in it, gone with it.
+//! Servers of single tests: for what must not be done to one that others use.
 //!
-//! What must hold: a test that kills, fills or reconfigures a server has one of its own; nothing listens on a port.
+//! What must hold: each lives in a folder of its own, is polled until it answers, and is gone when it is dropped.
 
 pub mod mariadb;
+pub mod postgres;
 pub mod redis;

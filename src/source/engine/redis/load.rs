@@ -84,7 +84,7 @@ pub(super) fn plan(
         plan.replaced.push(format!("the server's {keys} keys"));
     }
     let places = places(stored, &habits, &folder)?;
-    for (_, path) in &places.files {
+    for (_, path) in places.files.iter().filter(|(_, path)| path.parent() != places.emptied.as_deref()) {
         plan.replaced.extend(describe(path)?);
     }
     if let Some(old) = places.emptied.as_ref().filter(|old| old.exists()) {
@@ -185,6 +185,31 @@ impl Like {
     }
 }
 
+/// Whether a server runs.
+enum Presence {
+    Runs,
+    Gone,
+    Unknown(Error),
+}
+
+impl Presence {
+    fn of(client: &Client) -> Self {
+        /// What is said of a server to which nothing leads.
+        const GONE: [&str; 4] =
+            ["the server cannot be reached", "Could not connect", "does not run", "there is no such container"];
+        match client.ask(&["PING"]) {
+            Ok(_) => Self::Runs,
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::Unknown(error),
+            Err(error) => {
+                let lines = error.chain();
+                let is_gone = lines.iter().any(|line| GONE.iter().any(|gone| line.contains(gone)));
+                // One that refuses the password runs.
+                if is_gone { Self::Gone } else { Self::Runs }
+            }
+        }
+    }
+}
+
 fn run_words(client: &Client, words: &[String], listener: &Listener) -> Result<()> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     // The server's own client is told how to reach it.
@@ -200,18 +225,27 @@ fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: b
         if !may_replace {
             return Err(Error::new(ErrorKind::Exists, "the server has data, which would be replaced"));
         }
-        let answers = || client.ask(&["PING"]).is_ok();
         if redis.stop_command.is_empty() {
-            if answers() {
-                let message =
-                    "the server runs, and would write over what is restored: stop it, or name stop-command";
-                return Err(Error::new(ErrorKind::Fenced, message));
-            }
+            return match Presence::of(&client) {
+                Presence::Gone => Ok(()),
+                Presence::Runs => {
+                    let message = "the server runs, and would write over what is restored: stop it, or name stop-command";
+                    Err(Error::new(ErrorKind::Fenced, message))
+                }
+                Presence::Unknown(error) => Err(error.while_doing("cannot tell whether the server runs")),
+            };
+        }
+        let stopped = run_words(&client, &redis.stop_command, &listener);
+        let gone = poll(&AtomicBool::new(false), QUESTIONS_MAX, || match (Presence::of(&client), &stopped) {
+            // One that is told to stop and has stopped before may call that an error.
+            (Presence::Gone, _) | (Presence::Unknown(_), Ok(())) => Ok(Some(())),
+            _ => Ok(None),
+        })?;
+        if gone.is_some() {
             return Ok(());
         }
-        run_words(&client, &redis.stop_command, &listener).wrap(|| "cannot stop the server")?;
-        let gone = poll(&AtomicBool::new(false), QUESTIONS_MAX, || Ok((!answers()).then_some(())))?;
-        gone.ok_or_else(|| Error::new(ErrorKind::Fenced, "the server was told to stop and still answers"))
+        stopped.wrap(|| "cannot stop the server")?;
+        Err(Error::new(ErrorKind::Fenced, "the server was told to stop and still answers"))
     };
     LoadStep { what: "stop the Redis server".to_owned(), dump: None, run: Box::new(run) }
 }
