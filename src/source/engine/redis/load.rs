@@ -195,8 +195,12 @@ enum Presence {
 impl Presence {
     fn of(client: &Client) -> Self {
         /// What is said of a server to which nothing leads.
-        const GONE: [&str; 4] =
-            ["the server cannot be reached", "Could not connect", "does not run", "there is no such container"];
+        const GONE: [&str; 4] = [
+            "the server cannot be reached",
+            "Could not connect",
+            "does not run",
+            "there is no such container",
+        ];
         match client.ask(&["PING"]) {
             Ok(_) => Self::Runs,
             Err(error) if error.kind() == ErrorKind::NotFound => Self::Unknown(error),
@@ -236,11 +240,12 @@ fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: b
             };
         }
         let stopped = run_words(&client, &redis.stop_command, &listener);
-        let gone = poll(&AtomicBool::new(false), QUESTIONS_MAX, || match (Presence::of(&client), &stopped) {
-            // One that is told to stop and has stopped before may call that an error.
-            (Presence::Gone, _) | (Presence::Unknown(_), Ok(())) => Ok(Some(())),
-            _ => Ok(None),
-        })?;
+        let gone =
+            poll(&AtomicBool::new(false), QUESTIONS_MAX, || match (Presence::of(&client), &stopped) {
+                // One that is told to stop and has stopped before may call that an error.
+                (Presence::Gone, _) | (Presence::Unknown(_), Ok(())) => Ok(Some(())),
+                _ => Ok(None),
+            })?;
         if gone.is_some() {
             return Ok(());
         }
