@@ -136,10 +136,38 @@ impl Check<'_> {
 const PREPARE: &str = "
     mkdir -p source/sub && printf 'hello\\n' > source/one && ln source/one source/sub/two && ln -s x source/link
     printf 'a password\\n' > password && printf x > \"$(printf 'source/odd\\377')\" && mkfifo source/pipe && head -c 50000000 /dev/zero > source/zeros
-    mkdir mnt && touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
+    mkdir mnt && touch empty && ( umask 077; head -c 32 /dev/urandom > key )
+    cat > jobs.toml <<END
+[repository.main]
+url = \"$PWD/repository\"
+key-file = \"$PWD/key\"
+[repository.offsite]
+url = \"$PWD/offsite\"
+key-file = \"$PWD/key\"
+[job.simple]
+repository = \"main\"
+schedule = \"daily 03:00\"
+skip-if-unchanged = true
+source = [{ type = \"path\", paths = [\"$PWD/empty\"] }]
+[job.held]
+repository = \"main\"
+keep = { last = 1 }
+check = \"1/1\"
+copy = [{ repository = \"offsite\", keep = { last = 1 } }]
+[[job.held.source]]
+type = \"path\"
+name = \"odd\"
+paths = [\"$PWD/source/odd*\"]
+[[job.held.source]]
+type = \"command\"
+command = [\"sh\", \"-c\", \"test -e $PWD/once && exit 1; touch $PWD/once; echo done\"]
+filename = \"out\"
+on-failure = \"partial\"
+END
+";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 86] = [
+const RUNS: [(&str, &str); 95] = [
     ("repo init", "repo init"),
     ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
@@ -231,6 +259,15 @@ const RUNS: [(&str, &str); 86] = [
     ("config init", "config init begun.toml --root source"),
     ("config check", "config check begun.toml"),
     ("config check", "config check \"$(echo '[repositry.a]' > bad.toml; echo bad.toml)\""),
+    ("repo init", "--config jobs.toml -r offsite repo init"),
+    ("plan", "--config jobs.toml plan"),
+    ("run", "--config jobs.toml --progress-interval 1ms run"),
+    ("run", "--config jobs.toml run simple"),
+    ("run", "--config jobs.toml run held"),
+    ("run", "--config jobs.toml run held"),
+    ("plan", "--config jobs.toml plan held"),
+    ("run", "--config jobs.toml run held --only-source missing"),
+    ("log", "--config jobs.toml log held"),
     ("man", "man pages"),
     ("snapshots", "--key-file missing snapshots"),
     ("snapshots", "--frobnicate"),
