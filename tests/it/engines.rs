@@ -6,6 +6,7 @@
 mod chroma;
 mod command;
 mod kept;
+mod mariadb;
 mod mongodb;
 mod postgres;
 mod redis;
