@@ -148,7 +148,7 @@ key-file = \"$PWD/key\"
 repository = \"main\"
 schedule = \"daily 03:00\"
 skip-if-unchanged = true
-source = [{ type = \"path\", paths = [\"$PWD/empty\"] }]
+source = [{ type = \"path\", paths = [\"$PWD/empty\", \"$PWD/source/zeros\"] }]
 [job.held]
 repository = \"main\"
 keep = { last = 1 }
@@ -169,6 +169,15 @@ END
 /// What is run, by the section that describes it, in this order.
 const RUNS: [(&str, &str); 95] = [
     ("repo init", "repo init"),
+    ("repo init", "--config jobs.toml -r offsite repo init"),
+    ("plan", "--config jobs.toml plan"),
+    ("run", "--config jobs.toml --progress-interval 1ms run"),
+    ("run", "--config jobs.toml run simple"),
+    ("run", "--config jobs.toml run held"),
+    ("run", "--config jobs.toml run held"),
+    ("plan", "--config jobs.toml plan held"),
+    ("run", "--config jobs.toml run held --only-source missing"),
+    ("log", "--config jobs.toml log held"),
     ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -259,15 +268,6 @@ const RUNS: [(&str, &str); 95] = [
     ("config init", "config init begun.toml --root source"),
     ("config check", "config check begun.toml"),
     ("config check", "config check \"$(echo '[repositry.a]' > bad.toml; echo bad.toml)\""),
-    ("repo init", "--config jobs.toml -r offsite repo init"),
-    ("plan", "--config jobs.toml plan"),
-    ("run", "--config jobs.toml --progress-interval 1ms run"),
-    ("run", "--config jobs.toml run simple"),
-    ("run", "--config jobs.toml run held"),
-    ("run", "--config jobs.toml run held"),
-    ("plan", "--config jobs.toml plan held"),
-    ("run", "--config jobs.toml run held --only-source missing"),
-    ("log", "--config jobs.toml log held"),
     ("man", "man pages"),
     ("snapshots", "--key-file missing snapshots"),
     ("snapshots", "--frobnicate"),
