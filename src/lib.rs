@@ -24,5 +24,7 @@ pub mod tree;
 
 pub mod ops;
 
+pub mod config;
+
 #[cfg(all(feature = "mount", target_os = "linux"))]
 pub mod mount;

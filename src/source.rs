@@ -13,6 +13,7 @@ pub mod file;
 pub mod glob;
 pub mod listing;
 pub mod plan;
+pub mod program;
 pub mod stream;
 
 pub use directory::Directory;

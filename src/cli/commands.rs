@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod cat;
 pub mod completions;
+pub mod config;
 pub mod diff;
 pub mod dump;
 pub mod find;
@@ -31,6 +32,9 @@ use crate::snapshot_path::SnapshotPath;
 
 /// Runs a command.
 pub fn run(command: Command, context: &Context) -> Outcome<Done> {
+    let needs_none = matches!(command, Command::Completions(_) | Command::Man(_) | Command::Config(_));
+    let settled = if needs_none { context.clone() } else { context.settled()? };
+    let context = &settled;
     match command {
         Command::Repo(repo::Command::Init(arguments)) | Command::Init(arguments) => {
             repo::init::run(&arguments, context)
@@ -63,6 +67,7 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Config(command) => config::run(&command, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments, context),
     }

@@ -4,6 +4,7 @@
 //! name that is not UTF-8 loses nothing: it is shown as everywhere in this program, and its bytes stand beside it.
 
 mod check;
+mod configuration;
 mod copy;
 mod diff;
 mod dump;
@@ -25,6 +26,7 @@ mod summary;
 mod traffic;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
+pub use configuration::{CheckedLine, ProblemLine, WrittenLine};
 pub use copy::{CopiedLine, CopyLine, SkippedLine};
 pub use diff::{ChangeLine, StatisticsLine};
 pub use dump::DumpLine;

@@ -9,6 +9,7 @@ pub mod command;
 pub mod mariadb;
 pub mod mongodb;
 pub mod postgres;
+mod rdb;
 pub mod redis;
 pub mod sqlite;
 
@@ -24,6 +25,8 @@ pub use mongodb::Mongodb;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use sqlite::Sqlite;
+
+use crate::source::dump::{Dump, Dumps, Engine, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump};
 
 /// A secret that is given to a client. It is wiped when the last one who has it lets go.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,7 +55,8 @@ impl fmt::Debug for Password {
 pub struct Access {
     /// The container in which the clients run, so that their version fits; `None`: on this machine.
     pub container: Option<Container>,
-    /// The user of this machine as whom the clients run, for servers that know users of the system; only for root.
+    /// The user of this machine as whom the clients run, for servers that know users of the system; only for root. In a
+    /// container, a user of the container.
     pub run_as: Option<String>,
     /// The server's name or address, or the folder of its socket.
     pub host: Option<String>,

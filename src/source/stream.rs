@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind as Io, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -69,7 +69,7 @@ impl CommandStream {
     /// Starts a program with arguments, without a shell and without input; its messages go where the engine's go. It
     /// gets this process's environment but for the `hidden` variables: those that hold a secret of its own.
     pub fn spawn(program: &OsStr, arguments: &[OsString], hidden: &[&str]) -> Result<Self> {
-        Self::start(program, arguments, hidden, None)
+        Self::start(&mut prepare(program, arguments, hidden), show_path(program.as_bytes()), None)
     }
 
     /// Like `spawn`, but gives each line of the command's messages (its standard error) to a listener.
@@ -82,21 +82,20 @@ impl CommandStream {
         hidden: &[&str],
         on_line: impl FnMut(&[u8]) + Send + 'static,
     ) -> Result<Self> {
-        Self::start(program, arguments, hidden, Some(Messages::begin(on_line)?))
+        Self::of(&mut prepare(program, arguments, hidden), show_path(program.as_bytes()), on_line)
     }
 
-    fn start(
-        program: &OsStr,
-        arguments: &[OsString],
-        hidden: &[&str],
-        messages: Option<Messages>,
+    /// Starts a command whose input and output are settled already, under the name that messages give it.
+    pub(super) fn of(
+        command: &mut Command,
+        shown: String,
+        on_line: impl FnMut(&[u8]) + Send + 'static,
     ) -> Result<Self> {
-        let shown = show_path(program.as_bytes());
-        let mut command = Command::new(program);
-        command.args(arguments).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-        for name in hidden {
-            command.env_remove(name);
-        }
+        Self::start(command, shown, Some(Messages::begin(on_line)?))
+    }
+
+    fn start(command: &mut Command, shown: String, messages: Option<Messages>) -> Result<Self> {
+        command.process_group(0);
         if let Some(messages) = &messages {
             command.stderr(messages.pipe.try_clone().wrap(|| "cannot prepare the messages of a command")?);
         }
@@ -104,6 +103,11 @@ impl CommandStream {
         let output = child.stdout.take();
         let stop = CommandStop(Arc::new(Mutex::new(Some(Pid::from_child(&child)))));
         Ok(Self { program: shown, child, output, stop, messages, at_end: false })
+    }
+
+    /// Where its input is written, if that is a pipe; only once.
+    pub(super) fn take_input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// What ends the command from another thread.
@@ -141,6 +145,16 @@ impl CommandStream {
         drop(self.messages.take());
         Ok(status)
     }
+}
+
+/// A program without input whose output is read.
+fn prepare(program: &OsStr, arguments: &[OsString], hidden: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    for name in hidden {
+        command.env_remove(name);
+    }
+    command
 }
 
 impl Read for CommandStream {

@@ -27,6 +27,8 @@ mod dump;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod engines;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod find;

@@ -1,4 +1,33 @@
 //! ChromaDB's folder as a unit: its SQLite database, and the folders of its vector indexes, of one moment.
+//!
+//! What must hold: a set of files counts only if none of them changed from before the database was copied until all of
+//! them were read; a container that was paused for that goes on, however it ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sqlite::copy::{self, Moment, Room};
+use super::sqlite::looks_right;
+use super::{Container, Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, OpenDump, StoredDump};
+use crate::base::monitor::show_file;
+use crate::base::{Error, ErrorKind, Result};
+use crate::fsmeta::capture::metadata;
+use crate::fsmeta::owners::Owners;
+
+mod files;
+mod pause;
+mod put_back;
+
+use files::Files;
+use pause::Paused;
+
+/// The database of the folder.
+const DATABASE: &str = "chroma.sqlite3";
+/// How long a paused writer may be waited for; it cannot let go.
+const PAUSED_WAIT: Duration = Duration::from_millis(500);
+/// As often a container is let go on that was paused in the middle of a change.
+const PAUSES_MAX: u32 = 20;
 
 /// A folder of ChromaDB's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -6,9 +35,97 @@ pub struct Chroma {
     /// The absolute path of the folder with `chroma.sqlite3`.
     pub path: String,
     /// As for SQLite.
-    pub scratch: Option<std::path::PathBuf>,
+    pub scratch: Option<PathBuf>,
     /// As for SQLite.
     pub memory_bytes: u64,
     /// A container that is paused for the moment of copying.
-    pub paused_container: Option<super::Container>,
+    pub paused_container: Option<Container>,
+}
+
+impl Engine for Chroma {
+    fn kind(&self) -> &'static str {
+        "chroma"
+    }
+
+    fn dump(&self, listener: &Listener) -> Result<Dumps> {
+        let folder = self.folder()?;
+        let database = folder.join(DATABASE);
+        let stat = looks_right(&database)?;
+        let room = Arc::new(Room { scratch: self.scratch.clone(), memory_bytes: self.memory_bytes });
+        let (paused, moment) = self.pause(&database, listener)?;
+        let (files, problems) = Files::of(&folder)?;
+        let owners = Owners::new();
+        let (at, of_copy) = (database.clone(), Arc::clone(listener));
+        let mut dumps = vec![Dump {
+            name: DATABASE.to_owned(),
+            metadata: Some(metadata(&stat, &owners, None)),
+            open: Box::new(move || open_database(&at, moment, room, &of_copy)),
+        }];
+        dumps.extend(files.dumps(&owners));
+        let how = if paused.is_some() { "while its container was paused" } else { "no file of it changed" };
+        let consistency = format!("online backup of SQLite {} and its index files; {how}", rusqlite::version());
+        let end = Box::new(move || {
+            let same = files.are_unchanged();
+            paused.map_or(Ok(()), Paused::go_on)?;
+            same
+        });
+        Ok(Dumps { consistency, dumps, problems, end: Some(end) })
+    }
+
+    fn load(&self, stored: &[StoredDump], options: &LoadOptions, listener: &Listener) -> Result<LoadPlan> {
+        if !options.databases.is_empty() {
+            let message = "a folder of ChromaDB is restored as a whole, not single databases of it";
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        let target = Self { path: options.new_name.clone().unwrap_or_else(|| self.path.clone()), ..self.clone() };
+        put_back::plan(&target.folder()?, stored, options.may_replace, listener)
+    }
+}
+
+impl Chroma {
+    fn folder(&self) -> Result<PathBuf> {
+        if self.path.starts_with('/') {
+            return Ok(PathBuf::from(self.path.trim_end_matches('/')));
+        }
+        Err(Error::new(ErrorKind::Usage, format!("{:?} is no absolute path", self.path)))
+    }
+
+    /// Pauses the container, if one is named, at a moment at which it does not keep the database locked.
+    fn pause(&self, database: &Path, listener: &Listener) -> Result<(Option<Paused>, Option<Moment>)> {
+        let Some(container) = &self.paused_container else { return Ok((None, None)) };
+        let mut pauses = 0;
+        loop {
+            let paused = Paused::pause(container, listener)?;
+            match Moment::begin(database, PAUSED_WAIT, listener) {
+                Ok(moment) => return Ok((Some(paused), Some(moment))),
+                Err(error) if error.kind() == ErrorKind::Fenced && pauses < PAUSES_MAX => {
+                    pauses += 1;
+                    paused.go_on()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn open_database(
+    path: &Path,
+    moment: Option<Moment>,
+    room: Arc<Room>,
+    listener: &Listener,
+) -> Result<OpenDump> {
+    match moment {
+        Some(moment) => Ok(copy::give(moment, room)),
+        None => copy::open(path, room, listener),
+    }
+}
+
+/// What is wrong if files change while they are copied.
+fn changed(path: &Path, how: &str) -> Error {
+    let message = format!(
+        "{} {how} while the folder was copied, so that its files are not of one moment; name the container that writes \
+         to it as paused-container",
+        show_file(path)
+    );
+    Error::new(ErrorKind::Failed, message)
 }

@@ -77,6 +77,7 @@ const PLACES: [Place; 7] = [
             "src/ops/backup/print.rs",
             "src/ops/dump/zip/",
             "src/fsmeta/acl.rs",
+            "src/source/engine/rdb.rs",
         ],
         in_tests: true,
         reason: "the byte order of stored numbers is known to the files that store them, or read and write those of others",

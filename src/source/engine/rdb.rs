@@ -1,0 +1,232 @@
+//! Whether bytes are a whole RDB file, the form in which Redis and Valkey give their data.
+//!
+//! What must hold: what was cut off, changed or never such a file is an error; nothing is given beyond the file's own
+//! end.
+//!
+//! A server that sends its data without a file of its own does not know their length beforehand. It ends them by a mark
+//! of 40 characters, which `redis-cli` recognises, but leaves in place when it writes to its standard output. So the
+//! last bytes are held back until the file's own end can be told: the byte 0xFF and a checksum.
+
+use std::io::{ErrorKind as Io, Read};
+
+use crc_fast::{CrcAlgorithm, Digest};
+
+use crate::base::{Error, Result};
+
+/// The beginning: a word and a version, together always as long.
+const HEAD_BYTES: usize = 9;
+/// The byte 0xFF and the checksum.
+const END_BYTES: usize = 9;
+/// What comes behind the end of a file that was sent as it was made.
+const MARK_BYTES: usize = 40;
+/// So much is not given before what follows is known.
+const HELD_BYTES: usize = END_BYTES + MARK_BYTES;
+const LAST: u8 = 0xFF;
+
+/// Passes on an RDB file, and fails unless it is whole.
+pub struct Rdb<R> {
+    from: R,
+    /// Read, and not yet given.
+    held: Vec<u8>,
+    /// How many of them may be given.
+    free: usize,
+    given: usize,
+    state: State,
+    /// Over everything that is not held any more.
+    checksum: Digest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    Middle,
+    End,
+    Failed,
+}
+
+impl<R: Read> Rdb<R> {
+    /// Of what is read from somewhere.
+    pub fn new(from: R) -> Self {
+        let checksum = Digest::new(CrcAlgorithm::Crc64Redis);
+        Self { from, held: Vec::new(), free: 0, given: 0, state: State::Head, checksum }
+    }
+
+    /// Reads on until bytes are free or the end is known.
+    fn advance(&mut self) -> Result<()> {
+        const PIECE_BYTES: usize = 64 << 10;
+        let mut piece = [0; PIECE_BYTES];
+        self.held.drain(..self.given.min(self.held.len()));
+        (self.free, self.given) = (0, 0);
+        while self.free == 0 && self.state != State::End {
+            let count = match self.from.read(&mut piece) {
+                Err(error) if error.kind() == Io::Interrupted => continue,
+                read => read.map_err(|cause| Error::system("cannot read the RDB file", cause))?,
+            };
+            self.held.extend_from_slice(piece.get(..count).unwrap_or_default());
+            if self.state == State::Head && (count == 0 || self.held.len() >= HEAD_BYTES) {
+                check_head(&self.held)?;
+                self.state = State::Middle;
+            }
+            if count == 0 {
+                self.free = end_of(&self.checksum, &self.held)?;
+                self.held.truncate(self.free);
+                self.state = State::End;
+            } else if self.state == State::Middle {
+                self.free = self.held.len().saturating_sub(HELD_BYTES);
+                self.checksum.update(self.held.get(..self.free).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Rdb<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if buffer.is_empty() || self.state == State::Failed {
+            return Ok(0);
+        }
+        if self.given == self.free && self.state != State::End {
+            self.advance().map_err(|error| {
+                self.state = State::Failed;
+                std::io::Error::other(error)
+            })?;
+        }
+        let mut ready = self.held.get(self.given..self.free).unwrap_or_default();
+        let count = ready.read(buffer)?;
+        self.given += count;
+        Ok(count)
+    }
+}
+
+/// An error unless a file begins so.
+fn check_head(held: &[u8]) -> Result<()> {
+    let head = held.get(..HEAD_BYTES).unwrap_or(held);
+    let versions = [b"REDIS".as_slice(), b"VALKEY"].map(|word| head.strip_prefix(word));
+    let is_version = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    if head.len() == HEAD_BYTES && versions.into_iter().flatten().any(is_version) {
+        return Ok(());
+    }
+    let line = held.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let shown = String::from_utf8_lossy(line.get(..line.len().min(200)).unwrap_or_default()).into_owned();
+    Err(Error::damaged(format!("this is no RDB file; it begins with {shown:?}")))
+}
+
+/// How many of the last bytes belong to the file, given the checksum of all before them.
+fn end_of(before: &Digest, last: &[u8]) -> Result<usize> {
+    let marked = last.len().checked_sub(MARK_BYTES).filter(|end| is_mark(last.get(*end..).unwrap_or_default()));
+    // A server may be told to leave the checksum out, and then writes zeros. They decide only where nothing else does.
+    for must_sum in [true, false] {
+        for end in [Some(last.len()), marked].into_iter().flatten() {
+            if ends_at(before, last.get(..end).unwrap_or_default(), must_sum) {
+                return Ok(end);
+            }
+        }
+    }
+    Err(Error::damaged("the RDB file is cut off or changed: its end has no mark, or its checksum differs"))
+}
+
+fn is_mark(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn ends_at(before: &Digest, last: &[u8], must_sum: bool) -> bool {
+    let Some((body, stored)) = last.split_last_chunk::<8>() else { return false };
+    if body.last() != Some(&LAST) {
+        return false;
+    }
+    let stored = u64::from_le_bytes(*stored);
+    if !must_sum {
+        return stored == 0;
+    }
+    let mut checksum = *before;
+    checksum.update(body);
+    checksum.finalize() == stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with so many bytes between head and end.
+    fn file(head: &[u8], count: usize) -> Vec<u8> {
+        let mut bytes = head.to_vec();
+        bytes.extend((0..count).map(|index| u8::try_from(index * 31 % 251).expect("a byte")));
+        bytes.push(LAST);
+        let mut checksum = Digest::new(CrcAlgorithm::Crc64Redis);
+        checksum.update(&bytes);
+        bytes.extend(checksum.finalize().to_le_bytes());
+        bytes
+    }
+
+    fn read(bytes: &[u8], piece: usize) -> std::io::Result<Vec<u8>> {
+        struct Pieces<'a>(&'a [u8], usize);
+        impl Read for Pieces<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let count = self.1.min(buffer.len());
+                self.0.read(&mut buffer[..count])
+            }
+        }
+        let mut found = Vec::new();
+        Rdb::new(Pieces(bytes, piece)).read_to_end(&mut found)?;
+        Ok(found)
+    }
+
+    const MARK: &[u8] = b"0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn the_checksum_is_that_of_redis() {
+        let mut checksum = Digest::new(CrcAlgorithm::Crc64Redis);
+        checksum.update(b"123456789");
+        assert_eq!(checksum.finalize(), 0xe9c6_d914_c4b8_d9ca);
+    }
+
+    #[test]
+    fn whole_files_come_out_as_they_are_and_without_a_mark() {
+        for head in [b"REDIS0011", b"VALKEY080"] {
+            for count in [0, 1, 30, 31, 40, 49, 100, 70_000, 200_000] {
+                let bytes = file(head, count);
+                for piece in [1, 7, 49, 100_000] {
+                    if count > 1000 && piece < 49 {
+                        continue;
+                    }
+                    assert_eq!(read(&bytes, piece).expect("whole"), bytes, "{count} by {piece}");
+                    let marked = [&bytes, MARK].concat();
+                    assert_eq!(read(&marked, piece).expect("whole"), bytes, "{count} by {piece}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn files_without_checksum_are_taken() {
+        let mut bytes = file(b"REDIS0009", 100);
+        let end = bytes.len() - 8;
+        bytes[end..].fill(0);
+        assert_eq!(read(&bytes, 11).expect("whole"), bytes);
+        assert_eq!(read(&[&bytes, MARK].concat(), 11).expect("whole"), bytes);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_changed_or_something_else_is_an_error() {
+        let bytes = file(b"REDIS0011", 200);
+        let mut count = 0;
+        for end in 0..bytes.len() {
+            read(&bytes[..end], 64).expect_err("cut off");
+            let mut flipped = bytes.clone();
+            flipped[end] ^= 0x20;
+            // A version is any number.
+            if !(5..9).contains(&end) {
+                read(&flipped, 64).expect_err("flipped");
+            }
+            count += 2;
+        }
+        for end in 1..MARK.len() {
+            read(&[&bytes, &MARK[..end]].concat(), 64).expect_err("half a mark");
+            count += 1;
+        }
+        read(&[&bytes, MARK, b"x"].concat(), 64).expect_err("more");
+        let error = read(b"NOAUTH Authentication required.\nmore", 64).expect_err("an answer");
+        assert!(format!("{error:?}").contains("NOAUTH"), "{error:?}");
+        println!("{count} bad files");
+    }
+}
