@@ -63,7 +63,8 @@ impl Engine for Chroma {
         }];
         dumps.extend(files.dumps(&owners));
         let how = if paused.is_some() { "while its container was paused" } else { "no file of it changed" };
-        let consistency = format!("online backup of SQLite {} and its index files; {how}", rusqlite::version());
+        let consistency =
+            format!("online backup of SQLite {} and its index files; {how}", rusqlite::version());
         let end = Box::new(move || {
             let same = files.are_unchanged();
             paused.map_or(Ok(()), Paused::go_on)?;
@@ -77,7 +78,8 @@ impl Engine for Chroma {
             let message = "a folder of ChromaDB is restored as a whole, not single databases of it";
             return Err(Error::new(ErrorKind::Usage, message));
         }
-        let target = Self { path: options.new_name.clone().unwrap_or_else(|| self.path.clone()), ..self.clone() };
+        let target =
+            Self { path: options.new_name.clone().unwrap_or_else(|| self.path.clone()), ..self.clone() };
         put_back::plan(&target.folder()?, stored, options.may_replace, listener)
     }
 }

@@ -113,7 +113,8 @@ fn check_head(held: &[u8]) -> Result<()> {
 
 /// How many of the last bytes belong to the file, given the checksum of all before them.
 fn end_of(before: &Digest, last: &[u8]) -> Result<usize> {
-    let marked = last.len().checked_sub(MARK_BYTES).filter(|end| is_mark(last.get(*end..).unwrap_or_default()));
+    let marked =
+        last.len().checked_sub(MARK_BYTES).filter(|end| is_mark(last.get(*end..).unwrap_or_default()));
     // A server may be told to leave the checksum out, and then writes zeros. They decide only where nothing else does.
     for must_sum in [true, false] {
         for end in [Some(last.len()), marked].into_iter().flatten() {

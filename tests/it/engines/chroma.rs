@@ -34,8 +34,7 @@ while True:
     if number == 20: print("begun", flush=True)
 "#;
 
-const SEGMENTS: [&str; 2] =
-    ["6f0f4a6c-0f2b-4d0d-9d0c-0d2b3f0c9a11", "b0a7c1de-77a5-4c3f-8f53-30c1f6d2f7aa"];
+const SEGMENTS: [&str; 2] = ["6f0f4a6c-0f2b-4d0d-9d0c-0d2b3f0c9a11", "b0a7c1de-77a5-4c3f-8f53-30c1f6d2f7aa"];
 
 struct Writer(Child);
 
@@ -212,7 +211,8 @@ fn a_container_is_paused_for_it_and_goes_on() {
     assert!(!writer.is_stopped());
     // What others paused stays so.
     let container = paused.paused_container.clone().expect("a container");
-    let run = |word: &str| Command::new(&container.program).args([word, "vectors"]).status().expect("it runs");
+    let run =
+        |word: &str| Command::new(&container.program).args([word, "vectors"]).status().expect("it runs");
     assert!(run("pause").success());
     let refused: Result<_> = paused.dump(&printing()).map(drop);
     assert_eq!(refused.expect_err("paused already").kind(), ErrorKind::Fenced);
@@ -220,5 +220,8 @@ fn a_container_is_paused_for_it_and_goes_on() {
     assert!(run("unpause").success());
     let log = read_to_string(scratch.join("docker.log")).expect("a log");
     let lines: Vec<&str> = log.lines().collect();
-    assert_eq!(lines[..3], ["inspect --format {{.State.Paused}} vectors", "pause vectors", "unpause vectors"]);
+    assert_eq!(
+        lines[..3],
+        ["inspect --format {{.State.Paused}} vectors", "pause vectors", "unpause vectors"]
+    );
 }

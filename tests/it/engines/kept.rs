@@ -73,9 +73,10 @@ impl Kept {
             let bytes = step.dump.as_deref().map(|name| self.bytes(name));
             let mut feed = |writer: &mut dyn Write| -> Result<()> {
                 let bytes = bytes.expect("a step that asks for bytes names their dump");
-                bytes.chunks(100_000).try_for_each(|part| writer.write_all(part)).map_err(|cause| {
-                    Error::system("cannot feed", cause)
-                })
+                bytes
+                    .chunks(100_000)
+                    .try_for_each(|part| writer.write_all(part))
+                    .map_err(|cause| Error::system("cannot feed", cause))
             };
             (step.run)(&mut feed)?;
         }

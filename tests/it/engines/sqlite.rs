@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use packstone::base::ErrorKind;
-use packstone::source::engine::Sqlite;
 use packstone::source::LoadOptions;
+use packstone::source::engine::Sqlite;
 use rusqlite::Connection;
 
 use super::kept::{dump, replacing};

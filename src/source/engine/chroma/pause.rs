@@ -19,7 +19,8 @@ impl Paused {
     /// Pauses a container that runs.
     pub(super) fn pause(container: &Container, listener: &Listener) -> Result<Self> {
         let what = || format!("cannot pause the container {}", container.name);
-        let asked = command(container, &["inspect", "--format", "{{.State.Paused}}"]).capture_text().wrap(what)?;
+        let asked =
+            command(container, &["inspect", "--format", "{{.State.Paused}}"]).capture_text().wrap(what)?;
         if asked.trim() == "true" {
             // Of a run that was killed, or of somebody who wants it so: nobody but the user can tell.
             let message = format!(

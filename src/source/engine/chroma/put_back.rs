@@ -80,7 +80,9 @@ fn describe(folder: &Path) -> Result<Option<String>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == Io::NotFound => return Ok(None),
-        Err(error) => return Err(Error::system(format!("cannot read directory {}", show_file(folder)), error)),
+        Err(error) => {
+            return Err(Error::system(format!("cannot read directory {}", show_file(folder)), error));
+        }
     };
     let bytes = std::fs::metadata(folder.join(DATABASE)).map_or(0, |database| database.len());
     let count = entries.count();

@@ -60,8 +60,12 @@ pub(in crate::source::engine) fn give(moment: Moment, room: Arc<Room>) -> OpenDu
     let stopped = Arc::new(AtomicBool::new(false));
     let at_end = Arc::new(AtomicBool::new(false));
     let shown = show_file(&moment.path);
-    let reader =
-        Copying { state: State::Begun(Box::new(moment)), room, stopped: stopped.clone(), at_end: at_end.clone() };
+    let reader = Copying {
+        state: State::Begun(Box::new(moment)),
+        room,
+        stopped: stopped.clone(),
+        at_end: at_end.clone(),
+    };
     OpenDump {
         reader: Box::new(reader),
         end: Box::new(move || {
@@ -94,7 +98,8 @@ impl Moment {
         let made_log = !beside(&path, "-wal").exists();
         let mut attempts = 0;
         loop {
-            let (connection, is_wal) = read_only(&path, wait, listener).map_err(|error| error.while_doing(what()))?;
+            let (connection, is_wal) =
+                read_only(&path, wait, listener).map_err(|error| error.while_doing(what()))?;
             match Hold::take(&path, is_wal) {
                 Ok(hold) => {
                     let made_log = made_log && is_wal;
@@ -160,7 +165,9 @@ fn read_only(path: &Path, wait: Duration, listener: &Listener) -> Result<(Connec
     };
     match begin(OpenFlags::SQLITE_OPEN_READ_ONLY) {
         // What a writer that died left unfinished must be taken back before anybody can read.
-        Err(cause) if matches!(cause.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)) => {
+        Err(cause)
+            if matches!(cause.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)) =>
+        {
             let begun = begin(OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|_| explain(cause))?;
             listener(&format!("{}: opened for writing, as SQLite had to recover it", show_file(path)));
             Ok(begun)
@@ -232,12 +239,14 @@ impl Copy {
             Place::Memory(connection) => {
                 // It is not copied again by this.
                 let bytes = connection.serialize(MAIN_DB).map_err(std::io::Error::other)?;
-                let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+                let rest =
+                    usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
                 Cursor::new(rest).read(buffer)?
             }
         };
         for (index, byte) in WAL_MARK.zip(&self.mark) {
-            let position = (index as u64).checked_sub(offset).and_then(|position| usize::try_from(position).ok());
+            let position =
+                (index as u64).checked_sub(offset).and_then(|position| usize::try_from(position).ok());
             if let Some(there) = position.and_then(|position| buffer.get_mut(..count)?.get_mut(position)) {
                 *there = *byte;
             }
@@ -272,7 +281,8 @@ struct Unnamed {
 
 impl Unnamed {
     fn create(folder: &Path) -> Result<Self> {
-        let (path, file) = named_file(folder).wrap(|| format!("cannot create a file in {}", show_file(folder)))?;
+        let (path, file) =
+            named_file(folder).wrap(|| format!("cannot create a file in {}", show_file(folder)))?;
         let made = Self::connect(&path);
         std::fs::remove_file(&path).wrap(|| format!("cannot remove {}", show_file(&path)))?;
         let (writer, checker) = made.map_err(explain)?;

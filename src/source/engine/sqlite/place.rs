@@ -99,7 +99,8 @@ impl Beside {
 
     /// Takes the place, whatever stands there.
     pub(in crate::source::engine) fn place(mut self) -> Result<()> {
-        std::fs::rename(&self.path, &self.target).wrap(|| format!("cannot replace {}", show_file(&self.target)))?;
+        std::fs::rename(&self.path, &self.target)
+            .wrap(|| format!("cannot replace {}", show_file(&self.target)))?;
         self.is_placed = true;
         sync_folder_of(&self.target)
     }
@@ -154,7 +155,9 @@ pub(in crate::source::engine) fn settle(path: &Path) -> Result<()> {
     match settled {
         Ok(()) => Ok(()),
         Err(cause) => match cause.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(used("another process locks it")),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Err(used("another process locks it"))
+            }
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Ok(()),
             _ => Err(explain(cause).while_doing(format!("cannot replace {}", show_file(path)))),
         },

@@ -63,7 +63,9 @@ fn patterns_give_databases_and_what_is_none_is_told() {
     let dumps = engine.dump(&silent()).expect("dumps");
     let names: Vec<_> = dumps.dumps.iter().map(|dump| format!("/{}", dump.name)).collect();
     assert_eq!(names, [at("log.db"), at("open.db"), at("rollback.db")]);
-    for (problem, word) in dumps.problems.iter().zip(["none-", "relative", "no regular", "missing", "encrypted"]) {
+    for (problem, word) in
+        dumps.problems.iter().zip(["none-", "relative", "no regular", "missing", "encrypted"])
+    {
         assert!(problem.contains(word), "{problem} without {word}");
     }
     assert_eq!(dumps.problems.len(), 5, "{:?}", dumps.problems);
@@ -137,7 +139,8 @@ fn a_locked_database_is_waited_for_and_told() {
     let path = folder.path().join("a.db");
     let writer = make(&path, "delete");
     writer.execute_batch("BEGIN EXCLUSIVE").expect("locked");
-    let error = copy::Moment::begin(&path, std::time::Duration::from_millis(20), &silent()).expect_err("locked");
+    let error =
+        copy::Moment::begin(&path, std::time::Duration::from_millis(20), &silent()).expect_err("locked");
     assert_eq!(error.kind(), ErrorKind::Fenced);
     writer.execute_batch("COMMIT").expect("free");
     copy::Moment::begin(&path, std::time::Duration::from_millis(20), &silent()).expect("free");
@@ -166,7 +169,8 @@ fn half_a_database_takes_no_place() {
     let mut plan = engine.load(std::slice::from_ref(&stored), &options, &silent()).expect("a plan");
     assert_eq!(plan.replaced.len(), 1);
     let half = &bytes[..bytes.len() / 2];
-    let mut feed = |writer: &mut dyn Write| writer.write_all(half).map_err(|cause| Error::system("no", cause));
+    let mut feed =
+        |writer: &mut dyn Write| writer.write_all(half).map_err(|cause| Error::system("no", cause));
     (plan.steps.remove(0).run)(&mut feed).expect_err("half");
     assert_eq!(names_in(folder.path()), ["a.db"]);
     assert_eq!(read(&path).expect("the original"), before);
