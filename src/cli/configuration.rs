@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use packstone::base::monitor::show_file;
 use packstone::base::{Error, ErrorKind, Result, Wrap};
-use packstone::config::{Config, Problem, RepositoryConfig};
+use packstone::config::{Config, Problem, RepositoryConfig, nearest};
 use packstone::storage::location::Location;
 
 use crate::args::Global;
@@ -57,10 +57,10 @@ pub fn find(global: &Global, environment: &Environment) -> Option<PathBuf> {
 
 /// Whether a file in one of the places is there for who runs this: that of the system may be root's alone.
 fn is_meant(place: &Path) -> bool {
-    match std::fs::File::open(place) {
-        Ok(_) => true,
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => place != Path::new(OF_SYSTEM),
-        Err(_) => place.symlink_metadata().is_ok(),
+    let is_denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    match place == Path::new(OF_SYSTEM) && std::fs::File::open(place).is_err_and(is_denied) {
+        true => false,
+        false => place.symlink_metadata().is_ok(),
     }
 }
 
@@ -110,27 +110,7 @@ impl Context {
     /// anything else, what opens it and its limits.
     pub fn with_repository(&self, repository: &RepositoryConfig) -> Self {
         let mut context = self.as_given();
-        let global = &mut context.global;
-        global.repository = Some(text_of(&repository.location));
-        global.configured.clone_from(&repository.credential);
-        let limits = &repository.limits;
-        global.memory_limit = global.memory_limit.or(limits.memory_bytes);
-        if !global.no_cache {
-            global.cache_size = global.cache_size.or(limits.cache_bytes);
-            let is_named =
-                global.cache_dir.is_some() || self.environment.get(environment::CACHE_DIR).is_some();
-            if !is_named {
-                global.cache_dir.clone_from(&limits.cache_folder);
-            }
-        }
-        let network = &mut global.network;
-        network.limit_upload = network.limit_upload.or(limits.upload_bytes_per_second);
-        network.limit_download = network.limit_download.or(limits.download_bytes_per_second);
-        network.connections = network.connections.or(limits.connections);
-        network.retry_for = network.retry_for.or(limits.retry_for);
-        network.storage_class = network.storage_class.take().or_else(|| limits.storage_class.clone());
-        network.ca_file = network.ca_file.take().or_else(|| limits.ca_file.clone());
-        network.tls_client_cert = network.tls_client_cert.take().or_else(|| limits.tls_client_cert.clone());
+        fill(&mut context.global, &self.environment, repository);
         context
     }
 
@@ -179,6 +159,15 @@ impl Context {
         Ok(is_known.then(|| (Arc::clone(&configured), name.to_owned())))
     }
 
+    /// The repository of the configuration that was probably meant by what was taken for a directory.
+    pub fn nearest_repository(&self, location: &Location) -> Option<String> {
+        let name = as_name(location.directory()?.as_os_str())?;
+        let configured = self.configured().ok()??;
+        let names: Vec<&str> =
+            configured.config.repositories.iter().map(|repository| repository.name.as_str()).collect();
+        nearest(name, &names).map(str::to_owned)
+    }
+
     /// The same without what the configuration says of the repository that is meant.
     fn as_given(&self) -> Self {
         let mut context = self.clone();
@@ -211,6 +200,28 @@ pub struct OtherRepository {
     pub location: Location,
     /// What opens it as the configuration says.
     pub source: Option<Source>,
+}
+
+/// Adds what the configuration says of a repository where neither a flag nor a variable says anything else.
+fn fill(global: &mut Global, environment: &Environment, repository: &RepositoryConfig) {
+    global.repository = Some(text_of(&repository.location));
+    global.configured.clone_from(&repository.credential);
+    let limits = &repository.limits;
+    global.memory_limit = global.memory_limit.or(limits.memory_bytes);
+    if !global.no_cache {
+        global.cache_size = global.cache_size.or(limits.cache_bytes);
+        if global.cache_dir.is_none() && environment.get(environment::CACHE_DIR).is_none() {
+            global.cache_dir.clone_from(&limits.cache_folder);
+        }
+    }
+    let network = &mut global.network;
+    network.limit_upload = network.limit_upload.or(limits.upload_bytes_per_second);
+    network.limit_download = network.limit_download.or(limits.download_bytes_per_second);
+    network.connections = network.connections.or(limits.connections);
+    network.retry_for = network.retry_for.or(limits.retry_for);
+    network.storage_class = network.storage_class.take().or_else(|| limits.storage_class.clone());
+    network.ca_file = network.ca_file.take().or_else(|| limits.ca_file.clone());
+    network.tls_client_cert = network.tls_client_cert.take().or_else(|| limits.tls_client_cert.clone());
 }
 
 /// A text that may be a name of the configuration: a path contains `/` or begins with a dot, a location has a scheme.
@@ -247,5 +258,94 @@ pub fn wrong(file: &Path, problems: &[Problem]) -> Error {
             Error::new(ErrorKind::Usage, first.to_string()),
         ),
         [] => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Arguments;
+    use crate::credentials;
+    use crate::environment::tests::environment;
+
+    const TEXT: &str = "[repository.main]\nurl = \"s3://bucket/prefix?region=x\"\nkey-file = \"key\"\nlimit-upload = 1\n\
+        limit-download = 2\nconnections = 3\nretry-for = \"4s\"\nstorage-class = \"COLD\"\nca-file = \"ca\"\n\
+        tls-client-cert = \"cert\"\nmemory-limit = \"64M\"\ncache-dir = \"cache\"\ncache-size = \"5k\"\n";
+
+    fn filled(line: &str, variables: &[(&str, &str)]) -> (Global, Environment) {
+        let arguments = Arguments::try_parse_from(line.split(' ')).expect("arguments");
+        let mut global = arguments.global;
+        let config = Config::parse(TEXT, Path::new("/c")).expect("a configuration");
+        let environment = environment(variables);
+        fill(&mut global, &environment, config.repository("main").expect("a repository"));
+        (global, environment)
+    }
+
+    #[test]
+    fn the_configuration_is_used_where_nothing_else_is_said() {
+        let (global, environment) = filled("packstone snapshots", &[]);
+        assert_eq!(global.repository.as_deref(), Some(OsStr::new("s3://bucket/prefix?region=x")));
+        let network = &global.network;
+        assert_eq!((network.limit_upload, network.limit_download), (Some(1024), Some(2048)));
+        assert_eq!((network.connections, network.storage_class.as_deref()), (Some(3), Some("COLD")));
+        assert_eq!(network.retry_for, Some(std::time::Duration::from_secs(4)));
+        assert_eq!(
+            (network.ca_file.as_deref(), network.tls_client_cert.as_deref()),
+            (Some(Path::new("/c/ca")), Some(Path::new("/c/cert")))
+        );
+        assert_eq!((global.memory_limit, global.cache_size), (Some(64 << 20), Some(5 << 10)));
+        assert_eq!(global.cache_dir.as_deref(), Some(Path::new("/c/cache")));
+        let source = credentials::choose(&global, &environment).expect("one");
+        assert!(matches!(source, Some(Source::KeyFile(path)) if path == Path::new("/c/key")));
+    }
+
+    #[test]
+    fn flags_and_variables_go_before_the_configuration() {
+        let line = "packstone --limit-upload 9M --connections 9 --memory-limit 99M --ca-file other --no-cache snapshots";
+        let (global, environment) = filled(line, &[("PACKSTONE_PASSWORD", "x")]);
+        let network = &global.network;
+        assert_eq!((network.limit_upload, network.limit_download), (Some(9 << 20), Some(2048)));
+        assert_eq!((network.connections, global.memory_limit), (Some(9), Some(99 << 20)));
+        assert_eq!(network.ca_file.as_deref(), Some(Path::new("other")));
+        assert_eq!((global.cache_size, global.cache_dir.as_deref()), (None, None));
+        let source = credentials::choose(&global, &environment).expect("one");
+        assert!(matches!(source, Some(Source::Password(name, _)) if name == "PACKSTONE_PASSWORD"));
+        let (global, _) = filled("packstone snapshots", &[("PACKSTONE_CACHE_DIR", "/x")]);
+        assert_eq!(global.cache_dir, None);
+        let (global, environment) = filled("packstone --password-file p snapshots", &[]);
+        let source = credentials::choose(&global, &environment).expect("one");
+        assert!(matches!(source, Some(Source::PasswordFile(path)) if path == Path::new("p")));
+    }
+
+    #[test]
+    fn a_path_and_a_location_are_no_names() {
+        for (text, expected) in [
+            ("main", true),
+            ("a-b_c.d", true),
+            ("./main", false),
+            (".", false),
+            ("/main", false),
+            ("a/b", false),
+            ("s3:x", false),
+        ] {
+            assert_eq!(as_name(OsStr::new(text)).is_some(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_looked_for_in_its_places() {
+        let home = tempfile::tempdir().expect("a directory");
+        let variables = [("HOME", home.path().to_str().expect("UTF-8"))];
+        let flag = Global { config: Some("flag".into()), ..Global::default() };
+        let with_variable = environment(&[variables[0], ("PACKSTONE_CONFIG", "variable")]);
+        assert_eq!(find(&flag, &with_variable), Some("flag".into()));
+        assert_eq!(find(&Global::default(), &with_variable), Some("variable".into()));
+        let folder = home.path().join(".config/packstone");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(NAME), "").expect("a file");
+        assert_eq!(find(&Global::default(), &environment(&variables)), Some(folder.join(NAME)));
+        assert_eq!(places(&environment(&[])), [Path::new(OF_SYSTEM)]);
     }
 }

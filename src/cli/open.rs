@@ -143,8 +143,9 @@ pub fn open_all(context: &Context, further: &[OsString]) -> Outcome<Vec<(String,
 }
 
 fn find_hinted(context: &Context, location: &Location) -> Outcome<FoundRepository> {
-    find(context, location).hint(ErrorKind::NoRepository, || {
-        format!("\"packstone -r {} repo init\" makes one", show::location(location))
+    find(context, location).hint(ErrorKind::NoRepository, || match context.nearest_repository(location) {
+        Some(name) => format!("the configuration has a repository {name}"),
+        None => format!("\"packstone -r {} repo init\" makes one", show::location(location)),
     })
 }
 

@@ -61,6 +61,19 @@ pub struct CopyConfig {
 /// Sources that run at the same time if nothing is said.
 const PARALLEL: usize = 2;
 const PARALLEL_MAX: usize = 16;
+/// Keys that concern paths alone.
+const OF_PATHS: [&str; 10] = [
+    "exclude",
+    "iexclude",
+    "exclude-file",
+    "iexclude-file",
+    "exclude-caches",
+    "exclude-if-present",
+    "exclude-larger-than",
+    "one-file-system",
+    "ignore-ctime",
+    "ignore-inode",
+];
 
 /// What a job is read against.
 pub(super) struct Around<'a> {
@@ -78,8 +91,13 @@ pub(super) fn read(name: &str, entry: &Entry<'_>, around: &Around<'_>) -> Option
     let on_failure = section.word("on-failure", OnFailure::WORDS).unwrap_or_default();
     let sources = match section.take("source") {
         Some(entry) => sources::read(&entry, &sources::Shared { folder: around.folder, rules, on_failure }),
-        None => Vec::new(),
+        None => sources::Sources::default(),
     };
+    if section.has("source") && !section.is_empty_list("source") && !sources.may_have_paths {
+        for name in OF_PATHS.into_iter().filter(|name| section.has(name)) {
+            section.refuse(name, "means nothing here: the job has no source of paths");
+        }
+    }
     if !section.has("source") || section.is_empty_list("source") {
         section.refuse_all("has no source: add [[job.NAME.source]]".replace("NAME", name));
     }
@@ -92,7 +110,7 @@ pub(super) fn read(name: &str, entry: &Entry<'_>, around: &Around<'_>) -> Option
         host: section.text("host"),
         tags: tags(&mut section),
         description: section.text("description"),
-        sources,
+        sources: sources.list,
         parallel: section.parsed("parallel", parse_parallel).unwrap_or(PARALLEL),
         skip_if_unchanged: section.flag("skip-if-unchanged").unwrap_or_default(),
         ignore_ctime: section.flag("ignore-ctime").unwrap_or_default(),

@@ -172,10 +172,19 @@ struct Type {
     keys: &'static [&'static str],
 }
 
+/// The sources of a job.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Those in which nothing is wrong.
+    pub list: Vec<SourceConfig>,
+    /// Whether rules for paths mean something: one is of paths, or it is not known what it is.
+    pub may_have_paths: bool,
+}
+
 /// Reads the sources of a job.
-pub(super) fn read(entry: &Entry<'_>, shared: &Shared<'_>) -> Vec<SourceConfig> {
+pub(super) fn read(entry: &Entry<'_>, shared: &Shared<'_>) -> Sources {
     let mut names = BTreeSet::new();
-    let mut sources = Vec::new();
+    let mut sources = Sources::default();
     // Which keys there are is known once the type is.
     for mut section in entry.sections(&["type"]) {
         let found = match section.take("type") {
@@ -185,8 +194,9 @@ pub(super) fn read(entry: &Entry<'_>, shared: &Shared<'_>) -> Vec<SourceConfig> 
                 None
             }
         };
+        sources.may_have_paths |= found.is_none_or(|kind| kind.word == "path");
         let Some(kind) = found else { continue };
-        sources.extend(one(section.of_kind(kind.keys), kind.word, shared, &mut names));
+        sources.list.extend(one(section.of_kind(kind.keys), kind.word, shared, &mut names));
     }
     sources
 }

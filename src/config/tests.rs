@@ -295,7 +295,7 @@ fn every_key_of_the_list_is_read_and_refuses_what_it_cannot_be() {
             tried += 1;
         }
     }
-    println!("{tried} keys");
+    assert!(tried > 120, "{tried} keys");
 }
 
 #[test]
@@ -307,6 +307,28 @@ fn what_is_no_toml_is_told_with_its_place() {
     let told = problems("[repository.a]\nurl = \"/a\"\nurl = \"/b\"\n");
     assert_eq!(told, "3:1: this is no TOML: duplicate key");
     assert!(Document::parse("a = 1").is_ok());
+}
+
+#[test]
+fn a_text_with_a_slip_is_whole_or_refused_with_a_place() {
+    let (mut refused, mut read) = (0, 0);
+    for position in (0..EXAMPLE.len()).filter(|position| EXAMPLE.is_char_boundary(*position)) {
+        for (skipped, added) in [(1, ""), (0, "\""), (0, "x"), (1, "\n"), (1, "="), (0, "[[")] {
+            let rest = EXAMPLE.get(position + skipped..).unwrap_or_default();
+            let text = format!("{}{added}{rest}", &EXAMPLE[..position]);
+            match Config::parse(&text, Path::new("/c")) {
+                Ok(_) => read += 1,
+                Err(problems) => {
+                    let lines = text.lines().count();
+                    let is_placed =
+                        |problem: &Problem| (1..=lines + 1).contains(&problem.line) && problem.column > 0;
+                    assert!(!problems.is_empty() && problems.iter().all(is_placed), "{text}\n{problems:?}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 1000 && read > 300, "{refused} refused, {read} read");
 }
 
 mod refused;

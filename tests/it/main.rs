@@ -15,6 +15,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod copy;
 #[cfg(test)]
 mod corpus;

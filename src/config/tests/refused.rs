@@ -23,6 +23,6 @@ fn what_is_wrong_is_told_with_its_place_and_what_is_right() {
             wrong += &format!("### {kind}\n{lines}\n=>\n{told}\n");
         }
     }
-    println!("{} cases", cases.len());
+    assert!(cases.len() > 50, "{} cases", cases.len());
     assert!(wrong.is_empty(), "\n{wrong}");
 }

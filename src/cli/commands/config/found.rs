@@ -21,6 +21,8 @@ const CONFIGS: [&str; 1] = ["etc"];
 /// Where else there may be files that describe containers.
 const HOMES: [&str; 2] = ["root", "home"];
 const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+/// What stands beside them, with what they leave open.
+const ENV: &str = ".env";
 const SQLITE_ENDINGS: [&str; 4] = [".db", ".db3", ".sqlite", ".sqlite3"];
 const SQLITE_BEGINS: &[u8] = b"SQLite format 3\0";
 const CHROMA: &str = "chroma.sqlite3";
@@ -46,14 +48,23 @@ pub struct Found {
     pub postgres: Vec<(String, u16)>,
     /// Sockets of MariaDB, and whether it is MySQL.
     pub mariadb: Vec<(String, bool)>,
-    /// Sockets of Redis, and whether it is Valkey.
-    pub redis: Vec<(String, bool)>,
+    /// Servers of Redis.
+    pub redis: Vec<FoundRedis>,
     /// Files of SQLite.
     pub sqlite: Vec<String>,
     /// Folders of ChromaDB.
     pub chroma: Vec<String>,
     /// Containers with databases.
     pub containers: Vec<FoundContainer>,
+}
+
+/// A server of Redis.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FoundRedis {
+    /// Its socket; without one it is reached by the address of the machine itself.
+    pub socket: Option<String>,
+    /// It is Valkey.
+    pub is_valkey: bool,
 }
 
 /// A container with a database.
@@ -84,10 +95,13 @@ pub fn look(root: &Path) -> Found {
     let mariadb = sockets(root, &["run/mysqld", "var/run/mysqld"], "mysqld.sock");
     found.mariadb = mariadb.into_iter().map(|(socket, _)| (socket, is_mysql)).collect();
     for (folder, name, is_valkey) in
-        [("run/redis", "redis-server.sock", false), ("run/valkey", "valkey-server.sock", true)]
+        [("run/redis", "redis-server", false), ("run/valkey", "valkey-server", true)]
     {
-        let redis = sockets(root, &[folder], name);
-        found.redis.extend(redis.into_iter().map(|(socket, _)| (socket, is_valkey)));
+        let socket = sockets(root, &[folder], &format!("{name}.sock")).pop().map(|(socket, _)| socket);
+        // The usual configuration has no socket.
+        if socket.is_some() || root.join(folder).join(format!("{name}.pid")).exists() {
+            found.redis.push(FoundRedis { socket, is_valkey });
+        }
     }
     search(root, &mut found);
     found
@@ -147,6 +161,7 @@ fn search(root: &Path, found: &mut Found) {
     queue.extend(starts.map(|(folder, is_data)| (folder, 0, is_data)));
     while let Some((folder, depth, is_data)) = queue.pop_front() {
         let entries = entries(&folder);
+        let has_compose = entries.iter().any(|entry| COMPOSE.iter().any(|name| entry.file_name() == *name));
         let is_chroma = entries.iter().any(|entry| entry.file_name() == CHROMA);
         if is_chroma && is_data && found.chroma.len() < LISTED_MAX {
             found.chroma.extend(seen(root, &folder));
@@ -162,7 +177,8 @@ fn search(root: &Path, found: &mut Found) {
             let may_descend = if is_data { depth < DEPTH_MAX } else { depth < 2 };
             if kind.is_dir() && may_descend {
                 queue.push_back((path, depth + 1, is_data));
-            } else if kind.is_file() && !is_data && COMPOSE.contains(&name) {
+            } else if kind.is_file() && !is_data && (COMPOSE.contains(&name) || (has_compose && name == ENV))
+            {
                 found.compose.extend(seen(root, &path));
             } else if kind.is_file()
                 && is_data
@@ -241,7 +257,7 @@ impl Found {
         let mut add =
             |what: &str, all: &[String]| lines.extend(all.iter().map(|path| format!("{what} {path}")));
         add("configurations in", &self.configs);
-        add("containers described in", &self.compose);
+        add("what describes containers in", &self.compose);
         add("data in", &self.data);
         add("SQLite", &self.sqlite);
         add("ChromaDB in", &self.chroma);
@@ -253,9 +269,10 @@ impl Found {
         lines.extend(
             self.mariadb.iter().map(|(socket, is)| format!("{} at {socket}", name(*is, "MariaDB", "MySQL"))),
         );
-        lines.extend(
-            self.redis.iter().map(|(socket, is)| format!("{} at {socket}", name(*is, "Redis", "Valkey"))),
-        );
+        lines.extend(self.redis.iter().map(|FoundRedis { socket, is_valkey }| {
+            let socket = socket.as_deref().unwrap_or("127.0.0.1");
+            format!("{} at {socket}", name(*is_valkey, "Redis", "Valkey"))
+        }));
         lines.extend(self.containers.iter().map(|container| {
             format!("{} in the container {} ({})", container.kind, container.name, container.image)
         }));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::commands::config::found::{Found, FoundContainer};
+use crate::commands::config::found::{Found, FoundContainer, FoundRedis};
 
 const HEAD: &str = r#"# packstone: what is backed up, where, and what is kept. docs/configuration.md describes every key;
 # "packstone config check" says what is wrong here, "packstone run" runs all jobs.
@@ -75,6 +75,10 @@ pub fn text(found: &Found) -> String {
     let mut text = Text { text: HEAD.to_owned(), names: BTreeSet::new() };
     text.paths("configs", "Configurations, and what describes containers", &[&found.configs, &found.compose]);
     text.paths("volumes", "Data of services", &[&found.data]);
+    if !found.data.is_empty() {
+        text.line("# The files of a database that runs are of no use as they are; it is dumped below. Leave them out:");
+        text.line("# exclude = [\"/var/lib/docker/volumes/shop_db\"]");
+    }
     if found.configs.is_empty() && found.compose.is_empty() && found.data.is_empty() {
         text.paths("files", "Nothing was found; name what you want to keep", &[&["/home".to_owned()]]);
     }
@@ -91,9 +95,13 @@ pub fn text(found: &Found) -> String {
         let kind = if *is_mysql { "mysql" } else { "mariadb" };
         text.source(kind, kind, [format!("socket = {}", quoted(socket)), "user = \"root\"".into()]);
     }
-    for (socket, is_valkey) in &found.redis {
+    for FoundRedis { socket, is_valkey } in &found.redis {
         let kind = if *is_valkey { "valkey" } else { "redis" };
-        text.source(kind, kind, [format!("socket = {}", quoted(socket))]);
+        let place = match socket {
+            Some(socket) => format!("socket = {}", quoted(socket)),
+            None => "host = \"127.0.0.1\"".to_owned(),
+        };
+        text.source(kind, kind, [place, "# password-file = \"redis.password\"".to_owned()]);
     }
     found.containers.iter().for_each(|container| text.container(container));
     if !found.sqlite.is_empty() {
@@ -240,8 +248,8 @@ mod tests {
             postgres: vec![("/run/postgresql".into(), 5432), ("/run/postgresql".into(), 5433)],
             mariadb: vec![("/run/mysqld/mysqld.sock".into(), false)],
             redis: vec![
-                ("/run/redis/redis-server.sock".into(), false),
-                ("/run/valkey/valkey-server.sock".into(), true),
+                FoundRedis { socket: None, is_valkey: false },
+                FoundRedis { socket: Some("/run/valkey/valkey-server.sock".into()), is_valkey: true },
             ],
             sqlite: paths.clone(),
             chroma: paths.clone(),
@@ -287,15 +295,22 @@ mod tests {
         make("run/postgresql/.s.PGSQL.5433.lock", b"");
         make("run/mysqld/mysqld.sock", b"");
         make("run/redis/redis-server.sock", b"");
+        make("run/redis/redis-server.pid", b"1");
+        make("run/valkey/valkey-server.pid", b"2");
+        make("root/stack/.env", b"A=b");
+        make("root/.env", b"A=b");
         std::fs::create_dir_all(folder.path().join("opt")).expect("a folder");
         let found = found::look(folder.path());
         let expected = Found {
             configs: vec!["/etc".into()],
-            compose: vec!["/root/stack/compose.yaml".into()],
+            compose: vec!["/root/stack/.env".into(), "/root/stack/compose.yaml".into()],
             data: vec!["/srv".into()],
             postgres: vec![("/run/postgresql".into(), 5433)],
             mariadb: vec![("/run/mysqld/mysqld.sock".into(), false)],
-            redis: vec![("/run/redis/redis-server.sock".into(), false)],
+            redis: vec![
+                FoundRedis { socket: Some("/run/redis/redis-server.sock".into()), is_valkey: false },
+                FoundRedis { socket: None, is_valkey: true },
+            ],
             sqlite: vec!["/srv/shop/data/shop.db".into()],
             chroma: vec!["/srv/vectors".into()],
             containers: Vec::new(),
