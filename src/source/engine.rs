@@ -6,8 +6,10 @@
 
 pub mod chroma;
 pub mod command;
+mod later;
 pub mod mariadb;
 pub mod mongodb;
+mod place;
 pub mod postgres;
 mod rdb;
 pub mod redis;
