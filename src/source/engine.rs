@@ -6,6 +6,7 @@
 
 pub mod chroma;
 pub mod command;
+mod file_name;
 mod later;
 pub mod mariadb;
 pub mod mongodb;

@@ -25,7 +25,7 @@ use uzers::os::unix::UserExt;
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::engine::{Access, Container, Password};
-use crate::source::{CommandStream, Listener, OpenDump};
+use crate::source::{CommandStop, CommandStream, Listener, OpenDump};
 
 use messages::LastLines;
 
@@ -46,6 +46,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
     secrets: Vec<(String, Password)>,
+    removed: Vec<&'static str>,
     /// Held for as long as the program may run.
     files: Vec<SecretFile>,
     container: Option<Container>,
@@ -74,6 +75,7 @@ impl Program {
             arguments: Vec::new(),
             variables: Vec::new(),
             secrets: Vec::new(),
+            removed: OWN_SECRETS.to_vec(),
             files: Vec::new(),
             container: container.cloned(),
             container_script: None,
@@ -108,6 +110,13 @@ impl Program {
     #[must_use]
     pub fn secret(mut self, name: &str, value: &Password) -> Self {
         self.secrets.push((name.to_owned(), value.clone()));
+        self
+    }
+
+    /// Takes care that a variable of this process does not reach it.
+    #[must_use]
+    pub fn without(mut self, name: &'static str) -> Self {
+        self.removed.push(name);
         self
     }
 
@@ -196,23 +205,56 @@ impl Program {
     /// If the program fails, that is the error, even if writing failed as well, because nobody read any more.
     pub fn feed(&self, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         let (mut stream, lines) = self.start(Stdio::piped(), Stdio::null())?;
-        let no_pipe = || Error::new(ErrorKind::Failed, format!("{} has no input", self.shown()));
-        let mut input = Input { pipe: stream.take_input().ok_or_else(no_pipe)?, is_closed: false };
+        let mut input = self.input(&mut stream)?;
         let written = write(&mut input);
-        if let (Err(error), false) = (&written, input.is_closed) {
+        if written.is_err() && !input.is_closed {
             // The program is killed: it must not take what it got so far for all.
-            let failed = Error::new(error.kind(), format!("{} was not given everything", self.shown()));
             drop(stream);
-            return written.map_err(|error| error.while_doing(failed.to_string()));
+            return written.wrap(|| format!("{} was not given everything", self.shown()));
         }
-        let was_closed = input.is_closed;
         let rest = input.end().wrap(|| format!("cannot write the input of {}", self.shown()))?;
         stream.finish().map_err(|error| lines.explain(&error))?;
-        if was_closed || has_bytes(rest) {
-            let message = format!("{} succeeded without reading all that it was given", self.shown());
-            return Err(lines.explain(&Error::new(ErrorKind::Failed, message)));
-        }
-        written
+        if rest.is_left() { Err(self.unread(&lines)) } else { written }
+    }
+
+    /// Runs it, lets `write` write its input and, in a thread of its own, `take` read its output. That the program
+    /// fails, `take` is told by an error of the last read.
+    pub fn feed_through(
+        &self,
+        write: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
+        take: impl FnOnce(&mut dyn Read) -> Result<()> + Send,
+    ) -> Result<()> {
+        let (mut stream, lines) = self.start(Stdio::piped(), Stdio::piped())?;
+        let mut input = self.input(&mut stream)?;
+        let stopper = stream.stopper();
+        let mut output = UntilEnd { stream: Some(stream), lines: lines.clone() };
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(move || take(&mut output));
+            let written = write(&mut input);
+            let was_closed = input.is_closed;
+            if written.is_err() && !was_closed {
+                stopper.stop();
+            }
+            let rest = input.end().wrap(|| format!("cannot write the input of {}", self.shown()));
+            let panicked = || Error::new(ErrorKind::Failed, "a thread ended unexpectedly");
+            let taken = taking.join().unwrap_or_else(|_| Err(panicked()));
+            if written.is_err() && !was_closed {
+                return written.wrap(|| format!("{} was not given everything", self.shown()));
+            }
+            taken?;
+            if rest?.is_left() { Err(self.unread(&lines)) } else { written }
+        })
+    }
+
+    /// The input of the program once it runs.
+    fn input(&self, stream: &mut CommandStream) -> Result<Input> {
+        let no_pipe = || Error::new(ErrorKind::Failed, format!("{} has no input", self.shown()));
+        Ok(Input { pipe: stream.take_input().ok_or_else(no_pipe)?, is_closed: false })
+    }
+
+    fn unread(&self, lines: &LastLines) -> Error {
+        let message = format!("{} succeeded without reading all that it was given", self.shown());
+        lines.explain(&Error::new(ErrorKind::Failed, message))
     }
 
     /// Runs it without input and output.
@@ -264,7 +306,7 @@ impl Program {
                 command
             }
         };
-        for name in OWN_SECRETS {
+        for name in &self.removed {
             command.env_remove(name);
         }
         command.envs(self.secrets.iter().map(|(name, value)| (name, value.expose())));
@@ -355,6 +397,48 @@ impl Watched {
     }
 }
 
+/// Asks another program whether the output is whole: it reads all of it, and must succeed.
+pub struct ReadBy {
+    stream: Option<CommandStream>,
+    input: Option<Input>,
+    lines: LastLines,
+    /// For messages.
+    judged: String,
+}
+
+impl ReadBy {
+    /// Starts the program that reads along. `judged` names the one whose output it is.
+    pub fn start(program: &Program, judged: &str) -> Result<Self> {
+        let (mut stream, lines) = program.start(Stdio::piped(), Stdio::null())?;
+        let input = Some(program.input(&mut stream)?);
+        Ok(Self { stream: Some(stream), input, lines, judged: judged.to_owned() })
+    }
+}
+
+impl Completeness for ReadBy {
+    fn see(&mut self, bytes: &[u8]) {
+        // One that reads no further has failed, which its end tells.
+        if self.input.as_mut().is_some_and(|input| input.write_all(bytes).is_err()) {
+            self.input = None;
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let not_whole = || format!("the output of {} is not whole", self.judged);
+        let cannot = || Error::new(ErrorKind::Failed, "what reads along did not read it to its end");
+        let (Some(stream), input) = (self.stream.take(), self.input.take()) else {
+            return Err(cannot().while_doing(not_whole()));
+        };
+        let rest = input.map(Input::end).transpose().wrap(not_whole)?;
+        stream.finish().map_err(|error| self.lines.explain(&error)).wrap(not_whole)?;
+        if rest.is_none_or(Rest::is_left) { Err(cannot().while_doing(not_whole())) } else { Ok(()) }
+    }
+
+    fn stopper(&self) -> Option<CommandStop> {
+        self.stream.as_ref().map(CommandStream::stopper)
+    }
+}
+
 /// One who reads, and one who asks for the end.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<Option<Watched>>>);
@@ -385,12 +469,43 @@ struct Input {
 }
 
 impl Input {
-    /// Lets the program come to the end of its input. Gives another end of the same pipe, in which stays what is never
-    /// read.
-    fn end(self) -> std::io::Result<File> {
+    /// Lets the program come to the end of its input.
+    fn end(self) -> std::io::Result<Rest> {
         let path = format!("/proc/self/fd/{}", self.pipe.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+        let pipe = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        Ok(Rest { pipe, was_closed: self.is_closed })
+    }
+}
+
+/// Another end of the pipe that is the input of a program: in it stays what is never read.
+struct Rest {
+    pipe: File,
+    was_closed: bool,
+}
+
+impl Rest {
+    /// Whether the program, which has ended, left something unread.
+    fn is_left(mut self) -> bool {
+        self.was_closed || matches!(self.pipe.read(&mut [0]), Ok(count) if count > 0)
+    }
+}
+
+/// Output that ends well only if its program did.
+struct UntilEnd {
+    stream: Option<CommandStream>,
+    lines: LastLines,
+}
+
+impl Read for UntilEnd {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let count = stream.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            let ended = self.stream.take().map_or(Ok(()), CommandStream::finish);
+            ended.map_err(|error| std::io::Error::other(self.lines.explain(&error)))?;
+        }
+        Ok(count)
     }
 }
 
@@ -404,11 +519,6 @@ impl Write for Input {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// Whether something was left unread.
-fn has_bytes(mut rest: File) -> bool {
-    matches!(rest.read(&mut [0]), Ok(count) if count > 0)
 }
 
 #[cfg(test)]

@@ -44,10 +44,12 @@ fn secrets_are_in_the_environment_alone() {
     let client =
         Program::client("psql", &access).argument("-X").password("PGPASSWORD", &access).expect("a client");
     let removed = OWN_SECRETS.map(|name| (name.to_owned(), None));
+    let client = client.without("HOME");
+    let removed_here = [&removed[..], &[("HOME".to_owned(), None)]].concat();
     let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
     let (arguments, variables) = transcript(&client);
     assert_eq!(arguments, ["psql", "-X"]);
-    let wanted = [&[set("LC_ALL", "C")][..], &removed[..], &[set("PGPASSWORD", "s3cret")]].concat();
+    let wanted = [&[set("LC_ALL", "C")][..], &removed_here[..], &[set("PGPASSWORD", "s3cret")]].concat();
     let sorted = |mut variables: Vec<(String, Option<String>)>| {
         variables.sort();
         variables
@@ -195,6 +197,52 @@ fn a_program_that_is_not_given_everything_is_killed() {
     assert_eq!(failed.kind(), ErrorKind::Damaged);
     assert_eq!(failed.chain(), ["sh was not given everything", "a chunk is damaged"]);
     assert!(!mark.exists());
+}
+
+#[test]
+fn what_is_fed_comes_out_changed() {
+    let through = |script: &str, next: &str, failing: bool| {
+        let next = shell(next);
+        let mut write = |input: &mut dyn Write| {
+            input.write_all(&b"text\n".repeat(100_000)).wrap(|| "cannot write it")?;
+            if failing { Err(Error::damaged("a chunk is damaged")) } else { Ok(()) }
+        };
+        shell(script).feed_through(&mut write, |output| {
+            next.feed(&mut |input| std::io::copy(output, input).map(drop).wrap(|| "cannot pass it on"))
+        })
+    };
+    through("tr t T", "test $(grep -c TexT) = 100000", false).expect("all went through");
+    let failed = chain(through("tr t T; echo bad input >&2; exit 3", "cat >/dev/null", false));
+    assert_eq!(
+        failed,
+        ["sh was not given everything", "cannot pass it on", "sh exited with status 3", "bad input"]
+    );
+    let failed = chain(through("tr t T", "echo bad output >&2; exit 4", false));
+    assert_eq!(failed, ["sh exited with status 4", "bad output"]);
+    let failed = chain(through("tr t T", "cat >/dev/null", true));
+    assert_eq!(failed, ["sh was not given everything", "a chunk is damaged"]);
+    let failed = chain(through("head -n 1", "cat >/dev/null", false));
+    assert_eq!(failed, ["sh succeeded without reading all that it was given"]);
+}
+
+#[test]
+fn another_program_judges_whether_output_is_whole() {
+    let judged = |script: &str, judge: &str| {
+        let judge = ReadBy::start(&shell(judge), "tool").expect("it starts");
+        dump(&shell(script), judge).1
+    };
+    let many = "head -c 1000000 /dev/zero";
+    judged(many, "test $(wc -c) = 1000000").expect("whole");
+    let failed = chain(judged("head -c 999999 /dev/zero", "test $(wc -c) = 1000000"));
+    assert_eq!(failed, ["cannot dump it", "the output of tool is not whole", "sh exited with status 1"]);
+    let failed = chain(judged(many, "echo no >&2; exit 2"));
+    assert_eq!(
+        failed,
+        ["cannot dump it", "the output of tool is not whole", "sh exited with status 2", "no"]
+    );
+    let unread = "what reads along did not read it to its end";
+    let failed = chain(judged(many, "exit 0"));
+    assert_eq!(failed, ["cannot dump it", "the output of tool is not whole", unread]);
 }
 
 #[test]

@@ -23,6 +23,20 @@ pub trait Completeness: Send {
     }
 }
 
+impl Completeness for Box<dyn Completeness> {
+    fn see(&mut self, bytes: &[u8]) {
+        (**self).see(bytes);
+    }
+
+    fn end(&mut self) -> Result<()> {
+        (**self).end()
+    }
+
+    fn stopper(&self) -> Option<CommandStop> {
+        (**self).stopper()
+    }
+}
+
 /// Asks for nothing but that there is something, which is asked of every dump.
 #[derive(Debug)]
 pub struct NotEmpty;

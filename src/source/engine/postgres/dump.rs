@@ -1,0 +1,139 @@
+//! How a PostgreSQL server is dumped.
+//!
+//! What must hold: a dump is whole only if the client succeeded and the bytes themselves say so: text by its last line,
+//! pg_dump's own format by pg_restore reading along, files of the cluster by the end of their tar.
+
+use super::server::{Server, Version, connection};
+use super::tar::TarWalk;
+use super::{BASE, CUSTOM, Format, GLOBALS, PLAIN, Postgres, RESERVED};
+use crate::base::monitor::show_path;
+use crate::base::{Error, ErrorKind, Result};
+use crate::source::engine::{Databases, file_name};
+use crate::source::program::{EndsWith, Program, ReadBy};
+use crate::source::{Dump, Dumps, Listener, OpenDump};
+
+/// The last line of a dump as text, and what may follow it.
+const DATABASE_END: &str = "-- PostgreSQL database dump complete";
+const GLOBALS_END: &str = "-- PostgreSQL database cluster dump complete";
+const AFTER_END: [&str; 2] = ["--\n", "\\unrestrict "];
+
+impl Postgres {
+    pub(super) fn plan_dumps(&self, listener: &Listener) -> Result<Dumps> {
+        let named = match &self.databases {
+            Databases::All => &[][..],
+            Databases::Named(names) => names,
+        };
+        let server = self.ask_server(named, listener)?;
+        if self.format == Format::BaseBackup {
+            return self.base_backup(&server, listener);
+        }
+        let version = self.fitting_client("pg_dump", &server)?;
+        self.fitting_client("pg_dumpall", &server)?;
+        let (names, problems) = self.chosen(&server, listener)?;
+        let mut dumps = vec![self.globals(&server, listener)?];
+        for name in &names {
+            dumps.push(self.database(name, &version, listener)?);
+        }
+        let mut consistency =
+            format!("each database in one transaction (pg_dump {version}, server {})", server.version);
+        if !server.reads_passwords {
+            let without = "roles without their passwords, which this user may not read";
+            listener(&format!("{GLOBALS} has {without}"));
+            consistency.push_str(&format!("; {without}"));
+        }
+        Ok(Dumps { consistency, dumps, problems, end: None })
+    }
+
+    /// The names of the databases that are wanted and there, and what is to be said of the others.
+    fn chosen(&self, server: &Server, listener: &Listener) -> Result<(Vec<String>, Vec<String>)> {
+        let mut problems = Vec::new();
+        let Databases::Named(named) = &self.databases else {
+            let own = server.databases.iter().filter(|database| !database.is_template);
+            let (open, closed): (Vec<_>, Vec<_>) = own.partition(|database| database.allows_connections);
+            for database in closed {
+                let name = show_path(database.name.as_bytes());
+                listener(&format!("the database {name} is left out: it allows no connections"));
+            }
+            return Ok((open.into_iter().map(|database| database.name.clone()).collect(), problems));
+        };
+        let mut names: Vec<String> = Vec::new();
+        for name in named {
+            let shown = show_path(name.as_bytes());
+            match server.databases.iter().find(|database| database.name == *name) {
+                _ if names.contains(name) => {}
+                Some(database) if database.allows_connections => names.push(name.clone()),
+                Some(_) => problems.push(format!("the database {shown} allows no connections")),
+                None => problems.push(format!("the server has no database {shown}")),
+            }
+        }
+        if names.is_empty() {
+            let message = problems.first().map_or("no database is named", String::as_str);
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        Ok((names, problems))
+    }
+
+    fn globals(&self, server: &Server, listener: &Listener) -> Result<Dump> {
+        let mut program = self.client("pg_dumpall", listener)?.argument("--globals-only");
+        if server.database != "postgres" {
+            program = program.argument(format!("--database={}", server.database));
+        }
+        if !server.reads_passwords {
+            program = program.argument("--no-role-passwords");
+        }
+        let whole = EndsWith::line("pg_dumpall", GLOBALS_END, &AFTER_END);
+        Ok(dump(GLOBALS.to_owned(), move || program.open("cannot dump roles and tablespaces", whole)))
+    }
+
+    fn database(&self, name: &str, version: &Version, listener: &Listener) -> Result<Dump> {
+        let program = self.client("pg_dump", listener)?;
+        let program = program.argument(format!("--dbname={}", connection(name)));
+        let file_name = file_name::encode(name, &RESERVED);
+        let failed = format!("cannot dump the database {}", show_path(name.as_bytes()));
+        if self.format == Format::Plain {
+            let program = program.arguments(["--format=plain", "--create"]).arguments(&self.options);
+            let whole = EndsWith::line("pg_dump", DATABASE_END, &AFTER_END);
+            return Ok(dump(file_name + PLAIN, move || program.open(&failed, whole)));
+        }
+        let program = program.arguments(["--format=custom", "--compress=0"]).arguments(&self.options);
+        let reader = self.second_reader(version)?;
+        let open = move || {
+            let whole =
+                ReadBy::start(&reader, "pg_dump").map_err(|error| error.while_doing(failed.as_str()))?;
+            program.open(&failed, whole)
+        };
+        Ok(dump(file_name + CUSTOM, open))
+    }
+
+    /// What reads a dump in pg_dump's own format to its end, and does nothing with it.
+    fn second_reader(&self, version: &Version) -> Result<Program> {
+        let restore = self.client_version("pg_restore")?;
+        if restore.major() < version.major() {
+            let message = format!("pg_restore {restore} is older than pg_dump {version}");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(Program::client("pg_restore", &self.access).argument("--file=/dev/null"))
+    }
+
+    fn base_backup(&self, server: &Server, listener: &Listener) -> Result<Dumps> {
+        let version = self.fitting_client("pg_basebackup", server)?;
+        let program = self.client("pg_basebackup", listener)?;
+        let wanted = ["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast"];
+        let program = program.arguments(wanted).arguments(&self.options);
+        let mut needed = vec!["PG_VERSION", "global/pg_control"];
+        if server.version.is_at_least(13) && !self.options.iter().any(|option| option == "--no-manifest") {
+            needed.push("backup_manifest");
+        }
+        let whole = TarWalk::new("pg_basebackup", &needed);
+        let base = dump(BASE.to_owned(), move || program.open("cannot copy the files of the server", whole));
+        let consistency = format!(
+            "the files of the whole server with their log of changes (pg_basebackup {version}, server {})",
+            server.version,
+        );
+        Ok(Dumps { consistency, dumps: vec![base], problems: Vec::new(), end: None })
+    }
+}
+
+fn dump(name: String, open: impl FnOnce() -> Result<OpenDump> + Send + 'static) -> Dump {
+    Dump { name, metadata: None, open: Box::new(open) }
+}

@@ -1,0 +1,314 @@
+//! How the dumps of a PostgreSQL server are put back: roles and tablespaces first, then each database, then its
+//! statistics.
+//!
+//! What must hold: a database that holds something is dropped only if the plan named it and replacing was allowed; a
+//! role that is there keeps its password; the script of a dump reaches no other database than the one that is meant.
+
+mod base;
+mod edit;
+
+use std::collections::BTreeSet;
+use std::io::{BufWriter, Read, Write};
+
+use super::script::Script;
+use super::server::{Server, connection, identifier, literal};
+use super::{BASE, CUSTOM, GLOBALS, PLAIN, Postgres};
+use crate::base::monitor::show_path;
+use crate::base::{Error, ErrorKind, Result, Wrap, size};
+use crate::source::engine::file_name;
+use crate::source::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
+
+use edit::{DatabaseEdit, GlobalsEdit};
+
+/// How many bytes are given to psql at once.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// What a database holds that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Contents {
+    /// Its tables, if they can be counted.
+    tables: Option<u64>,
+    size_bytes: u64,
+    is_empty: bool,
+}
+
+impl Contents {
+    fn show(&self, shown: &str) -> String {
+        match self.tables {
+            Some(1) => format!("the database {shown}, which has 1 table ({})", size::show(self.size_bytes)),
+            Some(count) => {
+                format!("the database {shown}, which has {count} tables ({})", size::show(self.size_bytes))
+            }
+            None => format!("the database {shown}, into which nobody can look"),
+        }
+    }
+}
+
+/// One database that is put back.
+#[derive(Clone, Debug)]
+struct Target {
+    /// Its dump.
+    file: String,
+    is_custom: bool,
+    /// The name that it had.
+    old: String,
+    /// The name that it gets.
+    new: String,
+    /// What is there under that name, as the plan says.
+    planned: Option<Contents>,
+    may_replace: bool,
+}
+
+impl Target {
+    fn shown(&self) -> String {
+        show_path(self.new.as_bytes())
+    }
+}
+
+impl Postgres {
+    pub(super) fn plan_load(
+        &self,
+        stored: &[StoredDump],
+        options: &LoadOptions,
+        listener: &Listener,
+    ) -> Result<LoadPlan> {
+        if stored.iter().any(|dump| dump.name == BASE) {
+            return self.plan_base(options, listener);
+        }
+        let mut targets = targets(stored, options)?;
+        let server = self.ask_server(&[], listener)?;
+        let mut plan = LoadPlan::default();
+        if stored.iter().any(|dump| dump.name == GLOBALS) {
+            let (engine, listener, server) = (self.clone(), listener.clone(), server.clone());
+            plan.steps.push(LoadStep {
+                what: format!("restore roles and tablespaces from {GLOBALS}"),
+                dump: Some(GLOBALS.to_owned()),
+                run: Box::new(move |feed| engine.load_globals(&server, feed, &listener)),
+            });
+        }
+        for target in &mut targets {
+            target.planned = self.contents(&server, &target.new, listener)?;
+            plan.replaced.extend(
+                target
+                    .planned
+                    .iter()
+                    .filter(|there| !there.is_empty)
+                    .map(|there| there.show(&target.shown())),
+            );
+            self.add_steps(&mut plan.steps, target, &server, listener);
+        }
+        Ok(plan)
+    }
+
+    fn add_steps(&self, steps: &mut Vec<LoadStep>, target: &Target, server: &Server, listener: &Listener) {
+        let shown = target.shown();
+        let instead = match &target.planned {
+            Some(there) if there.is_empty => ", in place of the empty one",
+            Some(_) => ", in place of the one that is there",
+            None => "",
+        };
+        let (engine, server, told, restored) =
+            (self.clone(), server.clone(), listener.clone(), target.clone());
+        steps.push(LoadStep {
+            what: format!("restore the database {shown} from {}{instead}", show_path(target.file.as_bytes())),
+            dump: Some(target.file.clone()),
+            run: Box::new(move |feed| {
+                let failed = format!("cannot restore the database {}", restored.shown());
+                engine.load_database(&restored, &server, feed, &told).wrap(|| failed)
+            }),
+        });
+        let (engine, told, name) = (self.clone(), listener.clone(), target.new.clone());
+        steps.push(LoadStep {
+            what: format!("analyse the database {shown}"),
+            dump: None,
+            run: Box::new(move |_| {
+                let psql = engine.psql(&name, &told)?.argument("--command=ANALYZE");
+                psql.run().wrap(|| format!("cannot analyse the database {}", show_path(name.as_bytes())))
+            }),
+        });
+    }
+
+    /// What a database holds, if it is there.
+    fn contents(&self, server: &Server, name: &str, listener: &Listener) -> Result<Option<Contents>> {
+        let cannot = || format!("cannot ask what the database {} holds", show_path(name.as_bytes()));
+        let question = format!(
+            "SELECT datallowconn, datistemplate FROM pg_catalog.pg_database WHERE datname = {}",
+            literal(name)
+        );
+        let found = self.ask::<2>(&server.database, &question, listener).wrap(cannot)?;
+        let Some([allows, is_template]) = found.first() else { return Ok(None) };
+        if is_template == "t" {
+            let message = format!("{} is a template of the server", show_path(name.as_bytes()));
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        if allows != "t" {
+            return Ok(Some(Contents { tables: None, size_bytes: 0, is_empty: false }));
+        }
+        // What the server comes with has lower numbers.
+        let made =
+            ["pg_class", "pg_proc", "pg_type", "pg_namespace", "pg_extension", "pg_largeobject_metadata"]
+                .map(|list| format!("(SELECT count(*) FROM pg_catalog.{list} WHERE oid >= 16384)"));
+        let question = format!(
+            "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384), \
+             {}, pg_catalog.pg_database_size(pg_catalog.current_database())",
+            made.join(" + ")
+        );
+        let counted = self.ask::<3>(name, &question, listener).wrap(cannot)?;
+        let numbers = counted.first().map(|row| row.clone().map(|number| number.parse::<u64>().ok()));
+        Ok(Some(match numbers {
+            Some([tables, Some(made), Some(size_bytes)]) => {
+                Contents { tables, size_bytes, is_empty: made == 0 }
+            }
+            _ => Contents { tables: None, size_bytes: 0, is_empty: false },
+        }))
+    }
+
+    fn load_globals(&self, server: &Server, feed: &mut Feed<'_>, listener: &Listener) -> Result<()> {
+        let cannot = || "cannot restore roles and tablespaces";
+        let names = |question: &str| -> Result<BTreeSet<String>> {
+            let rows = self.ask::<1>(&server.database, question, listener).wrap(cannot)?;
+            Ok(rows.into_iter().map(|[name]| name).collect())
+        };
+        let mut edit = GlobalsEdit {
+            roles: names("SELECT rolname FROM pg_catalog.pg_roles")?,
+            tablespaces: names("SELECT spcname FROM pg_catalog.pg_tablespace")?,
+            knows_restrict: self.client_version("psql")?.knows_restrict(),
+            kept: BTreeSet::new(),
+        };
+        let psql = self.psql(&server.database, listener)?.argument("--file=-");
+        psql.feed(&mut |input| {
+            let output = BufWriter::with_capacity(BUFFER_BYTES, input);
+            let mut script = Script::new(output, |statement: &[u8]| Ok(edit.judge(statement)));
+            feed(&mut script)?;
+            script.finish().wrap(|| "cannot write the input of psql")
+        })
+        .wrap(cannot)?;
+        for kept in &edit.kept {
+            listener(&format!("{kept} is there already and stays as it is"));
+        }
+        Ok(())
+    }
+
+    fn load_database(
+        &self,
+        target: &Target,
+        server: &Server,
+        feed: &mut Feed<'_>,
+        listener: &Listener,
+    ) -> Result<()> {
+        self.make_room(target, server, listener)?;
+        let mut edit = DatabaseEdit {
+            old: target.old.clone(),
+            new: target.new.clone(),
+            knows_restrict: self.client_version("psql")?.knows_restrict(),
+        };
+        let psql = self.psql(other_database(server, &target.new), listener)?.argument("--file=-");
+        if !target.is_custom {
+            return psql.feed(&mut |input| {
+                let output = BufWriter::with_capacity(BUFFER_BYTES, input);
+                let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
+                feed(&mut script)?;
+                script.finish().wrap(|| "cannot write the input of psql")
+            });
+        }
+        let version = self.client_version("pg_restore")?;
+        let program = crate::source::program::Program::client("pg_restore", &self.access).listener(listener);
+        let mut program = program.arguments(["--create", "--exit-on-error"]);
+        // Older ones took the sign for the name of a file, and wrote there without being told.
+        if version.is_at_least(12) {
+            program = program.argument("--file=-");
+        }
+        program.feed_through(feed, |made| {
+            psql.feed(&mut |input| {
+                let output = BufWriter::with_capacity(BUFFER_BYTES, input);
+                let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
+                pass_on(made, &mut script)?;
+                script.finish().wrap(|| "cannot write the input of psql")
+            })
+        })
+    }
+
+    /// Drops what is there, if that was planned and may be.
+    fn make_room(&self, target: &Target, server: &Server, listener: &Listener) -> Result<()> {
+        let Some(there) = self.contents(server, &target.new, listener)? else { return Ok(()) };
+        let was_planned = target.planned.as_ref().is_some_and(|planned| !planned.is_empty);
+        if !there.is_empty && !(was_planned && target.may_replace) {
+            let message = format!("{} is there and is not to be replaced", there.show(&target.shown()));
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        let force = if server.version.is_at_least(13) { " WITH (FORCE)" } else { "" };
+        let statement = format!("DROP DATABASE {}{force}", identifier(&target.new));
+        let psql = self.psql(other_database(server, &target.new), listener)?;
+        psql.argument(format!("--command={statement}")).run().wrap(|| "cannot drop the one that is there")
+    }
+}
+
+/// A database by which another one is dropped and created.
+fn other_database<'s>(server: &'s Server, name: &str) -> &'s str {
+    if server.database != name {
+        &server.database
+    } else if name == "postgres" {
+        "template1"
+    } else {
+        "postgres"
+    }
+}
+
+fn pass_on(from: &mut dyn Read, to: &mut dyn Write) -> Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = from.read(&mut buffer).wrap(|| "cannot read the output of pg_restore")?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(buffer.get(..count).unwrap_or_default()).wrap(|| "cannot write the input of psql")?;
+    }
+}
+
+/// The databases of these dumps that are wanted.
+fn targets(stored: &[StoredDump], options: &LoadOptions) -> Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    for dump in stored.iter().filter(|dump| dump.name != GLOBALS) {
+        let plain = dump.name.strip_suffix(PLAIN).map(|name| (name, false));
+        let Some((name, is_custom)) =
+            plain.or_else(|| dump.name.strip_suffix(CUSTOM).map(|name| (name, true)))
+        else {
+            let message = format!("{} is no dump of a PostgreSQL database", show_path(dump.name.as_bytes()));
+            return Err(Error::new(ErrorKind::Failed, message));
+        };
+        let old = file_name::decode(name)?;
+        let (new, file, may_replace) = (old.clone(), dump.name.clone(), options.may_replace);
+        targets.push(Target { file, is_custom, old, new, planned: None, may_replace });
+    }
+    let all: Vec<String> = targets.iter().map(Target::shown).collect();
+    if let Some(absent) =
+        options.databases.iter().find(|name| !targets.iter().any(|target| target.old == **name))
+    {
+        let there = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+        let message =
+            format!("there is no dump of the database {}; there are: {there}", show_path(absent.as_bytes()));
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
+    if !options.databases.is_empty() {
+        targets.retain(|target| options.databases.contains(&target.old));
+    }
+    if let Some(new) = &options.new_name {
+        let [target] = targets.as_mut_slice() else {
+            let message = format!("one database can have another name, not {}", targets.len());
+            return Err(Error::new(ErrorKind::Usage, message));
+        };
+        if new.is_empty() || new.contains(['\n', '\r', '\0']) {
+            return Err(Error::new(ErrorKind::Usage, format!("{new:?} is no name for a database")));
+        }
+        target.new.clone_from(new);
+    }
+    Ok(targets)
+}
+
+/// The command of psql's that goes to another database.
+fn connect_command(name: &str) -> String {
+    format!("\\connect -reuse-previous=on {}\n", identifier(&connection(name)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Which databases are put back, and what becomes of the statements of their dumps.
+
+use super::*;
+use crate::format::node::Metadata;
+use crate::source::engine::postgres::script::Edit;
+
+fn stored(names: &[&str]) -> Vec<StoredDump> {
+    let dump =
+        |name: &&str| StoredDump { name: (*name).to_owned(), size_bytes: 1, metadata: Metadata::default() };
+    names.iter().map(dump).collect()
+}
+
+fn edit(old: &str, new: &str) -> impl Fn(&str) -> Result<String> {
+    let (old, new) = (old.to_owned(), new.to_owned());
+    move |statement| {
+        let mut edit = DatabaseEdit { old: old.clone(), new: new.clone(), knows_restrict: false };
+        Ok(match edit.judge(statement.as_bytes())? {
+            Edit::Keep => statement.to_owned(),
+            Edit::Drop => String::new(),
+            Edit::Replace(other) => String::from_utf8(other).expect("text"),
+        })
+    }
+}
+
+#[test]
+fn what_concerns_the_database_gets_its_new_name() {
+    let renamed = edit("shop", "My \"new\" shop's");
+    let new = r#""My ""new"" shop's""#;
+    for (statement, wanted) in [
+        (
+            "CREATE DATABASE shop WITH TEMPLATE = template0;",
+            format!("CREATE DATABASE {new} WITH TEMPLATE = template0;"),
+        ),
+        ("ALTER DATABASE shop OWNER TO shop;", format!("ALTER DATABASE {new} OWNER TO shop;")),
+        ("ALTER DATABASE shop SET a TO 'shop';", format!("ALTER DATABASE {new} SET a TO 'shop';")),
+        (
+            "ALTER ROLE shop IN DATABASE shop SET a TO 1;",
+            format!("ALTER ROLE shop IN DATABASE {new} SET a TO 1;"),
+        ),
+        (
+            "COMMENT ON DATABASE shop IS 'ON DATABASE shop';",
+            format!("COMMENT ON DATABASE {new} IS 'ON DATABASE shop';"),
+        ),
+        (
+            "GRANT CREATE,CONNECT ON DATABASE shop TO shop;",
+            format!("GRANT CREATE,CONNECT ON DATABASE {new} TO shop;"),
+        ),
+        ("REVOKE ALL ON DATABASE shop FROM PUBLIC;", format!("REVOKE ALL ON DATABASE {new} FROM PUBLIC;")),
+        (
+            "\\connect shop\n",
+            "\\connect -reuse-previous=on \"dbname='My \"\"new\"\" shop\\'s'\"\n".to_owned(),
+        ),
+    ] {
+        assert_eq!(renamed(statement).expect("it is changed"), wanted);
+        assert_eq!(edit("shop", "shop")(statement).expect("it is kept"), statement);
+    }
+    for same in [
+        "ALTER TABLE database OWNER TO shop;",
+        "GRANT SELECT ON TABLE public.database TO shop;",
+        "COMMENT ON COLUMN database.shop IS 'x';",
+        "SELECT 'ON DATABASE shop';",
+        "CREATE TABLE shop (database shop);",
+        "ALTER DATABASE other SET a TO 1;",
+    ] {
+        assert_eq!(renamed(same).expect("it is kept"), same);
+    }
+    assert_eq!(renamed("\\restrict x\n").expect("psql does not know it"), "");
+    assert_eq!(
+        edit("a\"b", "c")("CREATE DATABASE \"a\"\"b\";").expect("it is changed"),
+        "CREATE DATABASE \"c\";"
+    );
+    let other = renamed("CREATE DATABASE \"Shop\";").expect_err("it is another");
+    assert_eq!(other.to_string(), r#"the dump is one of the database "Shop", not of "shop""#);
+}
+
+#[test]
+fn roles_and_tablespaces_that_are_there_stay_as_they_are() {
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let mut edit = GlobalsEdit {
+        roles: set(&["postgres", "My role"]),
+        tablespaces: set(&["fast"]),
+        knows_restrict: true,
+        kept: BTreeSet::new(),
+    };
+    for (statement, is_kept) in [
+        ("CREATE ROLE postgres;", false),
+        ("ALTER ROLE postgres WITH SUPERUSER PASSWORD 'x';", false),
+        ("ALTER ROLE \"My role\" SET a TO 1;", false),
+        ("COMMENT ON ROLE \"My role\" IS 'x';", false),
+        ("CREATE ROLE \"my role\";", true),
+        ("CREATE ROLE new;", true),
+        ("ALTER ROLE new WITH LOGIN;", true),
+        ("GRANT postgres TO \"My role\" GRANTED BY postgres;", false),
+        ("GRANT postgres TO new GRANTED BY postgres;", true),
+        ("GRANT new TO postgres GRANTED BY postgres;", true),
+        ("CREATE TABLESPACE fast OWNER postgres LOCATION '/x';", false),
+        ("GRANT ALL ON TABLESPACE fast TO new;", false),
+        ("CREATE TABLESPACE slow OWNER postgres LOCATION '/y';", true),
+        ("SET client_encoding = 'UTF8';", true),
+        ("\\restrict x", true),
+    ] {
+        assert_eq!(edit.judge(statement.as_bytes()) == Edit::Keep, is_kept, "{statement}");
+    }
+    assert_eq!(edit.kept, set(&["the role postgres", "the role My role", "the tablespace fast"]));
+}
+
+#[test]
+fn databases_are_chosen_by_the_names_that_they_had() {
+    let all = stored(&["globals.sql", "a%2Fb.sql", "%67lobals.sql", "c.dump"]);
+    let found = targets(&all, &LoadOptions::default()).expect("targets");
+    let names: Vec<(&str, bool)> =
+        found.iter().map(|target| (target.new.as_str(), target.is_custom)).collect();
+    assert_eq!(names, [("a/b", false), ("globals", false), ("c", true)]);
+
+    let one = |names: &[&str], new: Option<&str>| {
+        let databases = names.iter().map(|name| (*name).to_owned()).collect();
+        targets(&all, &LoadOptions { databases, new_name: new.map(str::to_owned), may_replace: false })
+    };
+    let renamed = one(&["c"], Some("d")).expect("one");
+    assert_eq!((renamed[0].old.as_str(), renamed[0].new.as_str(), renamed.len()), ("c", "d", 1));
+    let absent = one(&["x"], None).expect_err("not there");
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
+    assert_eq!(absent.to_string(), "there is no dump of the database x; there are: a/b, globals, c");
+    for (names, new) in [(&[][..], Some("d")), (&["c"], Some("")), (&["c"], Some("a\nb"))] {
+        assert_eq!(one(names, new).expect_err("makes no sense").kind(), ErrorKind::Usage);
+    }
+    targets(&stored(&["x.tar"]), &LoadOptions::default()).expect_err("no dump of a database");
+}
