@@ -14,6 +14,7 @@ pub mod man;
 pub mod mount;
 pub mod repo;
 pub mod restore;
+pub mod restore_database;
 pub mod snapshots;
 pub mod stats;
 pub mod tag;
@@ -63,6 +64,7 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::RestoreDatabase(arguments) => restore_database::run(&arguments, context),
         Command::Mount(arguments) => mount::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),

@@ -5,6 +5,7 @@
 
 mod access;
 mod engines;
+mod given;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,13 @@ use super::keys;
 use super::reader::{Entry, Section};
 use super::rules::{self, Rules};
 use super::secrets::{SecretSource, Secrets};
-use crate::base::{Result, Wrap};
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::source::Engine;
 use crate::source::engine::{AnyCommand, Chroma, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite};
+
+use given::Written;
+
+pub use given::{Given, is_same_kind};
 
 /// A source of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +80,8 @@ pub struct EngineConfig {
     password: Option<SecretSource>,
     /// Where secret variables of a command are.
     environment: Vec<(String, SecretSource)>,
+    /// What its table said.
+    written: Written,
 }
 
 /// What is said of a database or a program, by its kind.
@@ -139,6 +147,21 @@ impl EngineConfig {
             }
         }
         Ok(options)
+    }
+}
+
+impl EngineOptions {
+    /// What dumps it and puts it back.
+    pub fn as_engine(&self) -> Result<&dyn Engine> {
+        Ok(match self {
+            Self::Postgres(engine) => engine,
+            Self::Mariadb(_) => return Err(Error::new(ErrorKind::Unsupported, "mariadb is not supported yet")),
+            Self::Redis(engine) => engine,
+            Self::Mongodb(engine) => engine,
+            Self::Sqlite(engine) => engine,
+            Self::Chroma(engine) => engine,
+            Self::AnyCommand(engine) => engine,
+        })
     }
 }
 
@@ -214,7 +237,11 @@ fn one(
             let rules = shared.rules.with(rules::read(&mut section, shared.folder));
             absolute_paths(&mut section).map(|paths| Input::Paths(PathsConfig { paths, rules }))
         }
-        _ => engines::read(&mut section, kind, shared.folder).map(|engine| Input::Engine(Box::new(engine))),
+        _ => {
+            let written = given::written(&section, shared.folder);
+            let engine = engines::read(&mut section, kind, shared.folder);
+            engine.map(|engine| Input::Engine(Box::new(EngineConfig { written, ..engine })))
+        }
     };
     section.finish();
     Some(SourceConfig { name: name?, kind, on_failure, input: input? })

@@ -88,6 +88,11 @@ impl<'r> StoredSource<'r> {
         self.kind
     }
 
+    /// The job that dumped it.
+    pub fn job(&self) -> Option<&str> {
+        self.snapshot.snapshot.job.as_deref()
+    }
+
     /// Its dumps, in the order of their names.
     pub fn dumps(&self) -> &[StoredDump] {
         &self.dumps
