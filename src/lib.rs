@@ -25,6 +25,7 @@ pub mod tree;
 pub mod ops;
 
 pub mod config;
+pub mod job;
 
 #[cfg(all(feature = "mount", target_os = "linux"))]
 pub mod mount;

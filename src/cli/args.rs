@@ -10,8 +10,8 @@ use packstone::config::values::{parse_connections, parse_memory, parse_rate};
 pub use packstone::config::values::{parse_duration, parse_size};
 
 use crate::commands::{
-    backup, cat, completions, config, diff, dump, find, forget, history, ls, man, mount, repo, restore,
-    restore_database, snapshots, stats, tag,
+    backup, cat, completions, config, diff, dump, find, forget, history, log, ls, man, mount, plan, repo,
+    restore, restore_database, run, snapshots, stats, tag,
 };
 
 const AFTER_HELP: &str = "\
@@ -206,6 +206,12 @@ pub enum Command {
     /// Check the configuration, or begin one
     #[command(subcommand, after_help = config::AFTER_HELP)]
     Config(config::Command),
+    /// Run jobs of the configuration: back up, keep what the rules say, check
+    Run(run::Arguments),
+    /// Say what a run of a job would do
+    Plan(plan::Arguments),
+    /// Print what the last runs of jobs said
+    Log(log::Arguments),
     /// Print what makes a shell complete arguments
     Completions(completions::Arguments),
     /// Print the manual page, or write all of them

@@ -9,12 +9,15 @@ pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod history;
+pub mod log;
 pub mod ls;
 pub mod man;
 pub mod mount;
+pub mod plan;
 pub mod repo;
 pub mod restore;
 pub mod restore_database;
+pub mod run;
 pub mod snapshots;
 pub mod stats;
 pub mod tag;
@@ -33,7 +36,15 @@ use crate::snapshot_path::SnapshotPath;
 
 /// Runs a command.
 pub fn run(command: Command, context: &Context) -> Outcome<Done> {
-    let needs_none = matches!(command, Command::Completions(_) | Command::Man(_) | Command::Config(_));
+    let needs_none = matches!(
+        command,
+        Command::Completions(_)
+            | Command::Man(_)
+            | Command::Config(_)
+            | Command::Run(_)
+            | Command::Plan(_)
+            | Command::Log(_)
+    );
     let settled = if needs_none { context.clone() } else { context.settled()? };
     let context = &settled;
     match command {
@@ -68,6 +79,9 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Mount(arguments) => mount::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),
+        Command::Run(arguments) => run::run(&arguments, context),
+        Command::Plan(arguments) => plan::run(&arguments, context),
+        Command::Log(arguments) => log::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Config(command) => config::run(&command, context),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -20,6 +20,7 @@ mod progress;
 mod prune;
 mod repository;
 mod restore_database;
+mod run;
 mod sessions;
 mod snapshot;
 mod stats;
@@ -43,6 +44,7 @@ pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, ThawL
 pub use prune::{PruneLine, PrunePlanLine};
 pub use repository::{InfoDocument, SlotChange, slots};
 pub use restore_database::RestoreDatabaseLine;
+pub use run::{JobPlanLine, LogLine, RunLine};
 pub use sessions::{SessionEnded, sessions};
 pub use snapshot::{GroupDocument, SnapshotDocument, SourceDocument};
 pub use stats::StatsDocument;

@@ -17,6 +17,7 @@ mod default_repository;
 mod environment;
 mod folders;
 mod interruption;
+mod jobs;
 mod json;
 mod key_file;
 mod key_sheet;

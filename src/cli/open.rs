@@ -239,7 +239,8 @@ fn cache_folder(context: &Context) -> Option<PathBuf> {
     }
 }
 
-fn cache_path(context: &Context) -> Option<PathBuf> {
+/// Where that folder is, or would be.
+pub fn cache_path(context: &Context) -> Option<PathBuf> {
     if context.global.no_cache {
         return None;
     }

@@ -10,7 +10,7 @@ use super::keys;
 use super::reader::{Entry, Section};
 use super::rules;
 use super::schedule::Schedule;
-use super::sources::{self, OnFailure, SourceConfig};
+use super::sources::{self, ON_FAILURE_WORDS, SourceConfig};
 use crate::ops::check::Portion;
 use crate::ops::forget::Policy;
 
@@ -88,7 +88,7 @@ pub(super) fn read(name: &str, entry: &Entry<'_>, around: &Around<'_>) -> Option
     let mut section = entry.section(keys::JOB)?;
     let repository = repository(&mut section, around);
     let rules = rules::read(&mut section, around.folder);
-    let on_failure = section.word("on-failure", OnFailure::WORDS).unwrap_or_default();
+    let on_failure = section.word("on-failure", ON_FAILURE_WORDS).unwrap_or_default();
     let sources = match section.take("source") {
         Some(entry) => sources::read(&entry, &sources::Shared { folder: around.folder, rules, on_failure }),
         None => sources::Sources::default(),

@@ -9,12 +9,14 @@ mod given;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::keys;
 use super::reader::{Entry, Section};
 use super::rules::{self, Rules};
 use super::secrets::{SecretSource, Secrets};
-use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::base::{Result, Wrap};
+use crate::ops::backup::OnFailure;
 use crate::source::Engine;
 use crate::source::engine::{AnyCommand, Chroma, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite};
 
@@ -35,23 +37,9 @@ pub struct SourceConfig {
     pub input: Input,
 }
 
-/// What becomes of a run if one of its sources fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It fails, too.
-    Fail,
-    /// The others are kept, and the source is marked.
-    #[default]
-    Partial,
-    /// What the last snapshot has of the source is carried over, and marked.
-    KeepPrevious,
-}
-
-impl OnFailure {
-    /// The words for them.
-    pub(super) const WORDS: &'static [(&'static str, Self)] =
-        &[("fail", Self::Fail), ("partial", Self::Partial), ("keep-previous", Self::KeepPrevious)];
-}
+/// The words for what becomes of a run if a source fails.
+pub(super) const ON_FAILURE_WORDS: &[(&str, OnFailure)] =
+    &[("fail", OnFailure::Fail), ("partial", OnFailure::Partial), ("keep-previous", OnFailure::KeepPrevious)];
 
 /// What a source is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +91,21 @@ pub enum EngineOptions {
     AnyCommand(AnyCommand),
 }
 
+impl EngineOptions {
+    /// What dumps and puts back.
+    pub fn into_engine(self) -> Arc<dyn Engine> {
+        match self {
+            Self::Postgres(engine) => Arc::new(engine),
+            Self::Redis(engine) => Arc::new(engine),
+            Self::Mariadb(_) => Arc::new(Sqlite { paths: Vec::new(), scratch: None, memory_bytes: 0 }),
+            Self::Mongodb(engine) => Arc::new(engine),
+            Self::Sqlite(engine) => Arc::new(engine),
+            Self::Chroma(engine) => Arc::new(engine),
+            Self::AnyCommand(engine) => Arc::new(engine),
+        }
+    }
+}
+
 impl EngineConfig {
     /// All but its secrets, which no one has read.
     pub const fn without_secrets(&self) -> &EngineOptions {
@@ -147,21 +150,6 @@ impl EngineConfig {
             }
         }
         Ok(options)
-    }
-}
-
-impl EngineOptions {
-    /// What dumps it and puts it back.
-    pub fn as_engine(&self) -> Result<&dyn Engine> {
-        Ok(match self {
-            Self::Postgres(engine) => engine,
-            Self::Mariadb(_) => return Err(Error::new(ErrorKind::Unsupported, "mariadb is not supported yet")),
-            Self::Redis(engine) => engine,
-            Self::Mongodb(engine) => engine,
-            Self::Sqlite(engine) => engine,
-            Self::Chroma(engine) => engine,
-            Self::AnyCommand(engine) => engine,
-        })
     }
 }
 
@@ -231,7 +219,7 @@ fn one(
     names: &mut BTreeSet<String>,
 ) -> Option<SourceConfig> {
     let name = name(&mut section, kind, names);
-    let on_failure = section.word("on-failure", OnFailure::WORDS).unwrap_or(shared.on_failure);
+    let on_failure = section.word("on-failure", ON_FAILURE_WORDS).unwrap_or(shared.on_failure);
     let input = match kind {
         "path" => {
             let rules = shared.rules.with(rules::read(&mut section, shared.folder));

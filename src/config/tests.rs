@@ -6,6 +6,7 @@ use toml_edit::Document;
 
 use super::*;
 use crate::base::Result as EngineResult;
+use crate::ops::backup::OnFailure;
 use crate::ops::check::Portion;
 use crate::source::engine::{self, Databases};
 use crate::storage::location::Location;

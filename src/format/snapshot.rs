@@ -222,6 +222,8 @@ pub struct Snapshot {
     pub previous: Option<ContentName>,
     /// What happened.
     pub statistics: Statistics,
+    /// Only some of the job's sources were asked for.
+    pub is_selective: bool,
     /// Ignorable pairs, kept on rewrite.
     pub kept: Vec<KeptPair>,
 }
@@ -352,6 +354,9 @@ impl Snapshot {
         for (statistic, number) in &self.statistics.0 {
             numbers.unsigned(statistic.number()).unsigned(*number);
         }
+        if self.is_selective {
+            map.key(64).boolean(true);
+        }
         map.kept(&self.kept);
         map.into_bytes()
     }
@@ -465,6 +470,7 @@ struct Fields {
     sequence: Option<u64>,
     previous: Option<ContentName>,
     statistics: Statistics,
+    is_selective: bool,
     kept: Vec<KeptPair>,
 }
 
@@ -507,6 +513,7 @@ impl Fields {
             20 => self.sequence = Some(reader.unsigned()?),
             21 => self.previous = Some(ContentName(reader.fixed()?)),
             22 => self.statistics = decode_statistics(reader)?,
+            64 => self.is_selective = reader.boolean()?,
             _ => keep_unknown(key, reader, &mut self.kept)?,
         }
         Ok(())
@@ -538,6 +545,7 @@ impl Fields {
             sequence: needed(self.sequence, "the sequence")?,
             previous: self.previous,
             statistics: self.statistics,
+            is_selective: self.is_selective,
             kept: self.kept,
         })
     }

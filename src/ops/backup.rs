@@ -55,6 +55,8 @@ pub struct BackupOptions {
     pub user: Option<String>,
     /// The configured job that runs, whose snapshots follow each other.
     pub job: Option<String>,
+    /// Only some of its sources were asked for.
+    pub is_selective: bool,
     /// In how many seconds the next one may be expected.
     pub expected_next_seconds: Option<u64>,
     /// Sources other than paths that are read at the same time.
@@ -92,6 +94,7 @@ impl BackupOptions {
             time: None,
             user: None,
             job: None,
+            is_selective: false,
             expected_next_seconds: None,
             parallel: 2,
             tags: Vec::new(),
@@ -122,7 +125,7 @@ impl BackupOptions {
     }
 
     /// The machine that the snapshot names.
-    fn host_name(&self) -> &str {
+    pub fn host_name(&self) -> &str {
         self.host_name.as_deref().unwrap_or(&self.host.name)
     }
 }
@@ -282,6 +285,7 @@ fn describe(
         sequence: 0,
         previous: None,
         statistics: Statistics(taken.statistics.clone()),
+        is_selective: options.is_selective,
         kept: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@ mod command;
 mod kept;
 mod mongodb;
 mod postgres;
+mod redis;
 mod sqlite;
 
 use std::io::{Read, Write};

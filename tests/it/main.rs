@@ -41,6 +41,8 @@ mod frozen;
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
 #[cfg(test)]
+mod job;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod model;

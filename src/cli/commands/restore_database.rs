@@ -97,9 +97,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         .hint(ErrorKind::Usage, || "\"packstone restore\" gives back files and directories".to_owned())
         .hint(ErrorKind::Failed, || "another snapshot may hold it: latest~1 is the one before".to_owned())?;
     let engine = reach::engine(&source, name, &arguments.to, arguments.new_name.as_deref(), context)?;
-    let engine = engine.as_engine()?;
+    let engine = engine.into_engine();
     warn_of(&source, &snapshot, name);
-    let run = Run { arguments, context, snapshot: &snapshot, name, source: &source, engine, progress };
+    let run = Run { arguments, context, snapshot: &snapshot, name, source: &source, engine: &*engine, progress };
     let plan = if arguments.dry_run { run.plan(false)? } else { run.agreed()? };
     run.done(plan)
 }

@@ -46,7 +46,8 @@ pub(crate) fn snapshot() -> Snapshot {
         sequence: 3,
         previous: Some(ContentName([5; 32])),
         statistics: Statistics(Statistic::ALL.into_iter().zip(1..).collect()),
-        kept: vec![(64, vec![0x03])],
+        is_selective: true,
+        kept: vec![(98, vec![0x03])],
     }
 }
 
@@ -62,6 +63,7 @@ fn commit_keys_are_read_back_as_they_were() {
     bare.previous = None;
     bare.expected_next_seconds = None;
     bare.statistics = Statistics::default();
+    bare.is_selective = false;
     bare.sources = vec![SourceStatus { path: b"/etc".to_vec(), ..SourceStatus::default() }];
     commits.push(Commit::Snapshot(Box::new(bare)));
     for reason in [EndReason::Closed, EndReason::Failed, EndReason::Fenced] {

@@ -12,7 +12,9 @@ use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Container, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::{Fakes, deaf, listener, load, password, stored, whole};
+use super::listener;
+use super::{Fakes, deaf, load, password, said, stored, whole};
+use crate::support::is_root;
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
 
@@ -293,6 +295,24 @@ fn only_named_databases_are_dumped_and_a_missing_one_is_told() {
     assert_eq!(none.kind(), ErrorKind::NotFound);
 }
 
+#[test]
+fn clients_run_as_the_user_whom_the_server_knows() {
+    const WHAT: &str = "that PostgreSQL's clients run as another user";
+    if postgres(WHAT).is_none() || !is_root(WHAT) {
+        return;
+    }
+    let cluster = Cluster::new(&["local all all peer"]);
+    let mut engine = engine(&cluster);
+    let refused = engine.dump(&deaf()).err().expect("root is not the user postgres");
+    assert!(said(&refused).contains("the server does not accept this user or password"), "{refused:?}");
+    engine.access.run_as = Some("postgres".into());
+    let dumps = whole(engine.dump(&deaf()).expect("dumps"));
+    let (done, _) = load(&engine, &dumps, &LoadOptions::default(), &deaf()).expect("everything comes back");
+    assert_eq!(done.len(), 3);
+    engine.access.user = None;
+    engine.dump(&deaf()).expect("it is the name of the user of the system");
+}
+
 /// What a server in a container is dumped and loaded by, exactly.
 #[test]
 fn clients_run_in_the_container_of_the_server() -> Result<()> {
@@ -358,15 +378,16 @@ fn clients_run_in_the_container_of_the_server() -> Result<()> {
     let dumps = whole(engine.dump(&deaf())?);
     let calls = fakes.calls();
     let script = r#"export\ PGPASSWORD=\"\$\{POSTGRES_PASSWORD\?\}\"\;\ exec\ \"\$@\""#;
-    assert_eq!(
-        calls[calls.len() - 2..],
-        [
-            "docker exec -i -u postgres --env LC_ALL=C db pg_restore --file=/dev/null".to_owned(),
-            format!(
-                "{begin} db sh -c {script} sh pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' --format=custom --compress=0"
-            ),
-        ]
-    );
+    for wanted in [
+        "docker exec -i -u postgres --env LC_ALL=C db pg_restore --file=/dev/null".to_owned(),
+        format!(
+            "{begin} db sh -c {script} sh pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' \
+             --format=custom --compress=0"
+        ),
+    ] {
+        // They start at the same time.
+        assert!(calls[calls.len() - 2..].contains(&wanted), "{wanted} is not in {calls:#?}");
+    }
     let options = LoadOptions {
         databases: vec!["shop".into()],
         new_name: Some("again".into()),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::super::place::{Beside, beside, describe, refuse_unless, set, sync_folder_of};
+use super::super::place::{Beside, beside, describe, set, sync_folder_of};
 use super::super::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 use super::append_only::MANIFEST;
 use super::client::Client;
@@ -26,6 +26,8 @@ const QUESTIONS_MAX: u32 = 65;
 /// The names that a server of its own accord gives the folder and files of its changes.
 const APPEND_FOLDER: &str = "appendonlydir";
 const APPEND_FILE: &str = "appendonly.aof";
+/// What ends the name of a folder that waits for its successor to be read.
+const ASIDE: &str = ".packstone-old";
 
 /// What a server that answers says of where it reads its data from.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +84,7 @@ pub(super) fn plan(
         plan.replaced.push(format!("the server's {keys} keys"));
     }
     let places = places(stored, &habits, &folder)?;
-    for (_, path) in &places.files {
+    for (_, path) in places.files.iter().filter(|(_, path)| path.parent() != places.emptied.as_deref()) {
         plan.replaced.extend(describe(path)?);
     }
     if let Some(old) = places.emptied.as_ref().filter(|old| old.exists()) {
@@ -100,7 +102,7 @@ pub(super) fn plan(
     if let Some((path, text)) = places.manifest {
         plan.steps.push(manifest_step(path, text, &like, listener));
     }
-    plan.steps.push(start_step(redis, client, places.is_append_only, listener));
+    plan.steps.push(start_step(redis, client, places.is_append_only, places.emptied, listener));
     Ok(plan)
 }
 
@@ -183,6 +185,35 @@ impl Like {
     }
 }
 
+/// Whether a server runs.
+enum Presence {
+    Runs,
+    Gone,
+    Unknown(Error),
+}
+
+impl Presence {
+    fn of(client: &Client) -> Self {
+        /// What is said of a server to which nothing leads.
+        const GONE: [&str; 4] = [
+            "the server cannot be reached",
+            "Could not connect",
+            "does not run",
+            "there is no such container",
+        ];
+        match client.ask(&["PING"]) {
+            Ok(_) => Self::Runs,
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::Unknown(error),
+            Err(error) => {
+                let lines = error.chain();
+                let is_gone = lines.iter().any(|line| GONE.iter().any(|gone| line.contains(gone)));
+                // One that refuses the password runs.
+                if is_gone { Self::Gone } else { Self::Runs }
+            }
+        }
+    }
+}
+
 fn run_words(client: &Client, words: &[String], listener: &Listener) -> Result<()> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     // The server's own client is told how to reach it.
@@ -196,20 +227,30 @@ fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: b
     let (redis, client, listener) = (redis.clone(), client.clone(), Arc::clone(listener));
     let run = move |_: &mut Feed<'_>| {
         if !may_replace {
-            return refuse_unless(false, Path::new("the server's data"));
+            return Err(Error::new(ErrorKind::Exists, "the server has data, which would be replaced"));
         }
-        let answers = || client.ask(&["PING"]).is_ok();
         if redis.stop_command.is_empty() {
-            if answers() {
-                let message =
-                    "the server runs, and would write over what is restored: stop it, or name stop-command";
-                return Err(Error::new(ErrorKind::Fenced, message));
-            }
+            return match Presence::of(&client) {
+                Presence::Gone => Ok(()),
+                Presence::Runs => {
+                    let message = "the server runs, and would write over what is restored: stop it, or name stop-command";
+                    Err(Error::new(ErrorKind::Fenced, message))
+                }
+                Presence::Unknown(error) => Err(error.while_doing("cannot tell whether the server runs")),
+            };
+        }
+        let stopped = run_words(&client, &redis.stop_command, &listener);
+        let gone =
+            poll(&AtomicBool::new(false), QUESTIONS_MAX, || match (Presence::of(&client), &stopped) {
+                // One that is told to stop and has stopped before may call that an error.
+                (Presence::Gone, _) | (Presence::Unknown(_), Ok(())) => Ok(Some(())),
+                _ => Ok(None),
+            })?;
+        if gone.is_some() {
             return Ok(());
         }
-        run_words(&client, &redis.stop_command, &listener).wrap(|| "cannot stop the server")?;
-        let gone = poll(&AtomicBool::new(false), QUESTIONS_MAX, || Ok((!answers()).then_some(())))?;
-        gone.ok_or_else(|| Error::new(ErrorKind::Fenced, "the server was told to stop and still answers"))
+        stopped.wrap(|| "cannot stop the server")?;
+        Err(Error::new(ErrorKind::Fenced, "the server was told to stop and still answers"))
     };
     LoadStep { what: "stop the Redis server".to_owned(), dump: None, run: Box::new(run) }
 }
@@ -218,7 +259,7 @@ fn empty_step(folder: PathBuf) -> LoadStep {
     let what = format!("set aside the append-only files in {}", show_file(&folder));
     let run = move |_: &mut Feed<'_>| {
         let failed = || format!("cannot set aside {}", show_file(&folder));
-        let aside = beside(&folder, ".packstone-old");
+        let aside = beside(&folder, ASIDE);
         match std::fs::remove_dir_all(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::system(failed(), error));
@@ -263,7 +304,13 @@ fn place(path: &Path, feed: &mut Feed<'_>, like: &Like, listener: &Listener) -> 
     waiting.place()
 }
 
-fn start_step(redis: &Redis, client: Client, is_append_only: bool, listener: &Listener) -> LoadStep {
+fn start_step(
+    redis: &Redis,
+    client: Client,
+    is_append_only: bool,
+    emptied: Option<PathBuf>,
+    listener: &Listener,
+) -> LoadStep {
     let (redis, listener) = (redis.clone(), Arc::clone(listener));
     let run = move |_: &mut Feed<'_>| {
         if redis.start_command.is_empty() {
@@ -293,6 +340,8 @@ fn start_step(redis: &Redis, client: Client, is_append_only: bool, listener: &Li
                            now that it answers and this is known, restore it once more";
             return Err(Error::new(ErrorKind::Failed, message));
         }
+        // Only now the old ones are of no use any more.
+        drop(emptied.map(|folder| std::fs::remove_dir_all(beside(&folder, ASIDE))));
         listener(&format!("{} is back, with {} keys", server.shown(), client.keys()?));
         Ok(())
     };

@@ -26,7 +26,7 @@ use crate::base::size::show;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// How long a database may be locked by a writer before that is an error.
-const BUSY_SECONDS: u64 = 30;
+pub(in crate::source::engine) const BUSY_SECONDS: u64 = 30;
 /// After so many pages it is asked whether to stop.
 const STEP_PAGES: i32 = 4096;
 /// The bytes of a database that say whether it has a write-ahead log.
