@@ -122,6 +122,7 @@ impl Check<'_> {
                         "repo sessions" => "session",
                         "repo probe" => "kind",
                         "forget" => "forgotten",
+                        "restore-database" => "source",
                         _ if value.get("group_key").is_some() => "group",
                         _ => "snapshot",
                     };
@@ -164,10 +165,11 @@ command = [\"sh\", \"-c\", \"test -e $PWD/once && exit 1; touch $PWD/once; echo 
 filename = \"out\"
 on-failure = \"partial\"
 END
-";
+    printf '[repository.main]\nurl = \"%s/repository\"\nkey-file = \"key\"\n[job.nightly]\n' \"$PWD\" > config
+    printf '[[job.nightly.source]]\ntype = \"command\"\nname = \"notes\"\nfilename = \"a\"\ncommand = [\"echo\", \"a\"]\n' >> config";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 95] = [
+const RUNS: [(&str, &str); 99] = [
     ("repo init", "repo init"),
     ("repo init", "--config jobs.toml -r offsite repo init"),
     ("plan", "--config jobs.toml plan"),
@@ -256,6 +258,13 @@ const RUNS: [(&str, &str); 95] = [
         "repo sessions end \"$(ls repository/sessions | grep -v -F \"$(ls repository/snapshots)\")\"",
     ),
     ("repo sessions", "repo sessions end 0123"),
+    ("restore-database", "restore-database \"$(packstone -q --config config run >ran 2>&1; echo latest)\""),
+    ("restore-database", "restore-database latest notes --to restore-command='[\"true\"]' --dry-run"),
+    (
+        "restore-database",
+        "restore-database latest notes --to restore-command='[\"sh\", \"-c\", \"cat >given\"]' --yes",
+    ),
+    ("restore-database", "restore-database latest notes --to restore-command='[\"true\"]'"),
     ("repo key list", "repo key list"),
     ("repo key", "repo key add --new-key-file second --label x"),
     ("repo key", "repo key add --new-password-file password --label y"),
