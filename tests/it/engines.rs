@@ -8,12 +8,13 @@ mod command;
 mod kept;
 mod mongodb;
 mod postgres;
+mod redis;
 mod sqlite;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use packstone::base::{Error, Result, Wrap};
 use packstone::format::node::Metadata;
@@ -23,9 +24,16 @@ use zeroize::Zeroizing;
 
 use crate::support::scratch::Scratch;
 
+/// A listener, and what it was told.
+pub fn listener() -> (Listener, Arc<Mutex<Vec<String>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    (Arc::new(move |line: &str| telling.lock().expect("a list").push(line.to_owned())), told)
+}
+
 /// A listener of which nothing is wanted.
 pub fn deaf() -> Listener {
-    Arc::new(|_| {})
+    listener().0
 }
 
 pub fn password(text: &str) -> Password {

@@ -12,8 +12,7 @@ use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Container, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::kept::listening;
-use super::{Fakes, deaf, load, password, said, stored, whole};
+use super::{Fakes, deaf, listener, load, password, said, stored, whole};
 use crate::support::is_root;
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
@@ -136,7 +135,7 @@ fn comes_back(format: Format) {
     let source = filled();
     let engine_of_source = Postgres { format, ..engine(&source) };
     let writer = Writer::start(&source);
-    let (told, lines) = listening();
+    let (told, lines) = listener();
     let dumps = engine_of_source.dump(&told).expect("dumps");
     assert!(
         dumps.consistency.starts_with("each database in one transaction (pg_dump "),
@@ -156,7 +155,7 @@ fn comes_back(format: Format) {
 
     let target = Cluster::new(&[]);
     let engine_of_target = engine(&target);
-    let (told, lines) = listening();
+    let (told, lines) = listener();
     let (done, replaced) =
         load(&engine_of_target, &dumps, &LoadOptions::default(), &told).expect("everything comes back");
     assert_eq!(replaced, [""; 0], "an empty server has nothing to lose");
@@ -261,7 +260,7 @@ fn a_server_comes_back_from_its_files() {
     let folder = source.join("new folder");
     let to = |name: &str| LoadOptions { new_name: Some(name.to_owned()), ..LoadOptions::default() };
     let path = folder.to_str().expect("text");
-    let (told, lines) = listening();
+    let (told, lines) = listener();
     let (done, _) = load(&engine, &dumps, &to(path), &told).expect("it is unpacked");
     assert_eq!(done, [format!("unpack base.tar into the new folder {path}")]);
     assert!(lines.lock().unwrap()[0].ends_with(&format!("pg_ctl --pgdata={path} start")));

@@ -2,4 +2,6 @@
 //!
 //! What must hold: each lives in a folder of its own, is polled until it answers, and is gone when it is dropped.
 
+pub mod mariadb;
 pub mod postgres;
+pub mod redis;

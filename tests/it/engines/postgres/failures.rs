@@ -7,8 +7,7 @@ use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::super::kept::listening;
-use super::super::{Fakes, deaf, load, password, read_all, said, whole};
+use super::super::{Fakes, deaf, listener, load, password, read_all, said, whole};
 use super::{engine, filled};
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
@@ -46,7 +45,7 @@ fn a_wrong_password_is_said_and_never_shown() {
         engine.access.programs = Some(fakes.folder());
         engine
     };
-    let (told, lines) = listening();
+    let (told, lines) = listener();
     let wrong = with(Some("wrong-password")).dump(&told).err().expect("a wrong password");
     let text = said(&wrong);
     assert!(text.contains("the server does not accept this user or password"), "{text}");
