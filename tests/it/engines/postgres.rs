@@ -12,8 +12,7 @@ use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Container, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::listener;
-use super::{Fakes, deaf, load, password, said, stored, whole};
+use super::{Fakes, deaf, listener, load, password, said, stored, whole};
 use crate::support::is_root;
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
