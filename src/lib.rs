@@ -24,5 +24,8 @@ pub mod tree;
 
 pub mod ops;
 
+pub mod config;
+pub mod job;
+
 #[cfg(all(feature = "mount", target_os = "linux"))]
 pub mod mount;

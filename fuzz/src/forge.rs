@@ -176,6 +176,7 @@ pub fn snapshot(tree: ChunkId, total_nodes: u64, total_bytes: u64) -> Snapshot {
         sequence: 1,
         previous: None,
         statistics: Statistics::default(),
+        is_selective: false,
         kept: Vec::new(),
     }
 }

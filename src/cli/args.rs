@@ -5,24 +5,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use packstone::base::size;
+use packstone::config::CredentialSource;
+use packstone::config::values::{parse_connections, parse_memory, parse_rate};
+pub use packstone::config::values::{parse_duration, parse_size};
 
 use crate::commands::{
-    backup, cat, completions, diff, dump, find, forget, history, ls, man, mount, repo, restore, snapshots,
-    stats, tag,
+    backup, cat, completions, config, diff, dump, find, forget, history, log, ls, man, mount, plan, repo,
+    restore, run, snapshots, stats, tag,
 };
 
 const AFTER_HELP: &str = "\
-Without --repository and PACKSTONE_REPOSITORY, \"packstone backup PATH\" makes and uses a repository in the user's \
-data directory, with a key file in the config directory; the other commands use it too.
+A name given to --repository is one of the configuration first: a path contains / or begins with a dot. Without \
+--repository and PACKSTONE_REPOSITORY, the only repository of the configuration is meant; without a configuration, \
+\"packstone backup PATH\" makes and uses a repository in the user's data directory, with a key file in the config \
+directory, and the other commands use it too.
 
-Environment (a flag goes before its variable):
+Environment (a flag goes before its variable, and that before the configuration):
   PACKSTONE_REPOSITORY        as --repository
   PACKSTONE_PASSWORD          the password itself
   PACKSTONE_PASSWORD_FILE     as --password-file
   PACKSTONE_PASSWORD_COMMAND  as --password-command
   PACKSTONE_KEY_FILE          as --key-file
   PACKSTONE_CACHE_DIR         as --cache-dir
+  PACKSTONE_CONFIG            as --config
   PACKSTONE_SSH_COMMAND       what reaches sftp: in the place of ssh, as the shell reads it
   PACKSTONE_RCLONE_COMMAND    what reaches rclone remotes: in the place of rclone, the name or path of a program
 
@@ -70,7 +75,8 @@ pub struct Arguments {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where the repository is: a directory, s3:https://HOST/BUCKET/PATH, sftp:USER@HOST:PATH, …
+    /// Where the repository is: a directory, s3:https://HOST/BUCKET/PATH, sftp:USER@HOST:PATH, …; or its name in the
+    /// configuration
     #[arg(short, long, alias = "repo", global = true, value_name = "LOCATION")]
     pub repository: Option<OsString>,
     /// Take the password from the first line of a file
@@ -82,6 +88,13 @@ pub struct Global {
     /// Open the repository by a key file: 32 bytes, 64 hexadecimal digits, or 24 words
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+    /// Take repositories and jobs from this file [default: packstone.toml in the user's config directory, else
+    /// /etc/packstone/packstone.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What opens the repository as the configuration says, where neither a flag nor a variable does.
+    #[arg(skip)]
+    pub configured: Option<CredentialSource>,
     /// Print warnings and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -188,6 +201,15 @@ pub enum Command {
     Tag(tag::Arguments),
     /// Count what snapshots hold and what they take
     Stats(stats::Arguments),
+    /// Check the configuration, or begin one
+    #[command(subcommand, after_help = config::AFTER_HELP)]
+    Config(config::Command),
+    /// Run jobs of the configuration: back up, keep what the rules say, check
+    Run(run::Arguments),
+    /// Say what a run of a job would do
+    Plan(plan::Arguments),
+    /// Print what the last runs of jobs said
+    Log(log::Arguments),
     /// Print what makes a shell complete arguments
     Completions(completions::Arguments),
     /// Print the manual page, or write all of them
@@ -197,58 +219,6 @@ pub enum Command {
 /// Whether arguments that may make no sense ask for JSON all the same. What follows `--` is not this program's.
 pub fn ask_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
     arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
-}
-
-/// Reads a size as `2048`, `100k`, `1M` or `2g`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    size::parse(text).ok_or_else(|| format!("{text:?} is no size such as 2048, 100k, 1M or 2g"))
-}
-
-/// Below this the buffers of a single thread would not fit.
-const MEMORY_BYTES_MIN: u64 = 32 << 20;
-
-fn parse_memory(text: &str) -> Result<u64, String> {
-    match parse_size(text)? {
-        bytes @ MEMORY_BYTES_MIN.. => Ok(bytes),
-        _ => Err("32M is the least that a thread can work with".to_owned()),
-    }
-}
-
-/// Reads a rate: bytes with a unit, KiB without.
-fn parse_rate(text: &str) -> Result<u64, String> {
-    let bytes = match text.parse::<u64>() {
-        Ok(number) => number.checked_mul(1024).ok_or_else(|| format!("{text} is too much"))?,
-        Err(_) => parse_size(text)?,
-    };
-    if bytes == 0 { Err("nothing would ever be sent".to_owned()) } else { Ok(bytes) }
-}
-
-fn parse_connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=256) => Ok(number),
-        _ => Err("a number from 1 to 256".to_owned()),
-    }
-}
-
-/// Reads a duration as `500ms`, `90s`, `10m`, `1h30m` or `2d`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{text:?} is no duration such as 30s, 10m, 1h30m or 2d");
-    let mut milliseconds = 0_u64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at(digits);
-        let (unit, milliseconds_each) =
-            [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)]
-                .into_iter()
-                .find(|(unit, _)| after.starts_with(*unit))
-                .ok_or_else(refused)?;
-        let number: u64 = number.parse().map_err(|_| refused())?;
-        let more = number.checked_mul(milliseconds_each).and_then(|more| milliseconds.checked_add(more));
-        milliseconds = more.ok_or_else(refused)?;
-        rest = after.strip_prefix(unit).unwrap_or_default();
-    }
-    if text.is_empty() { Err(refused()) } else { Ok(Duration::from_millis(milliseconds)) }
 }
 
 /// Reads a duration that is not zero.
@@ -290,21 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read() {
-        let seconds = |text| parse_duration(text).ok().map(|duration| duration.as_secs());
-        assert_eq!(seconds("0s"), Some(0));
-        assert_eq!(seconds("30s"), Some(30));
-        assert_eq!(seconds("10m"), Some(600));
-        assert_eq!(seconds("1h30m"), Some(5400));
-        assert_eq!(seconds("2d"), Some(172_800));
-        assert_eq!(parse_duration("1m1ms"), Ok(Duration::from_millis(60_001)));
+    fn an_interval_is_not_zero() {
         assert_eq!(parse_interval("10ms"), Ok(Duration::from_millis(10)));
         assert!(parse_interval("0ms").is_err());
-        for bad in
-            ["", "10", "m", "10x", "1.5h", "-1s", "10 m", "99999999999999999999s", "99999999999999999d"]
-        {
-            assert_eq!(seconds(bad), None, "{bad}");
-        }
     }
 
     #[test]

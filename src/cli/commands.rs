@@ -3,16 +3,20 @@
 pub mod backup;
 pub mod cat;
 pub mod completions;
+pub mod config;
 pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod history;
+pub mod log;
 pub mod ls;
 pub mod man;
 pub mod mount;
+pub mod plan;
 pub mod repo;
 pub mod restore;
+pub mod run;
 pub mod snapshots;
 pub mod stats;
 pub mod tag;
@@ -31,6 +35,17 @@ use crate::snapshot_path::SnapshotPath;
 
 /// Runs a command.
 pub fn run(command: Command, context: &Context) -> Outcome<Done> {
+    let needs_none = matches!(
+        command,
+        Command::Completions(_)
+            | Command::Man(_)
+            | Command::Config(_)
+            | Command::Run(_)
+            | Command::Plan(_)
+            | Command::Log(_)
+    );
+    let settled = if needs_none { context.clone() } else { context.settled()? };
+    let context = &settled;
     match command {
         Command::Repo(repo::Command::Init(arguments)) | Command::Init(arguments) => {
             repo::init::run(&arguments, context)
@@ -62,7 +77,11 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Mount(arguments) => mount::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),
+        Command::Run(arguments) => run::run(&arguments, context),
+        Command::Plan(arguments) => plan::run(&arguments, context),
+        Command::Log(arguments) => log::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Config(command) => config::run(&command, context),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments, context),
     }

@@ -1,6 +1,9 @@
 //! What every command is given.
 
+use std::sync::Arc;
+
 use crate::args::Global;
+use crate::configuration::Loaded;
 use crate::environment::Environment;
 use crate::interruption::Interruption;
 use crate::storages::Storages;
@@ -8,14 +11,18 @@ use crate::storages::Storages;
 /// What every command is given.
 #[derive(Clone)]
 pub struct Context {
-    /// Flags that all commands have.
+    /// Flags that all commands have, and what the configuration says of the repository that is meant.
     pub global: Global,
+    /// The flags as they were given.
+    pub given: Arc<Global>,
     /// Variables of the environment.
     pub environment: Environment,
     /// Whether the user or the system asked to stop.
     pub interruption: Interruption,
     /// Storages that are in use.
     pub storages: Storages,
+    /// The configuration, once something asked for it.
+    pub configuration: Loaded,
 }
 
 impl Context {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::environment::{self, Environment};
-use crate::{args::Global, key_file};
+use crate::{args::Global, key_file, secrets};
 
 /// Longest password, in bytes.
 const PASSWORD_BYTES_MAX: usize = 4096;
@@ -33,7 +33,7 @@ pub enum Source {
     /// In a key file.
     KeyFile(PathBuf),
     /// It is this password, from this variable of the environment.
-    Password(&'static str, Zeroizing<Vec<u8>>),
+    Password(String, Zeroizing<Vec<u8>>),
 }
 
 /// The ways to give a new password or key.
@@ -85,7 +85,7 @@ impl Purpose {
     }
 }
 
-/// What the flags say, else what the environment says. `Usage` if they contradict themselves.
+/// What the flags say, else what the environment says, else the configuration. `Usage` if they contradict themselves.
 pub fn choose(global: &Global, environment: &Environment) -> Result<Option<Source>> {
     let flags = [
         global.password_file.clone().map(|file| ("--password-file", Source::PasswordFile(file))),
@@ -101,7 +101,10 @@ pub fn choose(global: &Global, environment: &Environment) -> Result<Option<Sourc
         environment::PASSWORD_COMMAND,
         environment::KEY_FILE,
     ];
-    choose_among(flags, variables, environment)
+    match choose_among(flags, variables, environment)? {
+        None => global.configured.as_ref().map(|source| secrets::credential(source, environment)).transpose(),
+        named => Ok(named),
+    }
 }
 
 /// What these flags say, else what these variables say: the password, its file, its command, the key file.
@@ -116,7 +119,10 @@ pub fn choose_among(
     let [password, file, command, key_file] = variables;
     let path = |name| environment.get(name).map(PathBuf::from);
     let variables = [
-        environment.password(password).cloned().map(|secret| (password, Source::Password(password, secret))),
+        environment
+            .password(password)
+            .cloned()
+            .map(|secret| (password, Source::Password(password.to_owned(), secret))),
         path(file).map(|path| (file, Source::PasswordFile(path))),
         environment.get(command).map(|text| (command, Source::PasswordCommand(text.to_owned()))),
         path(key_file).map(|path| (key_file, Source::KeyFile(path))),
@@ -160,13 +166,15 @@ pub fn take(source: Option<Source>, context: &Context, purpose: Purpose) -> Resu
     Ok(Obtained { credential: Credential::Password(password), name })
 }
 
-fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+/// The first line of a file.
+pub fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let failed = || format!("cannot read the password file {}", show(path));
     let file = std::fs::File::open(path).wrap(failed)?;
     first_line(file).wrap(failed)
 }
 
-fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>> {
+/// The first line that a command of the shell prints.
+pub fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>> {
     let failed = || "cannot run the password command";
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped());

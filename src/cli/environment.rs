@@ -20,6 +20,10 @@ pub const PASSWORD_COMMAND: &str = "PACKSTONE_PASSWORD_COMMAND";
 pub const KEY_FILE: &str = "PACKSTONE_KEY_FILE";
 /// The folder for what speeds up later commands.
 pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
+/// The configuration file.
+pub const CONFIG: &str = "PACKSTONE_CONFIG";
+/// The folder in which systemd keeps the credentials of a service.
+pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 /// The command by which SFTP is reached, for the shell.
 #[cfg(feature = "remote")]
 pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";
@@ -50,6 +54,11 @@ pub const SECRETS: [&str; 2] = packstone::source::program::OWN_SECRETS;
 /// The name of the user who runs this program, if the number has one that is UTF-8.
 pub fn user() -> Option<String> {
     uzers::get_user_by_uid(uzers::get_current_uid()).and_then(|user| user.name().to_str().map(str::to_owned))
+}
+
+/// Whether root runs this program.
+pub fn is_root() -> bool {
+    uzers::get_effective_uid() == 0
 }
 
 /// Variables that are set and not empty.

@@ -15,6 +15,8 @@ pub enum Folder {
     Config,
     /// What the user's programs keep.
     Data,
+    /// What they remember of what they did.
+    State,
 }
 
 impl Folder {
@@ -23,6 +25,7 @@ impl Folder {
             Self::Cache => ("XDG_CACHE_HOME", ".cache"),
             Self::Config => ("XDG_CONFIG_HOME", ".config"),
             Self::Data => ("XDG_DATA_HOME", ".local/share"),
+            Self::State => ("XDG_STATE_HOME", ".local/state"),
         }
     }
 

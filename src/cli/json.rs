@@ -4,6 +4,7 @@
 //! name that is not UTF-8 loses nothing: it is shown as everywhere in this program, and its bytes stand beside it.
 
 mod check;
+mod configuration;
 mod copy;
 mod diff;
 mod dump;
@@ -18,6 +19,7 @@ mod probe;
 mod progress;
 mod prune;
 mod repository;
+mod run;
 mod sessions;
 mod snapshot;
 mod stats;
@@ -25,6 +27,7 @@ mod summary;
 mod traffic;
 
 pub use check::{CheckLine, DamageLine, StorageLine};
+pub use configuration::{CheckedLine, ProblemLine, WrittenLine};
 pub use copy::{CopiedLine, CopyLine, SkippedLine};
 pub use diff::{ChangeLine, StatisticsLine};
 pub use dump::DumpLine;
@@ -39,6 +42,7 @@ pub use probe::{ProbeLine, StorageKind};
 pub use progress::{BackupStatus, CheckStatus, ExcludedItem, RestoreStatus, ThawLine, VerboseStatus};
 pub use prune::{PruneLine, PrunePlanLine};
 pub use repository::{InfoDocument, SlotChange, slots};
+pub use run::{JobPlanLine, LogLine, RunLine};
 pub use sessions::{SessionEnded, sessions};
 pub use snapshot::{GroupDocument, SnapshotDocument};
 pub use stats::StatsDocument;

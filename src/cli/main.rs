@@ -8,6 +8,7 @@
 
 mod args;
 mod commands;
+mod configuration;
 mod context;
 mod create;
 mod credentials;
@@ -16,6 +17,7 @@ mod default_repository;
 mod environment;
 mod folders;
 mod interruption;
+mod jobs;
 mod json;
 mod key_file;
 mod key_sheet;
@@ -26,6 +28,7 @@ mod output;
 mod patterns;
 mod progress;
 mod report;
+mod secrets;
 mod selection;
 mod show;
 mod snapshot_path;
@@ -34,6 +37,7 @@ mod table;
 mod target_file;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -57,10 +61,12 @@ fn main() -> ExitCode {
     }
     raise_descriptor_limit();
     let context = Context {
+        given: Arc::new(arguments.global.clone()),
         global: arguments.global,
         environment: Environment::of_process(),
         interruption: Interruption::listen(),
         storages: storages::Storages::default(),
+        configuration: configuration::Loaded::default(),
     };
     let outcome = commands::run(arguments.command, &context);
     tell_traffic(&context);

@@ -16,6 +16,7 @@ use packstone::repository::{FoundRepository, MemoryLimit, Repository};
 use packstone::storage::Storage;
 use packstone::storage::location::Location;
 
+use crate::configuration::OtherRepository;
 use crate::context::Context;
 use crate::credentials::{self, Obtained, Purpose, Source};
 use crate::default_repository::{self, DefaultPlaces};
@@ -107,28 +108,33 @@ pub fn open_named(context: &Context, location: Location) -> Outcome<Opened> {
 /// Opens the repository that is meant and those at further locations, all by what opens the former; each may fail by
 /// itself, and has the name under which it is told. Fails as a whole if it is not known what opens them.
 pub fn open_all(context: &Context, further: &[OsString]) -> Outcome<Vec<(String, Outcome<Opened>)>> {
-    let mut locations =
-        further.iter().map(|text| Location::parse(text.as_bytes())).collect::<Result<Vec<_>>>()?;
+    let mut others =
+        further.iter().map(|text| context.other_repository(text)).collect::<Outcome<Vec<_>>>()?;
     let mut all = Vec::new();
     let mut obtained = None;
     match place(context)? {
-        Place::Named(location) => locations.insert(0, location),
+        Place::Named(location) => {
+            others.insert(0, OtherRepository { context: context.clone(), location, source: None });
+        }
         Place::Default(places) => {
             let opened = open(context);
             obtained = opened.as_ref().ok().map(|opened| opened.obtained.clone());
             all.push((places.location().to_string(), opened));
         }
     }
-    for location in locations {
+    for OtherRepository { context: of_other, location, source } in others {
         let name = location.to_string();
-        let opened = match find_hinted(context, &location) {
-            Err(failure) => Err(failure),
-            Ok(found) => {
+        let opened = match (find_hinted(&of_other, &location), source) {
+            (Err(failure), _) => Err(failure),
+            (Ok(found), Some(source)) => credentials::take(Some(source), context, Purpose::Open)
+                .and_then(|obtained| open_with(&of_other, found, location, obtained))
+                .map_err(Into::into),
+            (Ok(found), None) => {
                 let obtained = match &mut obtained {
                     Some(obtained) => obtained,
                     none => none.insert(credentials::obtain(context, Purpose::Open)?),
                 };
-                open_with(context, found, location, obtained.clone()).map_err(Into::into)
+                open_with(&of_other, found, location, obtained.clone()).map_err(Into::into)
             }
         };
         all.push((name, opened));
@@ -137,18 +143,20 @@ pub fn open_all(context: &Context, further: &[OsString]) -> Outcome<Vec<(String,
 }
 
 fn find_hinted(context: &Context, location: &Location) -> Outcome<FoundRepository> {
-    find(context, location).hint(ErrorKind::NoRepository, || {
-        format!("\"packstone -r {} repo init\" makes one", show::location(location))
+    find(context, location).hint(ErrorKind::NoRepository, || match context.nearest_repository(location) {
+        Some(name) => format!("the configuration has a repository {name}"),
+        None => format!("\"packstone -r {} repo init\" makes one", show::location(location)),
     })
 }
 
-/// Opens another repository than the one that is meant, by what is said of it.
+/// Opens another repository than the one that is meant, by what is said of it, else as the configuration says.
 pub fn open_other(context: &Context, location: &OsStr, source: Option<Source>) -> Outcome<Opened> {
-    let location = Location::parse(location.as_bytes())?;
+    let other = context.other_repository(location)?;
+    let (context, location) = (other.context, other.location);
     let found = find_storage(&context.without_storage_class(), &location, Role::Other)
         .and_then(FoundRepository::find)?;
-    let obtained = credentials::take(source, context, Purpose::OpenOther)?;
-    Ok(open_with(context, found, location, obtained)?)
+    let obtained = credentials::take(source.or(other.source), &context, Purpose::OpenOther)?;
+    Ok(open_with(&context, found, location, obtained)?)
 }
 
 /// Opens the repository that is meant, to look at what a backup would do: nothing is made or written. `None` if a backup
@@ -231,7 +239,8 @@ fn cache_folder(context: &Context) -> Option<PathBuf> {
     }
 }
 
-fn cache_path(context: &Context) -> Option<PathBuf> {
+/// Where that folder is, or would be.
+pub fn cache_path(context: &Context) -> Option<PathBuf> {
     if context.global.no_cache {
         return None;
     }

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 use packstone::base::monitor::show_file;
 use packstone::base::{Result, Wrap};
+use packstone::config::Rules;
 use packstone::source::exclude::pattern_lines;
-use packstone::source::{GivenPattern, Patterns};
+use packstone::source::{Excludes, GivenPattern, Marker, Patterns};
 
 use crate::environment::Environment;
 
@@ -27,6 +28,24 @@ pub struct PatternOptions<'a> {
     pub files: &'a [PathBuf],
     /// Files of patterns to which capital and small letters are the same.
     pub ifiles: &'a [PathBuf],
+}
+
+/// Everything that rules leave out, with the patterns of their files.
+pub fn read_rules(rules: &Rules, environment: &Environment) -> Result<Excludes> {
+    let patterns = PatternOptions {
+        word: "exclude",
+        texts: &rules.exclude,
+        itexts: &rules.iexclude,
+        files: &rules.exclude_file,
+        ifiles: &rules.iexclude_file,
+    };
+    let caches = rules.caches.then(Marker::of_caches);
+    Ok(Excludes {
+        patterns: patterns.read(environment)?,
+        markers: caches.into_iter().chain(rules.markers.iter().cloned()).collect(),
+        larger_than_bytes: rules.larger_than_bytes,
+        one_file_system: rules.one_file_system,
+    })
 }
 
 /// What a command passes over.

@@ -61,6 +61,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What went wrong, and all causes of it.
+    pub fn chain(&self) -> Vec<String> {
+        self.error.chain()
+    }
+
     /// Kind of its error.
     pub const fn kind(&self) -> ErrorKind {
         self.error.kind()
@@ -78,6 +83,12 @@ pub type Outcome<T> = std::result::Result<T, Failure>;
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, hint: None }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Selection {
     /// Only those for which this path was named; given more than once, all of the paths
     #[arg(long = "path", value_name = "PATH", help_heading = HEADING)]
     paths: Vec<PathBuf>,
+    /// Only those of this job; may be given more than once
+    #[arg(long = "job", value_name = "JOB", help_heading = HEADING, value_parser = NonEmptyStringValueParser::new())]
+    jobs: Vec<String>,
 }
 
 impl Selection {
@@ -39,7 +42,9 @@ impl Selection {
         }
         let words =
             |list: &String| list.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
-        Ok(SnapshotFilter { hosts: self.hosts.clone(), tags: self.tags.iter().map(words).collect(), paths })
+        let tags = self.tags.iter().map(words).collect();
+        let (hosts, jobs) = (self.hosts.clone(), self.jobs.clone());
+        Ok(SnapshotFilter { hosts, tags, paths, jobs, is_selective: None })
     }
 }
 
@@ -106,11 +111,14 @@ mod tests {
             hosts: vec!["a".into()],
             tags: vec!["x,,y".into(), String::new()],
             paths: vec!["/etc/../home/".into()],
+            jobs: vec!["nightly".into()],
         };
         let expected = SnapshotFilter {
             hosts: vec!["a".into()],
             tags: vec![vec!["x".into(), "y".into()], Vec::new()],
             paths: vec![b"/home".to_vec()],
+            jobs: vec!["nightly".into()],
+            is_selective: None,
         };
         assert_eq!(selection.filter().expect("a filter"), expected);
         assert!(Selection::default().filter().expect("a filter").is_empty());

@@ -44,9 +44,10 @@ pub struct End {
 }
 
 /// How a source fared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceOutcome {
     /// All of it was read.
+    #[default]
     Complete,
     /// Some of it was not.
     Partial,
@@ -55,6 +56,15 @@ pub enum SourceOutcome {
 }
 
 impl SourceOutcome {
+    /// One word for people and for JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+
     const fn number(self) -> u64 {
         match self {
             Self::Complete => 1,
@@ -65,7 +75,7 @@ impl SourceOutcome {
 }
 
 /// One source of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceStatus {
     /// Its path in the snapshot.
     pub path: Vec<u8>,
@@ -79,8 +89,27 @@ pub struct SourceStatus {
     pub findings: u64,
     /// Time it took.
     pub duration_milliseconds: u64,
+    /// What the job calls it.
+    pub name: Option<String>,
+    /// What kind of source it is, as `postgres`; none: paths, or a stream that was given.
+    pub kind: Option<String>,
+    /// How it was made consistent, for people.
+    pub consistency: Option<String>,
+    /// What is there was not read in this run, which failed to, but taken over from an earlier snapshot.
+    pub carried: Option<Carried>,
+    /// What went wrong first, for people.
+    pub message: Option<String>,
     /// Ignorable pairs, kept on rewrite.
     pub kept: Vec<KeptPair>,
+}
+
+/// The run that really read what a later snapshot took over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Its snapshot, which may be forgotten by now.
+    pub snapshot: SessionId,
+    /// That snapshot's time.
+    pub time: Timestamp,
 }
 
 /// Where a snapshot that was made from another comes from.
@@ -193,6 +222,8 @@ pub struct Snapshot {
     pub previous: Option<ContentName>,
     /// What happened.
     pub statistics: Statistics,
+    /// Only some of the job's sources were asked for.
+    pub is_selective: bool,
     /// Ignorable pairs, kept on rewrite.
     pub kept: Vec<KeptPair>,
 }
@@ -260,6 +291,14 @@ impl Commit {
 }
 
 impl Snapshot {
+    /// The names of its sources that have one, sorted, each once.
+    pub fn source_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.sources.iter().filter_map(|source| source.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// All that its sources hold but directories.
     pub fn file_count(&self) -> u64 {
         let directories =
@@ -315,6 +354,9 @@ impl Snapshot {
         for (statistic, number) in &self.statistics.0 {
             numbers.unsigned(statistic.number()).unsigned(*number);
         }
+        if self.is_selective {
+            map.key(64).boolean(true);
+        }
         map.kept(&self.kept);
         map.into_bytes()
     }
@@ -328,6 +370,18 @@ fn encode_source(writer: &mut Writer, source: &SourceStatus) {
     map.key(3).unsigned(source.bytes);
     map.key(4).unsigned(source.findings);
     map.key(5).unsigned(source.duration_milliseconds);
+    let texts = [(64, &source.name), (65, &source.kind), (66, &source.consistency)];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            map.key(key).text(text);
+        }
+    }
+    if let Some(carried) = &source.carried {
+        map.key(67).array(2).bytes(&carried.snapshot.0).time(carried.time);
+    }
+    if let Some(message) = &source.message {
+        map.key(68).text(message);
+    }
     map.kept(&source.kept);
     writer.raw(&map.into_bytes());
 }
@@ -335,6 +389,7 @@ fn encode_source(writer: &mut Writer, source: &SourceStatus) {
 fn decode_source(reader: &mut Reader<'_>) -> Decoded<SourceStatus> {
     let (mut path, mut outcome, mut nodes) = (None, None, None);
     let (mut bytes, mut findings, mut duration, mut kept) = (None, None, None, Vec::new());
+    let (mut name, mut kind, mut consistency, mut carried, mut message) = (None, None, None, None, None);
     let mut map = reader.map()?;
     while let Some(key) = map.next(reader)? {
         match key {
@@ -351,6 +406,14 @@ fn decode_source(reader: &mut Reader<'_>) -> Decoded<SourceStatus> {
             3 => bytes = Some(reader.unsigned()?),
             4 => findings = Some(reader.unsigned()?),
             5 => duration = Some(reader.unsigned()?),
+            64 => name = Some(reader.text()?.to_owned()),
+            65 => kind = Some(reader.text()?.to_owned()),
+            66 => consistency = Some(reader.text()?.to_owned()),
+            67 => {
+                reader.array_of(2)?;
+                carried = Some(Carried { snapshot: SessionId(reader.fixed()?), time: reader.time()? });
+            }
+            68 => message = Some(reader.text()?.to_owned()),
             _ => keep_unknown(key, reader, &mut kept)?,
         }
     }
@@ -361,6 +424,11 @@ fn decode_source(reader: &mut Reader<'_>) -> Decoded<SourceStatus> {
         bytes: needed(bytes, "the bytes of a source")?,
         findings: needed(findings, "the findings of a source")?,
         duration_milliseconds: needed(duration, "the duration of a source")?,
+        name,
+        kind,
+        consistency,
+        carried,
+        message,
         kept,
     })
 }
@@ -402,6 +470,7 @@ struct Fields {
     sequence: Option<u64>,
     previous: Option<ContentName>,
     statistics: Statistics,
+    is_selective: bool,
     kept: Vec<KeptPair>,
 }
 
@@ -444,6 +513,7 @@ impl Fields {
             20 => self.sequence = Some(reader.unsigned()?),
             21 => self.previous = Some(ContentName(reader.fixed()?)),
             22 => self.statistics = decode_statistics(reader)?,
+            64 => self.is_selective = reader.boolean()?,
             _ => keep_unknown(key, reader, &mut self.kept)?,
         }
         Ok(())
@@ -475,6 +545,7 @@ impl Fields {
             sequence: needed(self.sequence, "the sequence")?,
             previous: self.previous,
             statistics: self.statistics,
+            is_selective: self.is_selective,
             kept: self.kept,
         })
     }

@@ -6,32 +6,36 @@
 mod batch;
 mod big;
 mod buffers;
+mod carry;
 mod changes;
 mod counts;
 mod directory;
 mod dry_run;
+mod dumps;
 mod file;
 mod filter;
 mod print;
 mod roots;
 mod run;
 mod scan;
+mod sources;
 mod stream;
 
 pub use changes::Comparison;
 pub use dry_run::{DryRun, dry_run};
 pub use scan::scan;
+pub use sources::{BackupSource, BeginDumps, DUMPS_FOLDER, OnFailure, SourceInput};
 pub use stream::{StreamEnd, StreamInput};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::clock::Stopwatch;
 use crate::base::host::Host;
 use crate::base::{Error, ErrorKind, Monitor, Result, SessionId, Timestamp};
 use crate::format::node::Node;
 use crate::format::snapshot::{Snapshot, SourceStatus, Statistic, Statistics};
-use crate::ops::backup::changes::Earlier;
+use crate::ops::backup::changes::{Earlier, Group};
 use crate::repository::{Repository, Session, SessionOptions};
 use crate::source::Excludes;
 
@@ -49,6 +53,14 @@ pub struct BackupOptions {
     pub time: Option<Timestamp>,
     /// Who runs it.
     pub user: Option<String>,
+    /// The configured job that runs, whose snapshots follow each other.
+    pub job: Option<String>,
+    /// Only some of its sources were asked for.
+    pub is_selective: bool,
+    /// In how many seconds the next one may be expected.
+    pub expected_next_seconds: Option<u64>,
+    /// Sources other than paths that are read at the same time.
+    pub parallel: usize,
     /// Words of the user's.
     pub tags: Vec<String>,
     /// The user's remark.
@@ -81,6 +93,10 @@ impl BackupOptions {
             host_name: None,
             time: None,
             user: None,
+            job: None,
+            is_selective: false,
+            expected_next_seconds: None,
+            parallel: 2,
             tags: Vec::new(),
             description: None,
             workers: 0,
@@ -109,7 +125,7 @@ impl BackupOptions {
     }
 
     /// The machine that the snapshot names.
-    fn host_name(&self) -> &str {
+    pub fn host_name(&self) -> &str {
         self.host_name.as_deref().unwrap_or(&self.host.name)
     }
 }
@@ -134,25 +150,55 @@ pub struct BackupSummary {
 pub fn backup_paths(
     repository: &Repository,
     paths: &[PathBuf],
-    current_directory: &std::path::Path,
+    current_directory: &Path,
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<BackupSummary> {
     options.check()?;
-    let (plan, absolute) = crate::source::plan(paths, current_directory)?;
+    let (_, absolute) = crate::source::plan(paths, current_directory)?;
     check_sources(&absolute)?;
+    let source = BackupSource::of_paths(absolute, options.excludes.clone());
+    backup_sources(repository, vec![source], current_directory, options, monitor)
+}
+
+/// Backs up a stream as one file. It fails, and nothing is left, if the stream does not end well.
+pub fn backup_stream(
+    repository: &Repository,
+    input: StreamInput<'_>,
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Result<BackupSummary> {
+    let input = SourceInput::Stream(input);
+    let source = BackupSource { name: String::new(), on_failure: OnFailure::Fail, input };
+    backup_sources(repository, vec![source], Path::new("/"), options, monitor)
+}
+
+/// Backs up sources of several kinds as one snapshot. The rules of `options.excludes` are not asked: each source has its
+/// own.
+///
+/// Errors: `Usage` if two sources claim the same place or an option makes no sense; `Failed` if a source failed that must
+/// not, or all did; everything that fails the session.
+pub fn backup_sources(
+    repository: &Repository,
+    sources: Vec<BackupSource<'_>>,
+    current_directory: &Path,
+    options: &BackupOptions,
+    monitor: &dyn Monitor,
+) -> Result<BackupSummary> {
+    options.check()?;
+    let prepared = sources::prepare(sources, current_directory)?;
     let began = options.time.unwrap_or_else(Timestamp::now);
     let session = repository.start_session(&options.host, options.session.clone())?;
-    let mut paths: Vec<Vec<u8>> = absolute.iter().cloned().map(path_bytes).collect();
-    paths.sort();
-    let earlier = Earlier::new(&session, &paths, options, monitor)?;
-    let taken = run::take_paths(&session, &plan, &absolute, options, monitor, &earlier)?;
+    let group = Group::of(&prepared, options);
+    let earlier = Earlier::new(&session, &group, options, monitor)?;
+    let shown = Shown::of(&prepared);
+    let taken = run::take_sources(&session, prepared, options, monitor, &earlier)?;
     let same_as = match options.skip_if_unchanged {
         true => roots::same_as(&earlier, &taken.roots, monitor),
         false => None,
     };
     let last_run = earlier.into_last_run();
-    let snapshot = describe(&session, began, paths, &taken, options)?;
+    let snapshot = describe(&session, began, shown, &group, &taken, options)?;
     if let Some(id) = same_as {
         session.close()?;
         return Ok(BackupSummary { id, snapshot, excluded: taken.excluded, is_skipped: true });
@@ -171,21 +217,22 @@ pub fn check_sources(paths: &[PathBuf]) -> Result<()> {
     roots::check_any_exists(paths)
 }
 
-/// Backs up a stream as one file.
-pub fn backup_stream(
-    repository: &Repository,
-    input: StreamInput<'_>,
-    options: &BackupOptions,
-    monitor: &dyn Monitor,
-) -> Result<BackupSummary> {
-    options.check()?;
-    let components = crate::source::stream_path(&input.filename)?;
-    let began = options.time.unwrap_or_else(Timestamp::now);
-    let session = repository.start_session(&options.host, options.session.clone())?;
-    let path = components.iter().fold(Vec::new(), |path, name| [path.as_slice(), b"/", name].concat());
-    let taken = stream::take_stream(&session, &components, input, options, monitor)?;
-    let snapshot = describe(&session, began, vec![path], &taken, options)?;
-    finish(session, snapshot, &taken)
+/// What the snapshot names besides what was read.
+struct Shown {
+    paths: Vec<Vec<u8>>,
+    excludes: Vec<String>,
+}
+
+impl Shown {
+    fn of(prepared: &sources::Prepared<'_>) -> Self {
+        let mut excludes: Vec<String> = Vec::new();
+        for text in prepared.shown_excludes.iter().map(|text| shown_text(text)) {
+            if !excludes.contains(&text) {
+                excludes.push(text);
+            }
+        }
+        Self { paths: prepared.shown_paths.clone(), excludes }
+    }
 }
 
 /// What was read and stored of all sources.
@@ -206,24 +253,25 @@ struct Taken {
 fn describe(
     session: &Session<'_>,
     time: Timestamp,
-    paths: Vec<Vec<u8>>,
+    shown: Shown,
+    group: &Group,
     taken: &Taken,
     options: &BackupOptions,
 ) -> Result<Snapshot> {
     let mut tags = options.tags.clone();
     tags.sort();
     tags.dedup();
-    let parent = changes::parent(session, &paths, options)?;
+    let parent = changes::parent(session, group, options)?;
     Ok(Snapshot {
         time,
         duration_milliseconds: 0,
         host: options.host_name().to_owned(),
         user: options.user.clone(),
-        job: None,
+        job: options.job.clone(),
         tags,
         description: options.description.clone(),
-        paths,
-        excludes: options.excludes.patterns.given().map(|pattern| shown_text(&pattern.text)).collect(),
+        paths: shown.paths,
+        excludes: shown.excludes,
         program: options.session.program.clone(),
         parent: parent.map(|parent| parent.id),
         generation: parent.map_or(1, |parent| parent.snapshot.generation.saturating_add(1)),
@@ -233,10 +281,11 @@ fn describe(
         total_bytes: taken.bytes,
         sources: taken.sources.clone(),
         findings: taken.findings,
-        expected_next_seconds: None,
+        expected_next_seconds: options.expected_next_seconds,
         sequence: 0,
         previous: None,
         statistics: Statistics(taken.statistics.clone()),
+        is_selective: options.is_selective,
         kept: Vec::new(),
     })
 }

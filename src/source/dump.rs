@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::Result;
@@ -94,6 +95,20 @@ pub struct LoadOptions {
 pub trait Engine: fmt::Debug + Send + Sync {
     /// The word of the configuration: `postgres`.
     fn kind(&self) -> &'static str;
+
+    /// Files and folders of this machine that it takes as a unit: directories that are backed up beside it leave them
+    /// out.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// What a dump would take, for people, a line each. Nothing is changed, and nothing that costs is begun.
+    fn plan(&self, listener: &Listener) -> Result<Vec<String>> {
+        let Dumps { consistency, dumps, problems, .. } = self.dump(listener)?;
+        let names = dumps.into_iter().map(|dump| dump.name);
+        let problems = problems.into_iter().map(|problem| format!("problem: {problem}"));
+        Ok(names.chain(problems).chain([consistency]).collect())
+    }
 
     /// Asks the server what there is. Fails if nothing can be had: refused, unauthorised, a program is missing, its
     /// version does not fit.

@@ -29,6 +29,7 @@ transcripts!(
     check_damage,
     cold,
     completions_and_man,
+    config,
     copy,
     credentials,
     damage,

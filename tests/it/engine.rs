@@ -162,3 +162,14 @@ pub fn tree_of(repository: &Repository, snapshot: &Snapshot, path: &Path) -> Chu
 pub fn statistic(snapshot: &Snapshot, statistic: Statistic) -> u64 {
     snapshot.statistics.0[&statistic]
 }
+
+/// Adds the names in a directory of a snapshot, in order.
+pub fn list_below(repository: &Repository, entry: &SnapshotEntry, folder: &Path, names: &mut Vec<String>) {
+    let reader = repository.reader().unwrap();
+    let tree = Tree::new(&reader);
+    let path = path_components(folder.as_os_str().as_encoded_bytes()).unwrap();
+    let NodeKind::Directory(root) = tree.lookup(&entry.snapshot.tree, &path).unwrap().node.kind else {
+        panic!("{} is no directory", folder.display());
+    };
+    names.extend(tree.directory(root).map(|entry| String::from_utf8(entry.unwrap().node.name).unwrap()));
+}

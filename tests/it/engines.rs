@@ -13,9 +13,9 @@ mod redis;
 mod sqlite;
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use packstone::base::{Error, Result, Wrap};
 use packstone::format::node::Metadata;
@@ -25,16 +25,9 @@ use zeroize::Zeroizing;
 
 use crate::support::scratch::Scratch;
 
-/// A listener, and what it was told.
-pub fn listener() -> (Listener, Arc<Mutex<Vec<String>>>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let telling = Arc::clone(&told);
-    (Arc::new(move |line: &str| telling.lock().expect("a list").push(line.to_owned())), told)
-}
-
 /// A listener of which nothing is wanted.
 pub fn deaf() -> Listener {
-    listener().0
+    Arc::new(|_| {})
 }
 
 pub fn password(text: &str) -> Password {
@@ -138,9 +131,17 @@ impl Fakes {
              echo \"{name}$line\" >>\"$HERE/calls\"\n\
              {script}\n"
         );
-        let path = self.join(name);
-        std::fs::write(&path, text).expect("a script");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        // By another process: if this one had it open to write, one that is started just now would keep it open.
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(self.join(name))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("install can be started");
+        let mut input = install.stdin.take().expect("a pipe");
+        input.write_all(text.as_bytes()).expect("a script");
+        drop(input);
+        assert!(install.wait().expect("it ends").success());
         self
     }
 

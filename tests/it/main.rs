@@ -15,6 +15,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod copy;
 #[cfg(test)]
 mod corpus;
@@ -38,6 +40,8 @@ mod frozen;
 #[cfg(test)]
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
+#[cfg(test)]
+mod job;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
@@ -74,6 +78,8 @@ mod round_trip;
 #[cfg(test)]
 #[cfg(feature = "sftp")]
 mod sftp;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]

@@ -52,6 +52,7 @@ fn entry(random: &mut Random, seconds: i64) -> SnapshotEntry {
         sequence: 0,
         previous: None,
         statistics: Statistics::default(),
+        is_selective: false,
         kept: Vec::new(),
     };
     let id = random.bytes(16).try_into().expect("16 bytes");

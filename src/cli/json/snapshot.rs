@@ -1,6 +1,6 @@
 //! A snapshot as a document.
 
-use packstone::format::snapshot::{Origin, SourceOutcome, SourceStatus, Statistic, Statistics};
+use packstone::format::snapshot::{Origin, SourceStatus, Statistic, Statistics};
 use packstone::repository::{GroupKey, SnapshotEntry};
 use serde::Serialize;
 
@@ -171,7 +171,7 @@ impl Counts {
 
 /// How one source fared.
 #[derive(Debug, Serialize)]
-struct SourceDocument {
+pub struct SourceDocument {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
@@ -180,18 +180,41 @@ struct SourceDocument {
     bytes: u64,
     findings: u64,
     seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consistency: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
 impl SourceDocument {
-    fn of(source: &SourceStatus) -> Self {
+    /// Of a source's status.
+    pub fn of(source: &SourceStatus) -> Self {
         let (path, path_hex) = name(&source.path);
-        let status = match source.outcome {
-            SourceOutcome::Complete => "ok",
-            SourceOutcome::Partial => "partial",
-            SourceOutcome::Failed => "failed",
-        };
+        let status = source.outcome.word();
         let SourceStatus { nodes, bytes, findings, duration_milliseconds, .. } = *source;
-        Self { path, path_hex, status, nodes, bytes, findings, seconds: seconds(duration_milliseconds) }
+        Self {
+            path,
+            path_hex,
+            status,
+            nodes,
+            bytes,
+            findings,
+            seconds: seconds(duration_milliseconds),
+            name: source.name.clone(),
+            kind: source.kind.clone(),
+            consistency: source.consistency.clone(),
+            carried_from: source.carried.map(|carried| carried.snapshot.hex()),
+            carried_time: source.carried.map(|carried| time(carried.time)),
+            message: source.message.clone(),
+        }
     }
 }
 

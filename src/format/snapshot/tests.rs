@@ -31,14 +31,23 @@ pub(crate) fn snapshot() -> Snapshot {
             bytes: 8,
             findings: 1,
             duration_milliseconds: 7,
-            kept: vec![(65, vec![0x04])],
+            name: Some("configs".into()),
+            kind: Some("postgres".into()),
+            consistency: Some("one transaction".into()),
+            carried: Some(Carried {
+                snapshot: SessionId([6; 16]),
+                time: Timestamp { seconds: 1_799_900_000, nanoseconds: 0 },
+            }),
+            message: Some("refused".into()),
+            kept: vec![(99, vec![0x04])],
         }],
         findings: 1,
         expected_next_seconds: Some(86_400),
         sequence: 3,
         previous: Some(ContentName([5; 32])),
         statistics: Statistics(Statistic::ALL.into_iter().zip(1..).collect()),
-        kept: vec![(64, vec![0x03])],
+        is_selective: true,
+        kept: vec![(98, vec![0x03])],
     }
 }
 
@@ -54,6 +63,8 @@ fn commit_keys_are_read_back_as_they_were() {
     bare.previous = None;
     bare.expected_next_seconds = None;
     bare.statistics = Statistics::default();
+    bare.is_selective = false;
+    bare.sources = vec![SourceStatus { path: b"/etc".to_vec(), ..SourceStatus::default() }];
     commits.push(Commit::Snapshot(Box::new(bare)));
     for reason in [EndReason::Closed, EndReason::Failed, EndReason::Fenced] {
         commits.push(Commit::End(End { reason, time: Timestamp::default(), host: "svc-2".into() }));

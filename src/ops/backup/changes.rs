@@ -12,8 +12,9 @@ use crate::format::node::{Content, Metadata, Node, NodeKind, Regular, Xattr, Xat
 use crate::fsmeta::capture::{Stat, StatKind};
 use crate::ops::backup::BackupOptions;
 use crate::ops::backup::file::Before;
+use crate::ops::backup::sources::Prepared;
 use crate::ops::list::path_components;
-use crate::repository::{Reader, Session, SnapshotEntry};
+use crate::repository::{Reader, Session, SnapshotEntry, SnapshotList};
 use crate::state::{self, LastRun, Row};
 use crate::tree::{BundlePlace, DirectoryEntries, Entry, Member, Tree};
 
@@ -76,16 +77,64 @@ pub(super) struct TakenOver {
     pub(super) xattrs: Option<Vec<Xattr>>,
 }
 
+/// What the runs have in common that follow each other.
+pub(super) enum Group {
+    /// Sorted paths.
+    Paths(Vec<Vec<u8>>),
+    /// A job, and the names of those of its sources that this run takes, sorted. Which paths these are may change from
+    /// run to run.
+    Job(String, Vec<String>),
+}
+
+impl Group {
+    pub(super) fn of(prepared: &Prepared<'_>, options: &BackupOptions) -> Self {
+        match &options.job {
+            None => Self::Paths(prepared.shown_paths.clone()),
+            Some(job) => {
+                let names = prepared.all.iter().filter_map(|(counts, _)| counts.name.clone());
+                let mut names: Vec<String> = names.collect();
+                names.sort();
+                names.dedup();
+                Self::Job(job.clone(), names)
+            }
+        }
+    }
+
+    /// The newest snapshot of the group; of a job, if it has none of just these sources, the newest of all.
+    fn newest<'l>(&self, list: &'l SnapshotList, host: &str) -> Option<&'l SnapshotEntry> {
+        match self {
+            Self::Paths(paths) => list.group(host, None, paths).pop(),
+            Self::Job(job, names) => {
+                let of_job = list.of_job(host, job);
+                let like = of_job.iter().rev().find(|entry| entry.snapshot.source_names() == *names);
+                like.or(of_job.last()).copied()
+            }
+        }
+    }
+
+    /// By what local state tells groups apart.
+    fn parts(&self) -> Vec<&[u8]> {
+        match self {
+            Self::Paths(paths) => paths.iter().map(Vec::as_slice).collect(),
+            // No path is like it.
+            Self::Job(job, names) => [b"job".as_slice(), job.as_bytes()]
+                .into_iter()
+                .chain(names.iter().map(String::as_bytes))
+                .collect(),
+        }
+    }
+}
+
 impl<'s> Earlier<'s> {
     /// Finds the snapshot to compare with and what is kept of it on this machine.
     pub(super) fn new(
         session: &'s Session<'s>,
-        paths: &[Vec<u8>],
+        group: &Group,
         options: &BackupOptions,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
-        let parent = parent(session, paths, options)?;
-        let last_run = open_state(session, paths, options, monitor);
+        let parent = parent(session, group, options)?;
+        let last_run = open_state(session, group, options, monitor);
         let mut earlier = Self {
             session,
             reader: session.reader(),
@@ -344,19 +393,19 @@ impl Known {
 /// The snapshot that a backup follows or is told to be compared with.
 pub(super) fn parent<'s>(
     session: &'s Session<'_>,
-    paths: &[Vec<u8>],
+    group: &Group,
     options: &BackupOptions,
 ) -> Result<Option<&'s SnapshotEntry>> {
     match &options.comparison {
         Comparison::With(wanted) => session.snapshots().find(wanted).map(Some),
-        _ => Ok(session.snapshots().group(options.host_name(), None, paths).pop()),
+        _ => Ok(group.newest(session.snapshots(), options.host_name())),
     }
 }
 
 /// The file of this group of runs. Whatever is wrong with it costs time alone.
 fn open_state(
     session: &Session<'_>,
-    paths: &[Vec<u8>],
+    group: &Group,
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Option<LastRun> {
@@ -364,13 +413,13 @@ fn open_state(
     let folder = repository.cache_folder()?;
     let open = || {
         let key = repository.local_key("runs")?;
-        let mut group = blake3::Hasher::new_keyed(key.expose());
-        group.update(options.host_name().as_bytes());
-        for path in paths {
-            group.update(b"\0").update(path);
+        let mut name = blake3::Hasher::new_keyed(key.expose());
+        name.update(options.host_name().as_bytes());
+        for part in group.parts() {
+            name.update(b"\0").update(part);
         }
-        let group = group.finalize().to_hex();
-        LastRun::open(&state::file_in(folder, group.get(..16).unwrap_or_default())?, key)
+        let name = name.finalize().to_hex();
+        LastRun::open(&state::file_in(folder, name.get(..16).unwrap_or_default())?, key)
     };
     match open() {
         Ok(opened) => {
@@ -460,11 +509,11 @@ mod tests {
         std::fs::create_dir(&source).unwrap();
         let options = BackupOptions::new(Host::current());
         backup_paths(&repository, std::slice::from_ref(&source), Path::new("/"), &options, &Silent).unwrap();
-        let paths = [source.into_os_string().into_encoded_bytes()];
+        let group = Group::Paths(vec![source.into_os_string().into_encoded_bytes()]);
         let has_rows = |comparison| {
             let session = repository.start_session(&Host::current(), SessionOptions::default()).unwrap();
             let options = BackupOptions { comparison, ..options.clone() };
-            let earlier = Earlier::new(&session, &paths, &options, &Silent).unwrap();
+            let earlier = Earlier::new(&session, &group, &options, &Silent).unwrap();
             earlier.origin.is_some_and(|origin| origin.has_rows && origin.is_free)
         };
         assert!(has_rows(Comparison::Newest));

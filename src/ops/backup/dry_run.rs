@@ -38,7 +38,7 @@ pub fn dry_run(
 ) -> Result<DryRun> {
     let (_, absolute) = crate::source::plan(paths, current_directory)?;
     check_sources(&absolute)?;
-    let filter = Filter::new(&options.excludes, &absolute);
+    let filter = Filter::new(absolute.iter().map(|path| (path, &options.excludes)));
     let mut found = DryRun::default();
     let is_whole = walk(&absolute, &filter, &options.left_out, monitor, &mut |met| match met {
         Met::Entry(path, listed) => {

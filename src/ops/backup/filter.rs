@@ -14,35 +14,32 @@ use crate::fsmeta::capture::StatKind;
 use crate::source::exclude::{Inherited, Judge};
 use crate::source::{Directory, Excludes, Listed, Marker, Names, Reason};
 
-/// The rules, and what they say of each source as a whole.
+/// The rules of each source that has any, and what they say of it as a whole.
 pub(super) struct Filter<'s> {
-    excludes: &'s Excludes,
-    sources: HashMap<Vec<u8>, Base>,
+    sources: HashMap<Vec<u8>, Base<'s>>,
     excluded: AtomicU64,
 }
 
 /// What is known of a source before it is read.
-#[derive(Clone, Copy, Default)]
-struct Base {
+#[derive(Clone, Copy)]
+struct Base<'s> {
+    excludes: &'s Excludes,
     /// The file system on which it lies.
     device: Option<u64>,
     inherited: Inherited,
 }
 
 impl<'s> Filter<'s> {
-    /// Looks at each source, given by its absolute path.
-    pub(super) fn new(excludes: &'s Excludes, sources: &[PathBuf]) -> Self {
-        let base = |path: &PathBuf| {
+    /// Looks at each source, given by its absolute path, and its rules.
+    pub(super) fn new<'p>(sources: impl IntoIterator<Item = (&'p PathBuf, &'s Excludes)>) -> Self {
+        let base = |(path, excludes): (&PathBuf, &'s Excludes)| {
             let bytes = path.as_os_str().as_bytes().to_vec();
             let device = std::fs::symlink_metadata(path).ok().map(|metadata| metadata.dev());
             let inherited = excludes.patterns.inherited(&bytes);
-            (bytes, Base { device, inherited })
+            (bytes, Base { excludes, device, inherited })
         };
-        let sources = match excludes.is_empty() {
-            true => HashMap::new(),
-            false => sources.iter().map(base).collect(),
-        };
-        Self { excludes, sources, excluded: AtomicU64::new(0) }
+        let with_rules = sources.into_iter().filter(|(_, excludes)| !excludes.is_empty());
+        Self { sources: with_rules.map(base).collect(), excluded: AtomicU64::new(0) }
     }
 
     /// How many entries were left out; what is below them is not counted.
@@ -65,21 +62,18 @@ impl<'s> Filter<'s> {
         path: impl FnOnce() -> Vec<u8>,
         monitor: &dyn Monitor,
     ) -> Result<Names> {
-        if self.excludes.is_empty() {
-            return directory.names();
-        }
+        let Some(base) = self.sources.get(source).copied() else { return directory.names() };
         let path = path();
-        let base = self.sources.get(source).copied().unwrap_or_default();
-        if self.is_elsewhere(base, device) {
+        if base.is_elsewhere(device) {
             // The entries of what is mounted here; the slash says that the directory itself remains.
             self.exclude(monitor, &[path.as_slice(), b"/"].concat(), Reason::OtherFileSystem);
             return Ok(Names::default());
         }
         let mut names = directory.names()?;
-        let markers = &self.excludes.markers;
+        let markers = &base.excludes.markers;
         let here: Vec<&Marker> =
             markers.iter().filter(|marker| is_marked(directory, &path, &names, marker, monitor)).collect();
-        let judge = (!self.excludes.patterns.is_empty()).then(|| self.judge(base, &path));
+        let judge = (!base.excludes.patterns.is_empty()).then(|| base.judge(&path));
         if here.is_empty() && judge.is_none() {
             return Ok(names);
         }
@@ -98,16 +92,6 @@ impl<'s> Filter<'s> {
         Ok(names)
     }
 
-    fn judge(&self, base: Base, path: &[u8]) -> Judge<'s> {
-        // A directory that matches a pattern is read only if it is a source, or was taken back in.
-        let patterns = &self.excludes.patterns;
-        let inherited = match patterns.takes_back_in() {
-            true => patterns.inherited(path),
-            false => base.inherited,
-        };
-        patterns.judge(path, inherited)
-    }
-
     /// Takes the entries away that are left out for what they are.
     pub(super) fn entries(
         &self,
@@ -117,11 +101,11 @@ impl<'s> Filter<'s> {
         entries: &mut Vec<Listed>,
         monitor: &dyn Monitor,
     ) {
-        if self.excludes.larger_than_bytes.is_none() && !self.excludes.one_file_system {
+        let Some(base) = self.sources.get(source).copied() else { return };
+        if base.excludes.larger_than_bytes.is_none() && !base.excludes.one_file_system {
             return;
         }
-        let base = self.sources.get(source).copied().unwrap_or_default();
-        entries.retain(|listed| match self.reason_of(directory, base, listed) {
+        entries.retain(|listed| match base.reason_of(directory, listed) {
             None => true,
             Some(reason) => {
                 self.exclude(monitor, &path(&listed.name), reason);
@@ -129,8 +113,20 @@ impl<'s> Filter<'s> {
             }
         });
     }
+}
 
-    fn reason_of(&self, directory: &Directory, base: Base, listed: &Listed) -> Option<Reason<'s>> {
+impl<'s> Base<'s> {
+    fn judge(&self, path: &[u8]) -> Judge<'s> {
+        // A directory that matches a pattern is read only if it is a source, or was taken back in.
+        let patterns = &self.excludes.patterns;
+        let inherited = match patterns.takes_back_in() {
+            true => patterns.inherited(path),
+            false => self.inherited,
+        };
+        patterns.judge(path, inherited)
+    }
+
+    fn reason_of(&self, directory: &Directory, listed: &Listed) -> Option<Reason<'s>> {
         let Listed { name, stat } = listed;
         let limit = self.excludes.larger_than_bytes.filter(|limit| stat.size > *limit);
         if let (StatKind::Regular, Some(limit)) = (stat.kind, limit) {
@@ -138,13 +134,13 @@ impl<'s> Filter<'s> {
         }
         // A layered file system may tell another device for a file than for its directory, though nothing is mounted.
         let is_mounted = stat.kind != StatKind::Directory
-            && self.is_elsewhere(base, stat.device)
+            && self.is_elsewhere(stat.device)
             && directory.is_mount_point(name).unwrap_or(true);
         is_mounted.then_some(Reason::OtherFileSystem)
     }
 
-    fn is_elsewhere(&self, base: Base, device: u64) -> bool {
-        self.excludes.one_file_system && base.device.is_some_and(|own| own != device)
+    fn is_elsewhere(&self, device: u64) -> bool {
+        self.excludes.one_file_system && self.device.is_some_and(|own| own != device)
     }
 }
 

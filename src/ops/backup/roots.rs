@@ -227,7 +227,10 @@ fn build(
             Planned::Directory(below) => {
                 let tree = build(run, below, clean_before, assembled)?;
                 assembled.parents += 1;
-                Some(parent_node(run, &path, name.clone(), tree, assembled)?)
+                Some(match run.real_parents.contains(&path) {
+                    true => parent_node(run, &path, name.clone(), tree, assembled)?,
+                    false => Finished { node: bare_directory(name.clone(), tree), member: None, inode: 0 },
+                })
             }
         };
         if let Some(finished) = finished {
@@ -290,7 +293,7 @@ fn parent_node(
     Ok(Finished { node, member: None, inode: 0 })
 }
 
-/// A directory of which nothing is known but its entries: parents of a stream, and parents that are gone.
+/// A directory of which nothing is known but its entries: those above and of dumps, and parents that are gone.
 pub(super) fn bare_directory(name: Vec<u8>, tree: ChunkId) -> Node {
     let now = Timestamp::now();
     let metadata = Metadata { mode: 0o755, mtime: now, ctime: now, ..Metadata::default() };

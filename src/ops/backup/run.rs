@@ -1,18 +1,19 @@
-//! One run over all paths: what its tasks share, and how they end.
+//! One run over all sources: what its tasks share, and how they end.
 //!
 //! What must hold: the first failure to store stops the run; no task waits for another, so that any number of
 //! directories, as deep as they may be, needs no more threads than there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::clock::Stopwatch;
 use crate::base::{Change, Error, ErrorKind, Finding, FindingKind, Monitor, Result, Timestamp};
 use crate::chunker::Cutter;
 use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
-use crate::format::snapshot::{SourceOutcome, SourceStatus};
+use crate::format::snapshot::{Carried, SourceOutcome, SourceStatus, Statistic};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
 use crate::fsmeta::owners::Owners;
 use crate::ops::backup::big::{BigFiles, batches_max};
@@ -20,15 +21,17 @@ use crate::ops::backup::buffers::Buffers;
 use crate::ops::backup::changes::Earlier;
 use crate::ops::backup::counts::Counts;
 use crate::ops::backup::directory::Finished;
+use crate::ops::backup::dumps::{self, Stops};
 use crate::ops::backup::filter::Filter;
-use crate::ops::backup::roots;
-use crate::ops::backup::{BackupOptions, Taken, interrupted};
+use crate::ops::backup::sources::{PathOfSource, Prepared, StreamOfSource, StreamWork};
+use crate::ops::backup::{BackupOptions, Taken, carry, interrupted, roots};
 use crate::ops::path::PathLink;
 use crate::ops::pool::{pool, worker_count};
-use crate::repository::ChunkKind;
+use crate::repository::{ChunkKind, Session};
+use crate::source::Directory;
 
-use crate::repository::Session;
-use crate::source::{Directory, Planned};
+/// The longest message that a snapshot keeps of a source, in characters.
+const MESSAGE_CHARACTERS_MAX: usize = 500;
 
 /// What all tasks of a run share.
 pub(super) struct Run<'s> {
@@ -50,29 +53,91 @@ pub(super) struct Run<'s> {
     pub(super) buffers: Buffers,
     margins: Mutex<HashMap<u64, u32>>,
     fixed_margin_seconds: Option<u32>,
+    /// Batches of one stream that may be in memory at a time.
+    pub(super) stream_batches_max: usize,
+    /// Ends dumps that run.
+    pub(super) stops: Arc<Stops>,
+    /// What is to be told at once by whoever listens; nothing ends the telling.
+    pub(super) notes: Sender<Option<String>>,
+    /// Directories above paths of this machine; others exist in the snapshot alone.
+    pub(super) real_parents: &'s BTreeSet<PathBuf>,
 }
 
 /// What one source gave.
 #[derive(Debug)]
 pub(super) struct SourceCounts {
     pub(super) path: Vec<u8>,
+    pub(super) name: Option<String>,
+    pub(super) kind: Option<String>,
     nodes: AtomicU64,
     bytes: AtomicU64,
     findings: AtomicU64,
-    since: Stopwatch,
     milliseconds: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What a source's status says besides numbers.
+#[derive(Debug)]
+struct Told {
+    since: Stopwatch,
+    has_failed: bool,
+    consistency: Option<String>,
+    carried: Option<Carried>,
+    message: Option<String>,
 }
 
 impl SourceCounts {
     pub(super) fn new(path: Vec<u8>) -> Self {
+        Self::named(path, None, None)
+    }
+
+    pub(super) fn named(path: Vec<u8>, name: Option<String>, kind: Option<String>) -> Self {
+        let since = Stopwatch::start();
+        let told = Told { since, has_failed: false, consistency: None, carried: None, message: None };
         Self {
             path,
+            name,
+            kind,
             nodes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             findings: AtomicU64::new(0),
-            since: Stopwatch::start(),
             milliseconds: AtomicU64::new(0),
+            told: Mutex::new(told),
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its turn has come.
+    pub(super) fn begin(&self) {
+        self.told().since = Stopwatch::start();
+    }
+
+    /// Nothing of it is there, or nothing that could be trusted.
+    pub(super) fn set_failed(&self) {
+        self.told().has_failed = true;
+    }
+
+    /// Says how it was made consistent.
+    pub(super) fn set_consistency(&self, text: String) {
+        self.told().consistency = Some(text);
+    }
+
+    /// Its place is taken by what an earlier run read, so many nodes and bytes.
+    pub(super) fn carry(&self, carried: Carried, nodes: u64, bytes: u64) {
+        self.nodes.store(nodes, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        let mut told = self.told();
+        told.carried = Some(carried);
+        told.has_failed = true;
+    }
+
+    /// Its nodes are not part of the snapshot.
+    pub(super) fn clear(&self) {
+        self.nodes.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
     }
 
     /// Counts a node that is part of the snapshot.
@@ -85,14 +150,16 @@ impl SourceCounts {
 
     /// Remembers how long the source took.
     pub(super) fn ended(&self) {
-        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = u64::try_from(self.told().since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.milliseconds.store(milliseconds, Ordering::Relaxed);
     }
 
     pub(super) fn status(&self) -> SourceStatus {
         let nodes = self.nodes.load(Ordering::Relaxed);
         let findings = self.findings.load(Ordering::Relaxed);
+        let told = self.told();
         let outcome = match (findings, nodes) {
+            _ if told.has_failed => SourceOutcome::Failed,
             (0, _) => SourceOutcome::Complete,
             (_, 0) => SourceOutcome::Failed,
             _ => SourceOutcome::Partial,
@@ -104,21 +171,30 @@ impl SourceCounts {
             bytes: self.bytes.load(Ordering::Relaxed),
             findings,
             duration_milliseconds: self.milliseconds.load(Ordering::Relaxed),
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            consistency: told.consistency.clone(),
+            carried: told.carried,
+            message: told.message.clone(),
             kept: Vec::new(),
         }
     }
 }
 
 impl<'s> Run<'s> {
-    pub(super) fn new(
+    fn new(
         session: &'s Session<'s>,
         options: &'s BackupOptions,
-        paths: &[PathBuf],
+        prepared: &'s Prepared<'_>,
         workers: usize,
         monitor: &'s dyn Monitor,
-        earlier: &'s Earlier<'s>,
+        (earlier, notes): (&'s Earlier<'s>, Sender<Option<String>>),
     ) -> Result<Self> {
         let cutter = session.repository().cutter()?;
+        let batches_max = batches_max(session, &cutter, workers);
+        // All streams together hold as much as one alone would, but for the least that each needs.
+        let streams = prepared.streams.len().clamp(1, options.parallel.max(1));
+        let filter = Filter::new(prepared.paths.iter().map(|source| (&source.path, &*source.excludes)));
         Ok(Self {
             session,
             earlier,
@@ -130,13 +206,17 @@ impl<'s> Run<'s> {
             owners: Owners::new(),
             monitor,
             left_out: &options.left_out,
-            filter: Filter::new(&options.excludes, paths),
-            big_files: BigFiles::new(batches_max(session, &cutter, workers)),
+            filter,
+            stream_batches_max: (batches_max / streams).max(2),
+            big_files: BigFiles::new(batches_max),
             cutter,
             roots: Mutex::default(),
             filesystems: Mutex::default(),
             failure: Mutex::default(),
             has_failed: AtomicBool::new(false),
+            stops: Arc::default(),
+            notes,
+            real_parents: &prepared.real_parents,
         })
     }
 
@@ -160,6 +240,7 @@ impl<'s> Run<'s> {
     pub(super) fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.has_failed.store(true, Ordering::Relaxed);
+        self.stops.stop_all();
     }
 
     /// True once tasks should give up.
@@ -178,6 +259,7 @@ impl<'s> Run<'s> {
     /// Counts and tells a problem.
     pub(super) fn finding(&self, source: &SourceCounts, path: Vec<u8>, kind: FindingKind, message: String) {
         source.findings.fetch_add(1, Ordering::Relaxed);
+        source.told().message.get_or_insert_with(|| shortened(&message));
         self.monitor.finding(&Finding { kind, path, message });
     }
 
@@ -222,9 +304,9 @@ impl<'s> Run<'s> {
 
     /// Counts the file systems of the sources themselves first and in order, so that the numbers of the usual ones do
     /// not depend on which thread meets which first.
-    pub(super) fn count_file_systems(&self, paths: &[PathBuf]) {
+    fn count_file_systems(&self, paths: &[PathOfSource]) {
         use std::os::unix::fs::MetadataExt;
-        let mut paths: Vec<&PathBuf> = paths.iter().collect();
+        let mut paths: Vec<&PathBuf> = paths.iter().map(|source| &source.path).collect();
         paths.sort();
         for device in paths.into_iter().filter_map(|path| Some(std::fs::symlink_metadata(path).ok()?.dev())) {
             self.file_system(device);
@@ -270,43 +352,87 @@ impl<'s> Run<'s> {
     }
 }
 
-/// Reads all planned paths and stores them; gives the root of the tree.
-pub(super) fn take_paths(
+/// A message as a snapshot keeps it: the beginning of one that is long.
+fn shortened(message: &str) -> String {
+    let end = message.char_indices().nth(MESSAGE_CHARACTERS_MAX).map_or(message.len(), |(place, _)| place);
+    message.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Reads all sources and stores them; gives the root of the tree.
+pub(super) fn take_sources(
     session: &Session<'_>,
-    plan: &Planned,
-    paths: &[PathBuf],
+    mut prepared: Prepared<'_>,
     options: &BackupOptions,
     monitor: &dyn Monitor,
     earlier: &Earlier<'_>,
 ) -> Result<Taken> {
     let (since, began) = (Stopwatch::start(), Timestamp::now());
     let workers = worker_count(session.repository(), options.workers);
-    let run = Run::new(session, options, paths, workers, monitor, earlier)?;
-    run.count_file_systems(paths);
     let pool = pool("backup", workers)?;
-    let sources: Vec<Arc<SourceCounts>> =
-        paths.iter().map(|path| Arc::new(SourceCounts::new(super::path_bytes(path.clone())))).collect();
-    pool.in_place_scope(|scope| {
-        for (path, source) in paths.iter().zip(&sources) {
-            let run = &run;
-            scope.spawn(move |scope| roots::begin(run, scope, path, source));
+    let streams = std::mem::take(&mut prepared.streams);
+    let has_only_stream = prepared.paths.is_empty()
+        && matches!(streams.as_slice(), [StreamOfSource { work: StreamWork::One(_), .. }]);
+    let (notes, told) = mpsc::channel();
+    let run = Run::new(session, options, &prepared, workers, monitor, (earlier, notes.clone()))?;
+    run.count_file_systems(&prepared.paths);
+    for (counts, problem) in &prepared.problems {
+        run.finding(counts, problem.path.clone(), problem.kind, problem.message.clone());
+    }
+    let stops = Arc::clone(&run.stops);
+    monitor.on_cancel(Box::new(move || stops.stop_all()));
+    let threads = streams.len().min(options.parallel.max(1));
+    let waiting = Mutex::new(streams.into_iter());
+    std::thread::scope(|scope| {
+        scope.spawn(move || told.iter().map_while(|note| note).for_each(|note| monitor.note(&note)));
+        let readers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(stream) = next_of(&waiting) {
+                        dumps::take(&run, &pool, stream);
+                    }
+                })
+            })
+            .collect();
+        pool.in_place_scope(|scope| {
+            for source in &prepared.paths {
+                let run = &run;
+                scope.spawn(move |scope| {
+                    source.counts.begin();
+                    roots::begin(run, scope, &source.path, &source.counts);
+                });
+            }
+        });
+        prepared.paths.iter().for_each(|source| source.counts.ended());
+        let ended: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // Sent in any case, or the scope would wait for ever.
+        drop(notes.send(None));
+        for result in ended {
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
     run.take_failure()?;
     run.big_files.check_done()?;
-    sources.iter().for_each(|source| source.ended());
-    let assembled = roots::assemble(&run, plan, began)?;
+    carry::replace_failed(&run, &prepared, options)?;
+    let assembled = roots::assemble(&run, &prepared.plan, began)?;
     pool.install(|| session.settle())?;
-    let statuses: Vec<SourceStatus> = sources.iter().map(|source| source.status()).collect();
+    let statuses: Vec<SourceStatus> = prepared.all.iter().map(|(counts, _)| counts.status()).collect();
+    let all = run.counts.statistics();
+    // A stream is no file of a directory that could be compared.
+    let statistics = all.filter(|(number, _)| !has_only_stream || *number == Statistic::BytesRead);
     Ok(Taken {
         tree: assembled.tree,
         roots: assembled.roots,
         nodes: assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>(),
         bytes: statuses.iter().fold(0, |sum, status| status.bytes.saturating_add(sum)),
-        statistics: run.counts.statistics().collect(),
+        statistics: statistics.collect(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
         sources: statuses,
         excluded: run.filter.excluded(),
         since,
     })
+}
+
+/// The next one, which the caller alone has then.
+fn next_of<T>(waiting: &Mutex<std::vec::IntoIter<T>>) -> Option<T> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
 }

@@ -1,24 +1,20 @@
-//! A stream as one file of a snapshot: standard input, or the output of a command.
+//! How a stream becomes chunks: standard input, the output of a command, a dump.
 //!
-//! What must hold: the snapshot is made only after whoever made the stream said that it ended well; a dump that broke
-//! off in the middle is no backup.
+//! What must hold: a stream that cannot be read is told from a storage that cannot be written; whether it ended well,
+//! who reads it asks after its last byte.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::base::clock::Stopwatch;
-use crate::base::{Error, Monitor, Result, Timestamp, Wrap};
-use crate::format::node::{Content, Metadata, Node, NodeKind, Regular};
-use crate::format::snapshot::{SourceOutcome, SourceStatus, Statistic};
+use crate::base::{Error, Monitor, Result, Wrap};
+use crate::format::node::Content;
 use crate::ops::backup::batch::{Batch, OrderedList};
-use crate::ops::backup::big::{batch_bytes, batches_max};
+use crate::ops::backup::big::batch_bytes;
 use crate::ops::backup::buffers::{Buffers, behind};
-use crate::ops::backup::roots::bare_directory;
-use crate::ops::backup::{BackupOptions, Taken, interrupted};
-use crate::ops::pool::{pool, worker_count};
+use crate::ops::backup::interrupted;
+use crate::ops::backup::run::Run;
 use crate::repository::Session;
-use crate::tree::DirectoryBuilder;
 
 /// Says whether a stream that was read to its end ended well.
 pub type StreamEnd<'i> = Box<dyn FnOnce() -> Result<()> + Send + 'i>;
@@ -41,83 +37,12 @@ impl std::fmt::Debug for StreamInput<'_> {
     }
 }
 
-/// Reads and stores a stream; gives the root of a tree with this one file.
-pub(super) fn take_stream(
-    session: &Session<'_>,
-    components: &[Vec<u8>],
-    input: StreamInput<'_>,
-    options: &BackupOptions,
-    monitor: &dyn Monitor,
-) -> Result<Taken> {
-    let since = Stopwatch::start();
-    let path = [b"/".as_slice(), &components.join(&b'/')].concat();
-    monitor.begin(&path);
-    let pool = pool("backup", worker_count(session.repository(), options.workers))?;
-    let (content, size) = store(session, input.reader, &input.stop, &pool, monitor)?;
-    (input.end)().wrap(|| "the stream did not end well; no snapshot was made")?;
-    if monitor.cancelled() {
-        return Err(interrupted());
-    }
-    let now = Timestamp::now();
-    let process = rustix::process::getuid().as_raw();
-    let group = rustix::process::getgid().as_raw();
-    let owners = crate::fsmeta::owners::Owners::new();
-    let metadata = Metadata {
-        mode: 0o600,
-        uid: process,
-        gid: group,
-        user: owners.user(process),
-        group: owners.group(group),
-        mtime: now,
-        ctime: now,
-        links: None,
-        link_count: None,
-    };
-    let regular = Regular { size, content, extents: None, changed_while_read: false };
-    let mut kind = NodeKind::Regular(regular);
-    let mut tree = crate::base::ChunkId([0; 32]);
-    for (depth, name) in components.iter().rev().enumerate() {
-        let node = match depth {
-            0 => Node {
-                name: name.clone(),
-                kind,
-                metadata: metadata.clone(),
-                xattrs: Vec::new(),
-                kept: Vec::new(),
-            },
-            _ => bare_directory(name.clone(), tree),
-        };
-        let mut builder = DirectoryBuilder::new(session);
-        builder.push(node, None)?;
-        tree = builder.finish()?;
-        kind = NodeKind::Directory(tree);
-    }
-    pool.install(|| session.settle())?;
-    monitor.advance(1, 0);
-    let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let source = SourceStatus {
-        path,
-        outcome: SourceOutcome::Complete,
-        nodes: 1,
-        bytes: size,
-        findings: 0,
-        duration_milliseconds: milliseconds,
-        kept: Vec::new(),
-    };
-    let nodes = components.len() as u64;
-    let statistics = [(Statistic::BytesRead, size)].into();
-    let roots = Vec::new();
-    Ok(Taken {
-        tree,
-        roots,
-        nodes,
-        bytes: size,
-        statistics,
-        findings: 0,
-        sources: vec![source],
-        excluded: 0,
-        since,
-    })
+/// Why a stream is not part of the snapshot.
+pub(super) enum Failed {
+    /// The run as a whole cannot go on.
+    Run(Error),
+    /// It could not be read, or did not end well.
+    Source(Error),
 }
 
 /// Tells what is read when it is read: of a slow stream, a batch may take hours.
@@ -217,17 +142,16 @@ impl Drop for Alarm<'_> {
 }
 
 /// Stores all bytes of a reader: this thread reads and cuts batch after batch, those of the pool store the chunks.
-fn store(
-    session: &Session<'_>,
+pub(super) fn store(
+    run: &Run<'_>,
     reader: Box<dyn Read + Send + '_>,
     stop: &(dyn Fn() + Send + Sync),
     pool: &rayon::ThreadPool,
-    monitor: &dyn Monitor,
-) -> Result<(Content, u64)> {
-    let work = Work::new(session, stop);
-    let reader = Counted { reader, monitor };
+) -> std::result::Result<(Content, u64), Failed> {
+    let work = Work::new(run.session, stop);
+    let reader = Counted { reader, monitor: run.monitor };
     let read = pool.in_place_scope(|scope| {
-        read(&work, reader, pool.current_num_threads(), monitor, |batch| {
+        read(run, &work, reader, |batch| {
             for task in 0..batch.tasks() {
                 let (work, batch) = (&work, Arc::clone(&batch));
                 scope.spawn(move |_| work.store(&batch, task));
@@ -235,36 +159,35 @@ fn store(
         })
     });
     let state = work.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    state.failure.map_or(Ok(()), Err)?;
-    Ok((state.list.finish(session)?, read?))
+    state.failure.map_or(Ok(()), |error| Err(Failed::Run(error)))?;
+    let size = read?;
+    Ok((state.list.finish(run.session).map_err(Failed::Run)?, size))
 }
 
 /// Reads and cuts a stream to its end; gives its length.
 fn read(
+    run: &Run<'_>,
     work: &Work<'_>,
     mut reader: Counted<'_>,
-    workers: usize,
-    monitor: &dyn Monitor,
     mut begin: impl FnMut(Arc<Batch>),
-) -> Result<u64> {
-    let cutter = work.session.repository().cutter()?;
-    let batch_bytes = batch_bytes(work.session, &cutter);
-    let batches_max = batches_max(work.session, &cutter, workers);
+) -> std::result::Result<u64, Failed> {
+    let batch_bytes = batch_bytes(run.session, &run.cutter);
     let (mut held, mut size): (Vec<u8>, u64) = (Vec::new(), 0);
     for number in 0.. {
-        work.wait_for_room(batches_max);
-        if monitor.cancelled() {
-            return Err(interrupted());
+        work.wait_for_room(run.stream_batches_max);
+        if run.is_over() {
+            return Err(Failed::Run(interrupted()));
         }
         if work.is_over() {
             break;
         }
         let mut content = behind(&held, work.buffers.take(), batch_bytes);
-        let filled = fill(&mut reader, held.len(), &mut content, work).wrap(|| "cannot read the stream")?;
+        let filled = fill(&mut reader, held.len(), &mut content, work);
+        let filled = filled.wrap(|| "cannot read the stream").map_err(Failed::Source)?;
         let is_all = filled < content.len();
         content.truncate(filled);
         held.clear();
-        let lengths = cutter.chunks(&content, is_all);
+        let lengths = run.cutter.chunks(&content, is_all);
         let cut_bytes: usize = lengths.iter().sum();
         size += cut_bytes as u64;
         held.extend_from_slice(content.get(cut_bytes..).unwrap_or_default());

@@ -20,12 +20,20 @@ pub struct SnapshotFilter {
     pub tags: Vec<Vec<String>>,
     /// Absolute paths that must all be among those that were backed up.
     pub paths: Vec<Vec<u8>>,
+    /// Names of jobs, one of which must have made it; none: any, or no job.
+    pub jobs: Vec<String>,
+    /// Whether it must be one for which only some of the job's sources were asked for; `None`: either.
+    pub is_selective: Option<bool>,
 }
 
 impl SnapshotFilter {
     /// Whether every snapshot is meant.
     pub const fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.tags.is_empty() && self.paths.is_empty()
+        self.hosts.is_empty()
+            && self.tags.is_empty()
+            && self.paths.is_empty()
+            && self.jobs.is_empty()
+            && self.is_selective.is_none()
     }
 
     /// Whether this one is.
@@ -37,6 +45,8 @@ impl SnapshotFilter {
         (self.hosts.is_empty() || self.hosts.contains(&snapshot.host))
             && (self.tags.is_empty() || self.tags.iter().any(has_tags))
             && self.paths.iter().all(|path| snapshot.paths.contains(path))
+            && (self.jobs.is_empty() || snapshot.job.as_ref().is_some_and(|job| self.jobs.contains(job)))
+            && self.is_selective.is_none_or(|wanted| wanted == snapshot.is_selective)
     }
 }
 
@@ -126,7 +136,7 @@ impl SnapshotList {
         let found = self.find_id(wanted)?;
         if !filter.matches(&found.snapshot) {
             let message =
-                format!("snapshot {} is not of the host, tags or paths asked for", found.id.short());
+                format!("snapshot {} is not of the host, tags, paths or job asked for", found.id.short());
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         Ok(found)
@@ -188,6 +198,16 @@ impl SnapshotList {
         group
     }
 
+    /// The snapshots of a host's job, whatever its sources were, in order of generation, then time.
+    pub fn of_job(&self, host: &str, job: &str) -> Vec<&SnapshotEntry> {
+        let is_member = |entry: &&SnapshotEntry| {
+            entry.snapshot.host == host && entry.snapshot.job.as_deref() == Some(job)
+        };
+        let mut group: Vec<_> = self.visible.iter().filter(is_member).collect();
+        in_order_of_making(&mut group);
+        group
+    }
+
     fn find_latest(&self, wanted: &str, back: usize, filter: &SnapshotFilter) -> Result<&SnapshotEntry> {
         let not_found = |message: String| Error::new(ErrorKind::NotFound, message);
         // One that cannot be read may be the newest: an older one must not be taken for it.
@@ -204,7 +224,7 @@ impl SnapshotList {
             .max_by_key(|group| group.last().map(|entry| (entry.snapshot.time, entry.id)))
             .ok_or_else(|| match filter.is_empty() {
                 true => not_found("there is no snapshot".into()),
-                false => not_found("there is no snapshot of the host, tags or paths asked for".into()),
+                false => not_found("there is no snapshot of the host, tags, paths or job asked for".into()),
             })?;
         let found = newest.len().checked_sub(1).and_then(|last| last.checked_sub(back));
         found.and_then(|position| newest.get(position).copied()).ok_or_else(|| {
@@ -328,6 +348,7 @@ mod tests {
                 hosts: texts(hosts),
                 tags: tags.iter().map(|tags| texts(tags)).collect(),
                 paths: paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+                ..SnapshotFilter::default()
             };
             numbers(&list.select(&[""; 0], &filter).unwrap())
         };

@@ -139,7 +139,7 @@ const PREPARE: &str = "
     mkdir mnt && touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 83] = [
+const RUNS: [(&str, &str); 86] = [
     ("repo init", "repo init"),
     ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
@@ -228,6 +228,9 @@ const RUNS: [(&str, &str); 83] = [
     ("repo key", "repo key remove nothing"),
     ("repo key", "repo key passwd --new-key-file third"),
     ("repo key", "--key-file second repo key remove \"$third\""),
+    ("config init", "config init begun.toml --root source"),
+    ("config check", "config check begun.toml"),
+    ("config check", "config check \"$(echo '[repositry.a]' > bad.toml; echo bad.toml)\""),
     ("man", "man pages"),
     ("snapshots", "--key-file missing snapshots"),
     ("snapshots", "--frobnicate"),

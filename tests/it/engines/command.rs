@@ -4,7 +4,8 @@ use packstone::base::ErrorKind;
 use packstone::source::engine::{AnyCommand, Container};
 use packstone::source::{Engine, LoadOptions};
 
-use super::{Fakes, deaf, listener, load, password, read_all, said, whole};
+use super::kept::listening;
+use super::{Fakes, deaf, load, password, read_all, said, whole};
 
 fn command(parts: &[&str]) -> AnyCommand {
     AnyCommand {
@@ -29,7 +30,7 @@ fn what_a_command_writes_is_given_back_to_another() {
     engine.ends_with = Some("end of image".into());
     engine.restore_command = vec![restore, "--yes".into()];
     assert_eq!(engine.kind(), "command");
-    let (told, lines) = listener();
+    let (told, lines) = listening();
     let dumps = engine.dump(&told).expect("dumps");
     assert_eq!(dumps.consistency, format!("as {save} makes it"));
     let dumps = whole(dumps);

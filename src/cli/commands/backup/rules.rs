@@ -13,7 +13,7 @@ use packstone::source::{Excludes, Marker};
 
 use crate::args::parse_size;
 use crate::environment::Environment;
-use crate::patterns::PatternOptions;
+use crate::patterns::read_rules;
 
 /// The option that asks for markers.
 const IF_PRESENT: &str = "--exclude-if-present";
@@ -53,20 +53,17 @@ pub struct Rules {
 impl Rules {
     /// Reads all of them.
     pub fn read(&self, environment: &Environment) -> Result<Excludes> {
-        let patterns = PatternOptions {
-            word: "exclude",
-            texts: &self.exclude,
-            itexts: &self.iexclude,
-            files: &self.exclude_file,
-            ifiles: &self.iexclude_file,
-        };
-        let caches = self.exclude_caches.then(Marker::of_caches);
         let named = self.exclude_if_present.iter().map(|text| Marker::parse(text.as_bytes(), IF_PRESENT));
-        Ok(Excludes {
-            patterns: patterns.read(environment)?,
-            markers: caches.into_iter().map(Ok).chain(named).collect::<Result<_>>()?,
+        let rules = packstone::config::Rules {
+            exclude: self.exclude.clone(),
+            iexclude: self.iexclude.clone(),
+            exclude_file: self.exclude_file.clone(),
+            iexclude_file: self.iexclude_file.clone(),
+            caches: self.exclude_caches,
+            markers: named.collect::<Result<_>>()?,
             larger_than_bytes: self.exclude_larger_than,
             one_file_system: self.one_file_system,
-        })
+        };
+        read_rules(&rules, environment)
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use packstone::config::values::{parse_count, parse_window};
 use packstone::ops::forget::{Count, Period, Policy, Window};
 
 /// What is kept.
@@ -95,25 +96,6 @@ impl Keep {
 
 fn given<T>(rules: [(Period, Option<T>); 7]) -> BTreeMap<Period, T> {
     rules.into_iter().filter_map(|(period, rule)| Some((period, rule?))).collect()
-}
-
-fn parse_count(text: &str) -> Result<Count, String> {
-    let is_number = text.starts_with(|first: char| first.is_ascii_digit());
-    let count = match text {
-        "unlimited" => Some(Count::Unlimited),
-        _ => text.parse().ok().filter(|_| is_number).map(Count::AtMost),
-    };
-    count.ok_or_else(|| format!("{text:?} is neither a number nor \"unlimited\""))
-}
-
-fn parse_window(text: &str) -> Result<Window, String> {
-    match Window::parse(text) {
-        Some(window) if window.is_zero() => Err("nothing is newer than that".to_owned()),
-        Some(window) => Ok(window),
-        None => {
-            Err(format!("{text:?} is no duration of years, months, days and hours, such as 30d or 1y5m7d2h"))
-        }
-    }
 }
 
 fn parse_id(text: &str) -> Result<String, String> {

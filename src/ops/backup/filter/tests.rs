@@ -186,7 +186,7 @@ fn another_file_system_is_left_out_where_it_begins() {
     // `/proc` is one of its own on every machine, and within it `/proc/sys/fs/binfmt_misc` may be.
     let excludes = Excludes { one_file_system: true, ..Excludes::default() };
     let options = BackupOptions { excludes, ..BackupOptions::new(Host::current()) };
-    let filter = Filter::new(&options.excludes, &["/".into()]);
+    let filter = Filter::new([(&"/".into(), &options.excludes)]);
     let proc = Directory::open_absolute(Path::new("/proc")).expect("a directory");
     let device = proc.stat().expect("a status").device;
     let monitor = Told::default();
@@ -194,7 +194,7 @@ fn another_file_system_is_left_out_where_it_begins() {
     assert!(names.is_empty());
     assert_eq!(monitor.0.into_inner().expect("lines"), ["- /proc/ another file system"]);
     assert_eq!(filter.excluded(), 1);
-    let own = Filter::new(&options.excludes, &["/proc".into()]);
+    let own = Filter::new([(&"/proc".into(), &options.excludes)]);
     let names = own.names(&proc, device, b"/proc", || b"/proc".to_vec(), &Told::default()).expect("names");
     assert!(names.contains(b"self"));
 }
@@ -208,7 +208,7 @@ fn what_is_left_out_by_its_name_is_not_even_looked_at() {
     let source = temporary.path().join("s");
     let bytes = source.as_os_str().as_bytes();
     let excludes = patterns(&["n*"]);
-    let filter = Filter::new(&excludes, std::slice::from_ref(&source));
+    let filter = Filter::new([(&source, &excludes)]);
     let names = filter.names(&directory, 0, bytes, || bytes.to_vec(), &Told::default()).expect("names");
     assert_eq!((names.len(), names.get(0), filter.excluded()), (1, Some(&b"keep"[..]), 1));
 }

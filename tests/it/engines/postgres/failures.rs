@@ -7,7 +7,8 @@ use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::super::{Fakes, deaf, listener, load, password, read_all, said, whole};
+use super::super::kept::listening;
+use super::super::{Fakes, deaf, load, password, read_all, said, whole};
 use super::{engine, filled};
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
@@ -45,7 +46,7 @@ fn a_wrong_password_is_said_and_never_shown() {
         engine.access.programs = Some(fakes.folder());
         engine
     };
-    let (told, lines) = listener();
+    let (told, lines) = listening();
     let wrong = with(Some("wrong-password")).dump(&told).err().expect("a wrong password");
     let text = said(&wrong);
     assert!(text.contains("the server does not accept this user or password"), "{text}");
@@ -132,6 +133,28 @@ fn half_a_dump_of_a_client_that_says_it_succeeded_is_no_dump() {
         said(&globals).contains("is not \"-- PostgreSQL database cluster dump complete\""),
         "{globals:?}"
     );
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_server_is_said() {
+    let Some(host) = postgres("that a full disk of PostgreSQL is said") else { return };
+    let fakes = clients();
+    let script = "[ \"$1\" = --version ] && exec REAL \"$@\"; printf -- '-- half a dump\\n'
+        echo 'pg_dump: error: Error message from server: ERROR:  could not write to file \"base/pgsql_tmp/1\": \
+No space left on device' >&2; exit 1";
+    fakes.add("pg_dump", &script.replace("REAL", &real("pg_dump")));
+    let access = Access {
+        host: Some(host),
+        user: Some("postgres".into()),
+        programs: Some(fakes.folder()),
+        ..Access::default()
+    };
+    let databases = Databases::Named(vec!["postgres".into()]);
+    let engine = Postgres { access, databases, format: Format::Plain, options: Vec::new() };
+    let failed = read_all(engine.dump(&deaf()).expect("dumps")).remove(1).1.expect_err("no room");
+    let text = said(&failed);
+    let wanted = "cannot dump the database postgres\npg_dump exited with status 1\nno space is left on the server's disk\n";
+    assert!(text.starts_with(wanted), "{text}");
 }
 
 #[test]

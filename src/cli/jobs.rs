@@ -1,0 +1,266 @@
+//! Jobs of the configuration, ready to be run: their rules read, their engines with secrets, their repositories open.
+//!
+//! What must hold: only what a run needs is read of secrets; a job that does not exist is told with those that do.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::tz::TimeZone;
+use packstone::base::host::Host;
+use packstone::base::{Change, Error, ErrorKind, Finding, Item, Lack, Monitor, Result, ThawCounts, Thawing};
+use packstone::config::{Config, Input, JobConfig, RepositoryConfig, SourceConfig};
+use packstone::job::{Job, JobInput, JobSource, Log, RunOptions};
+use packstone::ops::backup::BackupOptions;
+use packstone::repository::{MemoryLimit, Repository};
+
+use crate::configuration::Configured;
+use crate::context::Context;
+use crate::folders::Folder;
+use crate::open::Opened;
+use crate::patterns::read_rules;
+use crate::report::{Hint, Outcome};
+use crate::secrets::OfSources;
+use crate::{environment, open, report};
+
+/// Where root's jobs are remembered if the environment names no home, as under systemd.
+const STATE_WITHOUT_HOME: &str = "/var/lib/packstone";
+
+/// The configuration, which must be there.
+pub fn configured(context: &Context) -> Outcome<Arc<Configured>> {
+    let missing = || Error::new(ErrorKind::Usage, "there is no configuration");
+    let configured = context.configured()?.ok_or_else(missing);
+    configured.hint(ErrorKind::Usage, || {
+        "\"packstone config init\" writes one to begin with; --config names another".to_owned()
+    })
+}
+
+/// The jobs of these names; without names all.
+pub fn find<'c>(config: &'c Config, names: &[String]) -> Outcome<Vec<&'c JobConfig>> {
+    if config.jobs.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "the configuration has no job").into());
+    }
+    if names.is_empty() {
+        return Ok(config.jobs.iter().collect());
+    }
+    let of = |name: &String| {
+        config.job(name).ok_or_else(|| {
+            let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+            let message = format!("there is no job {name}; the configuration has {}", known.join(", "));
+            Error::new(ErrorKind::Usage, message).into()
+        })
+    };
+    names.iter().map(of).collect()
+}
+
+/// Where this machine keeps what it knows of jobs.
+pub fn state_folder(context: &Context) -> PathBuf {
+    let folder = Folder::State.of_program(&context.environment);
+    folder.unwrap_or_else(|| PathBuf::from(STATE_WITHOUT_HOME)).join("jobs")
+}
+
+/// Opens a repository of the configuration.
+pub fn open_repository(context: &Context, repository: &RepositoryConfig) -> Outcome<Opened> {
+    let name = &repository.name;
+    let opened = open::open_named(&context.with_repository(repository), repository.location.clone());
+    opened
+        .hint(ErrorKind::NoRepository, || format!("\"packstone -r {name} repo init\" makes it"))
+        .map_err(|failure| failure.while_doing(format!("cannot open the repository {name}")))
+}
+
+/// The repository of a name, which the configuration was found to have.
+pub fn repository_of<'c>(config: &'c Config, name: &str) -> Result<&'c RepositoryConfig> {
+    let missing = || Error::new(ErrorKind::Usage, format!("the configuration has no repository {name}"));
+    config.repository(name).ok_or_else(missing)
+}
+
+/// A job as it is run. Of sources that are not among `only`, no secret is read.
+pub fn ready(context: &Context, config: &JobConfig, only: &[String]) -> Outcome<Job> {
+    let sources = config.sources.iter().map(|source| {
+        let is_meant = only.is_empty() || only.contains(&source.name);
+        ready_source(context, source, is_meant)
+    });
+    Ok(Job {
+        name: config.name.clone(),
+        sources: sources.collect::<Result<_>>()?,
+        keep: config.keep.clone(),
+        with_prune: config.prune,
+        check: config.check,
+    })
+}
+
+fn ready_source(context: &Context, source: &SourceConfig, is_meant: bool) -> Result<JobSource> {
+    let input = match &source.input {
+        Input::Paths(paths) => {
+            let excludes = match is_meant {
+                true => read_rules(&paths.rules, &context.environment)?,
+                false => packstone::source::Excludes::default(),
+            };
+            JobInput::Paths { patterns: paths.paths.clone(), excludes }
+        }
+        Input::Engine(_) if !is_meant => {
+            JobInput::Paths { patterns: Vec::new(), excludes: packstone::source::Excludes::default() }
+        }
+        Input::Engine(engine) => {
+            let secrets = OfSources { environment: &context.environment };
+            let scratch = open::cache_path(context).unwrap_or_else(std::env::temp_dir);
+            let limit = context.global.memory_limit.map_or_else(MemoryLimit::default, MemoryLimit::of);
+            let memory_bytes = (limit.bytes() / 8) as u64;
+            let options = engine.engine(&secrets, Some(&scratch), memory_bytes);
+            let named =
+                |error: Error| error.while_doing(format!("cannot prepare the source {}", source.name));
+            JobInput::Engine(options.map_err(named)?.into_engine())
+        }
+    };
+    Ok(JobSource { name: source.name.clone(), on_failure: source.on_failure, input })
+}
+
+/// How a job is run.
+pub fn options(config: &JobConfig, opened: Option<&Opened>, only: &[String]) -> Result<RunOptions> {
+    let backup = BackupOptions {
+        host_name: config.host.clone(),
+        user: environment::user(),
+        expected_next_seconds: config.schedule.as_ref().map(|schedule| schedule.period_seconds()),
+        parallel: config.parallel,
+        tags: config.tags.clone(),
+        description: config.description.clone(),
+        left_out: opened.map(Opened::own_directories).unwrap_or_default(),
+        skip_if_unchanged: config.skip_if_unchanged,
+        ignore_ctime: config.ignore_ctime,
+        ignore_inode: config.ignore_inode,
+        job: Some(config.name.clone()),
+        ..BackupOptions::new(Host::current())
+    };
+    Ok(RunOptions { backup, only: only.to_vec(), zone: TimeZone::system() })
+}
+
+/// The repositories into which a job's snapshots are copied, each opened when its turn comes.
+pub fn copies<'c>(
+    context: &'c Context,
+    config: &'c Config,
+    job: &'c JobConfig,
+) -> Vec<packstone::job::CopyTarget<'c>> {
+    let target = |copy: &'c packstone::config::CopyConfig| {
+        let open = move || -> Result<Repository> {
+            let repository = repository_of(config, &copy.repository)?;
+            open_repository(context, repository).map(|opened| opened.repository).map_err(Into::into)
+        };
+        let keep = copy.keep.clone();
+        packstone::job::CopyTarget { name: copy.repository.clone(), open: Box::new(open), keep }
+    };
+    job.copies.iter().map(target).collect()
+}
+
+/// Opens the log of a job. Without it, work goes on.
+pub fn log_of(folder: &Path, job: &str) -> Option<Log> {
+    match Log::open(folder, job, TimeZone::system()) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            report::warn(&format!("no log is kept: {}", error.chain().join(": ")));
+            None
+        }
+    }
+}
+
+/// Passes everything on, and writes into the log what a person should find there the day after.
+pub struct Logged<'m> {
+    /// Who is told.
+    pub inner: &'m dyn Monitor,
+    /// The log.
+    pub log: Option<&'m Log>,
+    findings: Mutex<usize>,
+}
+
+/// Of more findings than this only their number is logged: the snapshot has all that matters of them.
+const FINDINGS_LOGGED_MAX: usize = 200;
+
+impl<'m> Logged<'m> {
+    /// Passes on to a listener, and writes into a log if there is one.
+    pub const fn new(inner: &'m dyn Monitor, log: Option<&'m Log>) -> Self {
+        Self { inner, log, findings: Mutex::new(0) }
+    }
+
+    fn write(&self, text: &str) {
+        if let Some(log) = self.log {
+            log.write(text);
+        }
+    }
+}
+
+impl Monitor for Logged<'_> {
+    fn finding(&self, finding: &Finding) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        *findings += 1;
+        match *findings {
+            ..=FINDINGS_LOGGED_MAX => self.write(&format!("warning: {finding}")),
+            count if count == FINDINGS_LOGGED_MAX + 1 => self.write("warning: more findings are not logged"),
+            _ => {}
+        }
+        drop(findings);
+        self.inner.finding(finding);
+    }
+
+    fn lacking(&self, lack: Lack, finding: &Finding) {
+        self.inner.lacking(lack, finding);
+    }
+
+    fn note(&self, text: &str) {
+        self.write(text);
+        self.inner.note(text);
+    }
+
+    fn excluded(&self, path: &[u8], reason: &dyn std::fmt::Display) {
+        self.inner.excluded(path, reason);
+    }
+
+    fn included(&self, path: &[u8]) {
+        self.inner.included(path);
+    }
+
+    fn wants_amounts(&self) -> bool {
+        self.inner.wants_amounts()
+    }
+
+    fn expect(&self, files: u64, bytes: u64) {
+        self.inner.expect(files, bytes);
+    }
+
+    fn expected_all(&self) {
+        self.inner.expected_all();
+    }
+
+    fn begin(&self, path: &[u8]) {
+        self.inner.begin(path);
+    }
+
+    fn item(&self, item: &Item<'_>) {
+        self.inner.item(item);
+    }
+
+    fn frozen(&self, object: &str, state: Thawing, size_bytes: u64) {
+        self.inner.frozen(object, state, size_bytes);
+    }
+
+    fn thawing(&self, counts: &ThawCounts) {
+        self.inner.thawing(counts);
+    }
+
+    fn wants_items(&self) -> bool {
+        self.inner.wants_items()
+    }
+
+    fn backed_up(&self, change: Change, path: &[u8], size_bytes: u64) {
+        self.inner.backed_up(change, path, size_bytes);
+    }
+
+    fn advance(&self, files: u64, bytes: u64) {
+        self.inner.advance(files, bytes);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.inner.cancelled()
+    }
+
+    fn on_cancel(&self, action: Box<dyn Fn() + Send + Sync>) {
+        self.inner.on_cancel(action);
+    }
+}

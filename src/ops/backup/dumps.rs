@@ -1,0 +1,304 @@
+//! Sources that are no paths: a stream that was given, and all that a program or a database gives.
+//!
+//! What must hold: a dump is part of the snapshot only after whoever made it said that it ended well; one that broke off
+//! is a finding, or fails the run, as was chosen, and is never taken for whole; no dump is ever put together on a disk.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::base::monitor::show_path;
+use crate::base::{Change, ChunkId, Error, ErrorKind, FindingKind, Result, Timestamp, Wrap};
+use crate::format::node::{Content, Metadata, Node, NodeKind, Regular};
+use crate::ops::backup::directory::Finished;
+use crate::ops::backup::roots::{self, bare_directory};
+use crate::ops::backup::run::{Run, SourceCounts};
+use crate::ops::backup::sources::{OnFailure, StreamOfSource, StreamWork};
+use crate::ops::backup::stream::{Failed, StreamInput, store};
+use crate::source::{Dump, Dumps, Listener, OpenDump};
+use crate::tree::DirectoryBuilder;
+
+/// Ends all dumps that run, from any thread.
+#[derive(Default)]
+pub(super) struct Stops(Mutex<Stopping>);
+
+#[derive(Default)]
+struct Stopping {
+    is_over: bool,
+    next: u64,
+    running: BTreeMap<u64, Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Stops {
+    /// Remembers what ends a dump, and ends it at once if all are to end. Gives what to forget it by.
+    fn add(&self, stop: Arc<dyn Fn() + Send + Sync>) -> u64 {
+        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = stopping.next;
+        stopping.next += 1;
+        stopping.running.insert(number, Arc::clone(&stop));
+        if stopping.is_over {
+            stop();
+        }
+        number
+    }
+
+    fn forget(&self, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&number);
+    }
+
+    /// Ends those that run, and those that will begin.
+    pub(super) fn stop_all(&self) {
+        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping.is_over = true;
+        stopping.running.values().for_each(|stop| stop());
+    }
+}
+
+/// Takes a source that is no path; what it gives goes to the roots of the run.
+pub(super) fn take(run: &Run<'_>, pool: &rayon::ThreadPool, source: StreamOfSource<'_>) {
+    let StreamOfSource { path, counts, on_failure, work } = source;
+    counts.begin();
+    run.monitor.begin(&counts.path);
+    let taken = match work {
+        StreamWork::One(input) => take_one(run, pool, &path, &counts, input),
+        StreamWork::Many(begin) => {
+            let taken = take_many(run, pool, &path, &counts, on_failure, begin);
+            taken.or_else(|failed| failed.unless_fatal(|error| give_up(run, &counts, on_failure, &error)))
+        }
+    };
+    match taken {
+        Ok(finished) => roots::put(run, path, finished),
+        Err(Failed::Run(error) | Failed::Source(error)) => run.fail(error),
+    }
+    counts.ended();
+}
+
+impl Failed {
+    fn unless_fatal(
+        self,
+        on_source: impl FnOnce(Error) -> std::result::Result<(), Error>,
+    ) -> std::result::Result<Option<Finished>, Self> {
+        match self {
+            Self::Run(error) => Err(Self::Run(error)),
+            Self::Source(error) => on_source(error).map(|()| None).map_err(Self::Run),
+        }
+    }
+}
+
+/// A source that failed: fails the run, or is counted and told.
+fn give_up(run: &Run<'_>, counts: &SourceCounts, on_failure: OnFailure, error: &Error) -> Result<()> {
+    if run.is_over() {
+        // Everything is being stopped, which is why it failed.
+        return Ok(());
+    }
+    counts.clear();
+    counts.set_failed();
+    let message = error.chain().join(": ");
+    if on_failure == OnFailure::Fail {
+        return Err(failing(counts, Error::new(error.kind(), message)));
+    }
+    run.finding(counts, counts.path.clone(), FindingKind::Unreadable, message);
+    Ok(())
+}
+
+/// The error of a run in which a source must not fail.
+pub(super) fn failing(counts: &SourceCounts, error: Error) -> Error {
+    let shown = counts.name.clone().unwrap_or_else(|| show_path(&counts.path));
+    error.while_doing(format!("the source {shown} failed; no snapshot was made"))
+}
+
+fn take_one(
+    run: &Run<'_>,
+    pool: &rayon::ThreadPool,
+    path: &Path,
+    counts: &SourceCounts,
+    input: StreamInput<'_>,
+) -> std::result::Result<Option<Finished>, Failed> {
+    let StreamInput { reader, end, stop, .. } = input;
+    let (content, size) = store(run, reader, &stop, pool)?;
+    end().wrap(|| "the stream did not end well; no snapshot was made").map_err(Failed::Source)?;
+    counts.add_node(size);
+    run.add_bytes_read(size);
+    let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+    let node = file_node(run, name, content, size, None);
+    Ok(Some(Finished { node, member: None, inode: 0 }))
+}
+
+/// A file that is made of what was read.
+fn file_node(run: &Run<'_>, name: Vec<u8>, content: Content, size: u64, metadata: Option<Metadata>) -> Node {
+    let made_now = || {
+        let now = Timestamp::now();
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        Metadata {
+            mode: 0o600,
+            uid,
+            gid,
+            user: run.owners.user(uid),
+            group: run.owners.group(gid),
+            mtime: now,
+            ctime: now,
+            links: None,
+            link_count: None,
+        }
+    };
+    let metadata = metadata.unwrap_or_else(made_now);
+    let kind = NodeKind::Regular(Regular { size, content, extents: None, changed_while_read: false });
+    Node { name, kind, metadata, xattrs: Vec::new(), kept: Vec::new() }
+}
+
+fn take_many(
+    run: &Run<'_>,
+    pool: &rayon::ThreadPool,
+    path: &Path,
+    counts: &SourceCounts,
+    on_failure: OnFailure,
+    begin: crate::ops::backup::BeginDumps<'_>,
+) -> std::result::Result<Option<Finished>, Failed> {
+    if run.is_over() {
+        return Ok(None);
+    }
+    let listener = listener(run, counts);
+    let Dumps { consistency, dumps, problems, end } = begin(&listener).map_err(Failed::Source)?;
+    counts.set_consistency(consistency);
+    for problem in problems {
+        if on_failure == OnFailure::Fail {
+            return Err(Failed::Source(Error::new(ErrorKind::Failed, problem)));
+        }
+        run.finding(counts, counts.path.clone(), FindingKind::Unreadable, problem);
+    }
+    let mut folder = Folder::default();
+    for dump in dumps {
+        if run.is_over() {
+            return Ok(None);
+        }
+        let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
+        match take_dump(run, pool, dump, &shown, &mut folder) {
+            Ok(size) => counts.add_node(size),
+            Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
+                run.finding(counts, shown, FindingKind::Unreadable, error.chain().join(": "));
+            }
+            Err(failed) => return Err(failed),
+        }
+    }
+    if let Some(end) = end {
+        end().map_err(Failed::Source)?;
+    }
+    // If nothing was there to dump and nothing went wrong, an empty folder says so.
+    if folder.entries.is_empty() && counts.status().findings > 0 {
+        counts.set_failed();
+        return Ok(None);
+    }
+    let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+    let node = folder.store(run, counts, name).map_err(Failed::Run)?;
+    Ok(Some(Finished { node, member: None, inode: 0 }))
+}
+
+/// Passes on what an engine says, under the name of its source. It is told at once, by whichever thread.
+fn listener(run: &Run<'_>, counts: &SourceCounts) -> Listener {
+    let name = counts.name.clone().unwrap_or_default();
+    let notes = run.notes.clone();
+    // Once the run is over, nobody listens.
+    Arc::new(move |text| drop(notes.send(Some(format!("{name}: {text}")))))
+}
+
+/// Reads and stores one dump, and adds it to the folder once it ended well; gives its length.
+fn take_dump(
+    run: &Run<'_>,
+    pool: &rayon::ThreadPool,
+    dump: Dump,
+    path: &[u8],
+    folder: &mut Folder,
+) -> std::result::Result<u64, Failed> {
+    let names = crate::source::stream_path(&dump.name).map_err(Failed::Source)?;
+    let place = folder.place(&names).map_err(Failed::Source)?;
+    run.monitor.begin(path);
+    let OpenDump { reader, end, stop } = (dump.open)().map_err(Failed::Source)?;
+    let stop: Arc<dyn Fn() + Send + Sync> = Arc::from(stop);
+    let number = run.stops.add(Arc::clone(&stop));
+    let stored = store(run, reader, &|| stop(), pool);
+    let ended = stored.and_then(|stored| end().map(|()| stored).map_err(Failed::Source));
+    run.stops.forget(number);
+    let (content, size) = ended?;
+    run.add_bytes_read(size);
+    count(run, path, &content, size).map_err(Failed::Run)?;
+    let name = names.last().cloned().unwrap_or_default();
+    place.insert(Placed::File(Box::new(file_node(run, name, content, size, dump.metadata))));
+    run.monitor.advance(1, 0);
+    Ok(size)
+}
+
+/// Counts a dump as new, changed or as it was.
+fn count(run: &Run<'_>, path: &[u8], content: &Content, size: u64) -> Result<()> {
+    let before = run.earlier.source_file(path)?.and_then(|old| old.regular());
+    let change = match before {
+        None => Change::New,
+        Some((_, regular)) if regular.content == *content && regular.size == size => Change::Unmodified,
+        Some(_) => Change::Changed,
+    };
+    run.count_file(change, size, &|| path.to_vec());
+    Ok(())
+}
+
+/// The dumps of a source, in the folders that their names say.
+#[derive(Default)]
+struct Folder {
+    entries: BTreeMap<Vec<u8>, Placed>,
+}
+
+enum Placed {
+    Folder(Folder),
+    File(Box<Node>),
+}
+
+/// Where a dump goes.
+struct Place<'f> {
+    folder: &'f mut Folder,
+    name: Vec<u8>,
+}
+
+impl Place<'_> {
+    fn insert(self, placed: Placed) {
+        self.folder.entries.insert(self.name, placed);
+    }
+}
+
+impl Folder {
+    /// The place of these names; an error if another dump has it.
+    fn place(&mut self, names: &[Vec<u8>]) -> Result<Place<'_>> {
+        let taken = |name: &[u8]| {
+            let message = format!("two dumps claim the name {}", show_path(name));
+            Error::new(ErrorKind::Failed, message)
+        };
+        let Some((last, above)) = names.split_last() else { return Err(taken(b"")) };
+        let mut folder = self;
+        for name in above {
+            let entry = folder.entries.entry(name.clone());
+            match entry.or_insert_with(|| Placed::Folder(Self::default())) {
+                Placed::Folder(next) => folder = next,
+                Placed::File(_) => return Err(taken(name)),
+            }
+        }
+        match folder.entries.entry(last.clone()) {
+            Entry::Occupied(_) => Err(taken(last)),
+            Entry::Vacant(_) => Ok(Place { folder, name: last.clone() }),
+        }
+    }
+
+    /// The node of the folder; all below it, but for the files, is counted.
+    fn store(self, run: &Run<'_>, counts: &SourceCounts, name: Vec<u8>) -> Result<Node> {
+        let tree: ChunkId = {
+            let mut builder = DirectoryBuilder::new(run.session);
+            for (name, placed) in self.entries {
+                match placed {
+                    Placed::File(node) => builder.push(*node, None)?,
+                    Placed::Folder(folder) if folder.entries.is_empty() => {}
+                    Placed::Folder(folder) => builder.push(folder.store(run, counts, name)?, None)?,
+                }
+            }
+            builder.finish()?
+        };
+        counts.add_node(0);
+        Ok(bare_directory(name, tree))
+    }
+}

@@ -1,0 +1,307 @@
+//! Jobs: a run from its sources to what is kept, run twice at a time, over months, and cut off.
+//!
+//! What must hold: of each source the last good snapshot stays, whatever the rules say; a run of some sources takes
+//! nothing from whole ones; a copy catches up; what comes after the snapshot fails by itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::tz::TimeZone;
+use packstone::base::monitor::Silent;
+use packstone::base::{Error, ErrorKind, Result, SessionId, Timestamp};
+use packstone::format::config::Parameters;
+use packstone::format::snapshot::SourceOutcome;
+use packstone::job::{CopyTarget, Job, JobInput, JobSource, RunOptions, RunReport, plan, run};
+use packstone::ops::backup::{BackupOptions, OnFailure};
+use packstone::ops::check::Portion;
+use packstone::ops::forget::{Count, Period, Policy};
+use packstone::repository::Repository;
+use packstone::source::{
+    Dump, Dumps, Engine, Excludes, Listener, LoadOptions, LoadPlan, OpenDump, StoredDump,
+};
+use packstone::storage::memory::Memory;
+
+use crate::engine::{init, open, options, snapshot};
+use crate::support::scratch::Scratch;
+
+/// A database that can be made to refuse.
+#[derive(Debug, Default)]
+struct Shop {
+    refuses: AtomicBool,
+    files: Vec<PathBuf>,
+}
+
+impl Engine for Shop {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    fn dump(&self, listener: &Listener) -> Result<Dumps> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Failed, "connection refused"));
+        }
+        listener("asked");
+        let open = || {
+            let (end, stop) = (Box::new(|| Ok(())), Box::new(|| {}));
+            Ok(OpenDump { reader: Box::new(&b"rows"[..]), end, stop })
+        };
+        let dump = Dump { name: "shop.sql".into(), metadata: None, open: Box::new(open) };
+        let consistency = "one transaction".into();
+        Ok(Dumps { consistency, dumps: vec![dump], problems: Vec::new(), end: None })
+    }
+
+    fn load(&self, _: &[StoredDump], _: &LoadOptions, _: &Listener) -> Result<LoadPlan> {
+        Ok(LoadPlan::default())
+    }
+}
+
+/// A job of a directory and a database.
+struct Stage {
+    scratch: Scratch,
+    storage: Arc<Memory>,
+    shop: Arc<Shop>,
+    job: Job,
+}
+
+impl Stage {
+    fn new(keep: Option<Policy>) -> Self {
+        let scratch = Scratch::new();
+        let folder = scratch.join("configs");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), "x").unwrap();
+        let storage = Arc::new(Memory::new());
+        init(Arc::clone(&storage) as _, Parameters::tiny(), None);
+        let shop = Arc::new(Shop::default());
+        let patterns = vec![scratch.join("con*").to_str().unwrap().to_owned()];
+        let sources = vec![
+            JobSource {
+                name: "configs".into(),
+                on_failure: OnFailure::Fail,
+                input: JobInput::Paths { patterns, excludes: Excludes::default() },
+            },
+            JobSource {
+                name: "shop".into(),
+                on_failure: OnFailure::Partial,
+                input: JobInput::Engine(Arc::clone(&shop) as _),
+            },
+        ];
+        let job = Job { name: "nightly".into(), sources, keep, with_prune: true, check: None };
+        Self { scratch, storage, shop, job }
+    }
+
+    fn repository(&self) -> Repository {
+        open(Arc::clone(&self.storage) as _, None)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.scratch.join("jobs")
+    }
+
+    fn run_at(&self, days: i64, only: &[&str], copies: Vec<CopyTarget<'_>>) -> Result<RunReport> {
+        let time = Timestamp { seconds: 1_700_000_000 + days * 86_400, nanoseconds: 0 };
+        let backup = BackupOptions { time: Some(time), ..options() };
+        let only = only.iter().map(|name| (*name).to_owned()).collect();
+        let options = RunOptions { backup, only, zone: TimeZone::UTC };
+        run(&self.repository(), &self.job, &options, &self.state(), copies, &Silent)
+    }
+
+    fn ids(&self) -> Vec<SessionId> {
+        self.repository().snapshots().unwrap().visible.iter().map(|entry| entry.id).collect()
+    }
+}
+
+fn daily(days: u32) -> Option<Policy> {
+    let counts = BTreeMap::from([(Period::Day, Count::AtMost(days))]);
+    Some(Policy { counts, ..Policy::default() })
+}
+
+#[test]
+fn a_run_makes_a_snapshot_and_keeps_what_the_rules_say() {
+    let mut stage = Stage::new(daily(2));
+    stage.job.check = Some(Portion::All);
+    let mut ids = Vec::new();
+    for day in 0..5 {
+        let report = stage.run_at(day, &[], Vec::new()).unwrap();
+        assert_eq!(report.failures(), Vec::<String>::new());
+        let snapshot = &report.backup.snapshot;
+        assert_eq!((snapshot.job.as_deref(), snapshot.is_selective), (Some("nightly"), false));
+        assert!(snapshot.sources.iter().all(|status| status.outcome == SourceOutcome::Complete));
+        assert_eq!(report.check.unwrap().result.unwrap().damaged, 0);
+        ids.push(report.backup.id);
+    }
+    // The oldest stays as long as there are days left, and goes then.
+    assert_eq!(stage.ids(), ids[3..]);
+}
+
+#[test]
+fn the_last_good_snapshot_of_a_source_outlives_the_rules() {
+    let stage = Stage::new(daily(2));
+    let good = stage.run_at(0, &[], Vec::new()).unwrap().backup.id;
+    stage.shop.refuses.store(true, Ordering::Relaxed);
+    for day in 1..6 {
+        let report = stage.run_at(day, &[], Vec::new()).unwrap();
+        assert_eq!(report.backup.snapshot.findings, 1);
+        assert!(stage.ids().contains(&good), "day {day}");
+    }
+    let kept = stage.run_at(6, &[], Vec::new()).unwrap().retention.unwrap().result.unwrap();
+    assert_eq!(kept.held, [(good, "shop".to_owned())]);
+    assert_eq!(stage.ids().len(), 3);
+    // Once it is good again, the old one may go.
+    stage.shop.refuses.store(false, Ordering::Relaxed);
+    stage.run_at(7, &[], Vec::new()).unwrap();
+    assert!(!stage.ids().contains(&good));
+    assert_eq!(stage.ids().len(), 2);
+}
+
+#[test]
+fn a_run_of_some_sources_takes_nothing_from_whole_ones() {
+    let stage = Stage::new(daily(2));
+    let whole = stage.run_at(0, &[], Vec::new()).unwrap().backup.id;
+    let some = stage.run_at(0, &["configs"], Vec::new()).unwrap();
+    assert!(some.backup.snapshot.is_selective);
+    assert!(some.retention.is_none() && some.prune.is_none());
+    assert_eq!(some.backup.snapshot.source_names(), ["configs"]);
+    // Of the same day, and newer; the whole one stays.
+    stage.run_at(1, &[], Vec::new()).unwrap();
+    assert!(stage.ids().contains(&whole));
+    let refused = stage.run_at(2, &["database"], Vec::new()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Usage);
+    assert_eq!(refused.to_string(), "the job nightly has no source database; it has configs, shop");
+}
+
+#[test]
+fn a_copy_catches_up_and_gets_back_nothing_that_it_forgot() {
+    let stage = Stage::new(None);
+    let other = Arc::new(Memory::new());
+    init(Arc::clone(&other) as _, Parameters::tiny(), None);
+    let copy_to = |keep: Option<Policy>, works: bool| {
+        let other = Arc::clone(&other);
+        let open = move || match works {
+            true => Ok(open(other as _, None)),
+            false => Err(Error::new(ErrorKind::Unreachable, "the network is down")),
+        };
+        vec![CopyTarget { name: "offsite".into(), open: Box::new(open), keep }]
+    };
+    let count = || open(Arc::clone(&other) as _, None).snapshots().unwrap().visible.len();
+    stage.run_at(0, &[], copy_to(None, true)).unwrap();
+    assert_eq!(count(), 1);
+    // What fails after the snapshot leaves it as it is, and is told.
+    let report = stage.run_at(1, &[], copy_to(None, false)).unwrap();
+    assert_eq!(report.failures(), ["copy to offsite: the network is down"]);
+    let report = stage.run_at(2, &[], copy_to(None, true)).unwrap();
+    assert_eq!(report.copies[0].copied.result.as_ref().unwrap().copied, 2, "both that were missing");
+    assert_eq!(count(), 3);
+    let report = stage.run_at(3, &[], copy_to(daily(1), true)).unwrap();
+    assert_eq!(report.failures(), Vec::<String>::new());
+    assert_eq!(count(), 1);
+    let report = stage.run_at(4, &[], copy_to(daily(1), true)).unwrap();
+    assert_eq!(report.copies[0].copied.result.as_ref().unwrap().copied, 1);
+    assert_eq!((count(), stage.ids().len()), (1, 5));
+}
+
+#[test]
+fn a_job_never_runs_twice_at_a_time() {
+    /// Runs the job again while it runs.
+    #[derive(Debug)]
+    struct Nested(Arc<Memory>, PathBuf);
+
+    impl Engine for Nested {
+        fn kind(&self) -> &'static str {
+            "command"
+        }
+
+        fn dump(&self, _: &Listener) -> Result<Dumps> {
+            let repository = open(Arc::clone(&self.0) as _, None);
+            let job = Job {
+                name: "nightly".into(),
+                sources: Vec::new(),
+                keep: None,
+                with_prune: false,
+                check: None,
+            };
+            let options = RunOptions { backup: options(), only: Vec::new(), zone: TimeZone::UTC };
+            let error = run(&repository, &job, &options, &self.1, Vec::new(), &Silent).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Fenced);
+            Err(error)
+        }
+
+        fn load(&self, _: &[StoredDump], _: &LoadOptions, _: &Listener) -> Result<LoadPlan> {
+            Ok(LoadPlan::default())
+        }
+    }
+
+    let mut stage = Stage::new(None);
+    let nested = Nested(Arc::clone(&stage.storage), stage.state());
+    stage.job.sources.push(JobSource {
+        name: "nested".into(),
+        on_failure: OnFailure::Partial,
+        input: JobInput::Engine(Arc::new(nested)),
+    });
+    let report = stage.run_at(0, &[], Vec::new()).unwrap();
+    let message = report.backup.snapshot.sources.last().unwrap().message.clone().unwrap();
+    assert_eq!(message, format!("the job nightly runs already, as process {}", std::process::id()));
+    stage.job.sources.pop();
+    stage.run_at(1, &[], Vec::new()).unwrap();
+}
+
+#[test]
+fn files_of_databases_are_left_out_of_directories_and_patterns_are_expanded_at_each_run() {
+    let mut stage = Stage::new(None);
+    let folder = stage.scratch.join("configs");
+    for name in ["data[1].db", "data[1].db-wal", "data1.db", "other"] {
+        std::fs::write(folder.join(name), "x").unwrap();
+    }
+    let shop = Shop { files: vec![folder.join("data[1].db")], ..Shop::default() };
+    stage.job.sources[1].input = JobInput::Engine(Arc::new(shop));
+    let names = |report: &RunReport| {
+        let repository = stage.repository();
+        let entry = snapshot(&repository, report.backup.id);
+        let mut names = Vec::new();
+        crate::engine::list_below(&repository, &entry, &folder, &mut names);
+        names
+    };
+    let report = stage.run_at(0, &[], Vec::new()).unwrap();
+    assert_eq!(names(&report), ["data1.db", "file", "other"]);
+    // Alone, the directory is what it is.
+    let report = stage.run_at(1, &["configs"], Vec::new()).unwrap();
+    assert_eq!(names(&report).len(), 5);
+    std::fs::create_dir(stage.scratch.join("con-new")).unwrap();
+    let report = stage.run_at(2, &[], Vec::new()).unwrap();
+    assert_eq!(report.backup.snapshot.paths.len(), 3);
+    let pattern = stage.scratch.join("nothing*").to_str().unwrap().to_owned();
+    let JobInput::Paths { patterns, .. } = &mut stage.job.sources[0].input else { unreachable!() };
+    patterns.push(pattern.clone());
+    stage.job.sources[0].on_failure = OnFailure::Partial;
+    let report = stage.run_at(3, &[], Vec::new()).unwrap();
+    let status =
+        report.backup.snapshot.sources.iter().find(|status| status.path == pattern.as_bytes()).unwrap();
+    assert_eq!(status.message.as_deref(), Some("nothing matches this pattern"));
+    assert_eq!((status.outcome, report.backup.snapshot.findings), (SourceOutcome::Failed, 1));
+}
+
+#[test]
+fn a_plan_says_what_a_run_would_do_and_does_nothing() {
+    let stage = Stage::new(daily(1));
+    stage.run_at(0, &[], Vec::new()).unwrap();
+    stage.run_at(1, &[], Vec::new()).unwrap();
+    let before = stage.ids();
+    let options = RunOptions { backup: options(), only: Vec::new(), zone: TimeZone::UTC };
+    let repository = stage.repository();
+    let planned = plan(Some(&repository), &stage.job, &options, &Silent).unwrap();
+    assert_eq!(planned.sources[0].paths, [stage.scratch.join("configs")]);
+    assert_eq!(planned.sources[0].amount.unwrap().files, 1);
+    assert_eq!(planned.sources[1].lines, ["shop.sql", "one transaction"]);
+    assert_eq!(planned.sources[1].paths, [Path::new("/dumps/shop")]);
+    assert_eq!(planned.retention.unwrap().unwrap().kept, 1);
+    assert_eq!(stage.ids(), before);
+    stage.shop.refuses.store(true, Ordering::Relaxed);
+    let planned = plan(None, &stage.job, &options, &Silent).unwrap();
+    assert_eq!(planned.sources[1].failure.as_deref(), Some("connection refused"));
+    assert!(planned.retention.is_none());
+}
