@@ -36,25 +36,6 @@ pub fn postgres(skipped: &str) -> Option<String> {
     host
 }
 
-/// The socket of a MariaDB server that tests may use as they like, as user `root` without a password. Without one, says
-/// that `skipped` is not tested here.
-pub fn mariadb(skipped: &str) -> Option<String> {
-    let socket = variable("PACKSTONE_TEST_MARIADB");
-    if socket.is_none() {
-        skip("MariaDB", skipped);
-    }
-    socket
-}
-
-/// The socket of a Redis server that tests may use as they like. Without one, says that `skipped` is not tested here.
-pub fn redis(skipped: &str) -> Option<String> {
-    let socket = variable("PACKSTONE_TEST_REDIS");
-    if socket.is_none() {
-        skip("Redis", skipped);
-    }
-    socket
-}
-
 /// A server of the tests behind which there are objects.
 #[cfg(all(feature = "s3", feature = "webdav"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
