@@ -27,6 +27,8 @@ mod diff;
 #[cfg(test)]
 mod dump;
 #[cfg(test)]
+mod empty_host;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod engines;
