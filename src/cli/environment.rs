@@ -61,6 +61,12 @@ pub fn is_root() -> bool {
     uzers::get_effective_uid() == 0
 }
 
+/// The home of the user who runs this program, as the system knows it.
+pub fn home() -> Option<std::path::PathBuf> {
+    use uzers::os::unix::UserExt;
+    uzers::get_user_by_uid(uzers::get_current_uid()).map(|user| user.home_dir().to_owned())
+}
+
 /// Variables that are set and not empty.
 #[derive(Clone, Default)]
 pub struct Environment {

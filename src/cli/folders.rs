@@ -29,13 +29,18 @@ impl Folder {
         }
     }
 
+    /// This program's part of the folder below a home.
+    pub fn below(self, home: &Path) -> PathBuf {
+        home.join(self.names().1).join("packstone")
+    }
+
     /// This program's part of the folder; `None` if the environment names no home.
     pub fn of_program(self, environment: &Environment) -> Option<PathBuf> {
-        let (variable, below_home) = self.names();
+        let (variable, _) = self.names();
         let absolute = |name: &str| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
         let folder = match absolute(variable) {
             Some(folder) => folder.to_owned(),
-            None => absolute("HOME")?.join(below_home),
+            None => return Some(self.below(absolute("HOME")?)),
         };
         Some(folder.join("packstone"))
     }

@@ -22,7 +22,7 @@ use crate::report::{Hint, Outcome};
 use crate::secrets::OfSources;
 use crate::{environment, open, report};
 
-/// Where root's jobs are remembered if the environment names no home, as under systemd.
+/// Where jobs are remembered if not even the system knows a home.
 const STATE_WITHOUT_HOME: &str = "/var/lib/packstone";
 
 /// The configuration, which must be there.
@@ -55,6 +55,8 @@ pub fn find<'c>(config: &'c Config, names: &[String]) -> Outcome<Vec<&'c JobConf
 /// Where this machine keeps what it knows of jobs.
 pub fn state_folder(context: &Context) -> PathBuf {
     let folder = Folder::State.of_program(&context.environment);
+    // A timer of systemd's names no home of root, and cron does: both must find the same lock.
+    let folder = folder.or_else(|| environment::home().map(|home| Folder::State.below(&home)));
     folder.unwrap_or_else(|| PathBuf::from(STATE_WITHOUT_HOME)).join("jobs")
 }
 

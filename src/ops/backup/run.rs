@@ -30,6 +30,8 @@ use crate::ops::pool::{pool, worker_count};
 use crate::repository::{ChunkKind, Session};
 use crate::source::Directory;
 
+/// One stream more for so much of the memory limit.
+const STREAM_BYTES: usize = 48 << 20;
 /// The longest message that a snapshot keeps of a source, in characters.
 const MESSAGE_CHARACTERS_MAX: usize = 500;
 
@@ -196,7 +198,7 @@ impl<'s> Run<'s> {
         let cutter = session.repository().cutter()?;
         let batches_max = batches_max(session, &cutter, workers);
         // All streams together hold as much as one alone would, but for the least that each needs.
-        let streams = prepared.streams.len().clamp(1, options.parallel.max(1));
+        let streams = streams_at_a_time(session, prepared.streams.len(), options);
         let filter = Filter::new(prepared.paths.iter().map(|source| (&source.path, &*source.excludes)));
         Ok(Self {
             session,
@@ -383,7 +385,7 @@ pub(super) fn take_sources(
     }
     let stops = Arc::clone(&run.stops);
     monitor.on_cancel(Box::new(move || stops.stop_all()));
-    let threads = streams.len().min(options.parallel.max(1));
+    let threads = streams_at_a_time(session, streams.len(), options);
     let waiting = Mutex::new(streams.into_iter());
     std::thread::scope(|scope| {
         scope.spawn(move || told.iter().map_while(|note| note).for_each(|note| monitor.note(&note)));
@@ -434,6 +436,12 @@ pub(super) fn take_sources(
         excluded: run.filter.excluded(),
         since,
     })
+}
+
+/// So many streams are read at a time: as many as was said, if the memory allows.
+fn streams_at_a_time(session: &Session<'_>, streams: usize, options: &BackupOptions) -> usize {
+    let affordable = session.repository().memory().bytes() / STREAM_BYTES;
+    streams.min(options.parallel).min(affordable).max(1)
 }
 
 /// The next one, which the caller alone has then.
