@@ -89,9 +89,8 @@ impl EngineOptions {
     pub fn into_engine(self) -> Arc<dyn Engine> {
         match self {
             Self::Postgres(engine) => Arc::new(engine),
-            Self::Mariadb(_) | Self::Redis(_) => {
-                Arc::new(Sqlite { paths: Vec::new(), scratch: None, memory_bytes: 0 })
-            }
+            Self::Redis(engine) => Arc::new(engine),
+            Self::Mariadb(_) => Arc::new(Sqlite { paths: Vec::new(), scratch: None, memory_bytes: 0 }),
             Self::Mongodb(engine) => Arc::new(engine),
             Self::Sqlite(engine) => Arc::new(engine),
             Self::Chroma(engine) => Arc::new(engine),

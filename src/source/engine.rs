@@ -7,8 +7,10 @@
 pub mod chroma;
 pub mod command;
 mod file_name;
+mod later;
 pub mod mariadb;
 pub mod mongodb;
+mod place;
 pub mod postgres;
 mod rdb;
 pub mod redis;

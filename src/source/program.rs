@@ -212,7 +212,7 @@ impl Program {
             drop(stream);
             return written.wrap(|| format!("{} was not given everything", self.shown()));
         }
-        let rest = input.end().wrap(|| format!("cannot write the input of {}", self.shown()))?;
+        let mut rest = input.end().wrap(|| format!("cannot write the input of {}", self.shown()))?;
         stream.finish().map_err(|error| lines.explain(&error))?;
         if rest.is_left() { Err(self.unread(&lines)) } else { written }
     }
@@ -431,7 +431,11 @@ impl Completeness for ReadBy {
         };
         let rest = input.map(Input::end).transpose().wrap(not_whole)?;
         stream.finish().map_err(|error| self.lines.explain(&error)).wrap(not_whole)?;
-        if rest.is_none_or(Rest::is_left) { Err(cannot().while_doing(not_whole())) } else { Ok(()) }
+        if rest.is_none_or(|mut rest| rest.is_left()) {
+            Err(cannot().while_doing(not_whole()))
+        } else {
+            Ok(())
+        }
     }
 
     fn stopper(&self) -> Option<CommandStop> {
@@ -486,7 +490,7 @@ struct Rest {
 
 impl Rest {
     /// Whether the program, which has ended, left something unread.
-    fn is_left(mut self) -> bool {
+    fn is_left(&mut self) -> bool {
         self.was_closed || matches!(self.pipe.read(&mut [0]), Ok(count) if count > 0)
     }
 }

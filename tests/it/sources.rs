@@ -161,6 +161,8 @@ fn sources_of_all_kinds_become_one_snapshot() {
     assert_eq!(status(&summary, "shop").consistency.as_deref(), Some("one transaction"));
     assert_eq!((status(&summary, "shop").nodes, status(&summary, "shop").bytes), (3, 9));
     assert_eq!(status(&summary, "files").nodes, 5, "two files, and the folders srv, srv/app and their own");
+    // Two in each directory but for the one that is left out, and four dumps.
+    assert_eq!(summary.snapshot.file_count(), 7);
     assert_eq!(summary.snapshot.job.as_deref(), Some("nightly"));
     assert_eq!(summary.snapshot.excludes, ["*.tmp"]);
     for (path, expected) in [
@@ -299,6 +301,7 @@ fn the_last_good_tree_takes_the_place_of_a_source_that_failed() {
             assert_eq!((carried.snapshot, carried.time), (first.id, first.snapshot.time));
             assert_eq!(status.nodes, crate::sources::status(&first, name).nodes);
         }
+        assert_eq!(summary.snapshot.file_count(), 3);
         let repository = open(Arc::clone(&storage) as _, None);
         assert_eq!(content(&repository, summary.id, "/dumps/shop/shop.sql").unwrap(), b"good");
         let file = folder.join("file");

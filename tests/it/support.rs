@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod random;
 pub mod scratch;
 pub mod seeds;
+pub mod servers;
 pub mod skip;
 pub mod walk;
 

@@ -61,10 +61,12 @@ fn take_earlier(run: &Run<'_>, counts: &SourceCounts, options: &BackupOptions) -
     let reason = match found {
         Ok(Some(found)) => {
             let carried = status.carried.unwrap_or(Carried { snapshot: entry.id, time: entry.snapshot.time });
+            let amount = Amount::of(run, &found)?;
             let Entry { node, bundle } = found;
             let finished = Finished { node, member: bundle.map(Member::Stored), inode: 0 };
             roots::put(run, Path::new(std::ffi::OsStr::from_bytes(&counts.path)).to_owned(), Some(finished));
-            counts.carry(carried, status.nodes, status.bytes);
+            counts.carry(carried, amount.files + amount.directories, amount.bytes);
+            counts.changes.replace_by_unmodified(amount.files, amount.directories);
             let id = carried.snapshot.short();
             run.monitor.note(&format!("{}: the tree of snapshot {id} takes its place", shown(counts)));
             return Ok(());
@@ -107,6 +109,48 @@ fn find(run: &Run<'_>, entry: &SnapshotEntry, path: &[u8]) -> Result<Option<Entr
     let found = tree.lookup(&entry.snapshot.tree, &path_components(path)?)?;
     let is_free = run.session.may_take_over(&entry.id);
     Ok(if is_free || holds(run, tree, &found)? { Some(found) } else { None })
+}
+
+/// How much a tree holds.
+#[derive(Default)]
+struct Amount {
+    files: u64,
+    directories: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    /// Of an entry and all below it.
+    fn of(run: &Run<'_>, entry: &Entry) -> Result<Self> {
+        let reader = run.session.reader();
+        let tree = Tree::new(&reader);
+        let mut amount = Self::default();
+        let mut waiting = Vec::new();
+        amount.add(&entry.node.kind, &mut waiting);
+        while let Some(directory) = waiting.pop() {
+            if run.is_over() {
+                return Err(super::interrupted());
+            }
+            for entry in tree.directory(directory) {
+                amount.add(&entry?.node.kind, &mut waiting);
+            }
+        }
+        Ok(amount)
+    }
+
+    fn add(&mut self, kind: &NodeKind, waiting: &mut Vec<ChunkId>) {
+        match kind {
+            NodeKind::Directory(tree) => {
+                self.directories += 1;
+                waiting.push(*tree);
+            }
+            NodeKind::Regular(regular) => {
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(regular.size);
+            }
+            _ => self.files += 1,
+        }
+    }
 }
 
 /// Whether every chunk of an entry and of all below it may be built upon.

@@ -33,6 +33,22 @@ impl Counts {
         of(&self.directories, change).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Forgets what was counted: what was taken over as a whole is there instead.
+    pub(super) fn replace_by_unmodified(&self, files: u64, directories: u64) {
+        self.files.iter().chain(&self.directories).for_each(|count| count.store(0, Ordering::Relaxed));
+        of(&self.files, Change::Unmodified).store(files, Ordering::Relaxed);
+        of(&self.directories, Change::Unmodified).store(directories, Ordering::Relaxed);
+    }
+
+    /// Adds the files and directories of other counts.
+    pub(super) fn add(&self, other: &Self) {
+        let pairs =
+            self.files.iter().zip(&other.files).chain(self.directories.iter().zip(&other.directories));
+        for (own, of_other) in pairs {
+            own.fetch_add(of_other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn add_bytes_read(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::base::monitor::show_path;
 use crate::base::{Change, ChunkId, Error, ErrorKind, FindingKind, Result, Timestamp, Wrap};
 use crate::format::node::{Content, Metadata, Node, NodeKind, Regular};
+use crate::ops::backup::changes::Known;
 use crate::ops::backup::directory::Finished;
 use crate::ops::backup::roots::{self, bare_directory};
 use crate::ops::backup::run::{Run, SourceCounts};
@@ -173,7 +174,7 @@ fn take_many(
             return Ok(None);
         }
         let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
-        match take_dump(run, pool, dump, &shown, &mut folder) {
+        match take_dump(run, pool, (counts, &shown), dump, &mut folder) {
             Ok(size) => counts.add_node(size),
             Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
                 run.finding(counts, shown, FindingKind::Unreadable, error.chain().join(": "));
@@ -190,7 +191,8 @@ fn take_many(
         return Ok(None);
     }
     let name = path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-    let node = folder.store(run, counts, name).map_err(Failed::Run)?;
+    let above = path.parent().map(|above| above.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    let node = folder.store(run, counts, above, name).map_err(Failed::Run)?;
     Ok(Some(Finished { node, member: None, inode: 0 }))
 }
 
@@ -206,8 +208,8 @@ fn listener(run: &Run<'_>, counts: &SourceCounts) -> Listener {
 fn take_dump(
     run: &Run<'_>,
     pool: &rayon::ThreadPool,
+    (counts, path): (&SourceCounts, &[u8]),
     dump: Dump,
-    path: &[u8],
     folder: &mut Folder,
 ) -> std::result::Result<u64, Failed> {
     let names = crate::source::stream_path(&dump.name).map_err(Failed::Source)?;
@@ -221,7 +223,7 @@ fn take_dump(
     run.stops.forget(number);
     let (content, size) = ended?;
     run.add_bytes_read(size);
-    count(run, path, &content, size).map_err(Failed::Run)?;
+    count(run, counts, path, &content, size).map_err(Failed::Run)?;
     let name = names.last().cloned().unwrap_or_default();
     place.insert(Placed::File(Box::new(file_node(run, name, content, size, dump.metadata))));
     run.monitor.advance(1, 0);
@@ -229,14 +231,17 @@ fn take_dump(
 }
 
 /// Counts a dump as new, changed or as it was.
-fn count(run: &Run<'_>, path: &[u8], content: &Content, size: u64) -> Result<()> {
+fn count(run: &Run<'_>, counts: &SourceCounts, path: &[u8], content: &Content, size: u64) -> Result<()> {
     let before = run.earlier.source_file(path)?.and_then(|old| old.regular());
     let change = match before {
         None => Change::New,
         Some((_, regular)) if regular.content == *content && regular.size == size => Change::Unmodified,
         Some(_) => Change::Changed,
     };
-    run.count_file(change, size, &|| path.to_vec());
+    counts.changes.add_file(change);
+    if run.monitor.wants_items() {
+        run.monitor.backed_up(change, path, size);
+    }
     Ok(())
 }
 
@@ -285,20 +290,25 @@ impl Folder {
         }
     }
 
-    /// The node of the folder; all below it, but for the files, is counted.
-    fn store(self, run: &Run<'_>, counts: &SourceCounts, name: Vec<u8>) -> Result<Node> {
+    /// The node of the folder of this name, which stands in another; it and all below it but for the files are counted.
+    fn store(self, run: &Run<'_>, counts: &SourceCounts, above: &[u8], name: Vec<u8>) -> Result<Node> {
+        let path = crate::state::join(above, &name);
         let tree: ChunkId = {
             let mut builder = DirectoryBuilder::new(run.session);
             for (name, placed) in self.entries {
                 match placed {
                     Placed::File(node) => builder.push(*node, None)?,
                     Placed::Folder(folder) if folder.entries.is_empty() => {}
-                    Placed::Folder(folder) => builder.push(folder.store(run, counts, name)?, None)?,
+                    Placed::Folder(folder) => builder.push(folder.store(run, counts, &path, name)?, None)?,
                 }
             }
             builder.finish()?
         };
         counts.add_node(0);
+        let known = run.earlier.source_directory(above, &name)?;
+        // It is made anew each time, as are its times.
+        let change = if matches!(known, Known::Nothing) { Change::New } else { Change::Changed };
+        counts.changes.add_directory(change);
         Ok(bare_directory(name, tree))
     }
 }

@@ -74,6 +74,8 @@ pub(super) struct SourceCounts {
     findings: AtomicU64,
     milliseconds: AtomicU64,
     told: Mutex<Told>,
+    /// Files and directories of a source that can still be replaced as a whole.
+    pub(super) changes: Counts,
 }
 
 /// What a source's status says besides numbers.
@@ -103,6 +105,7 @@ impl SourceCounts {
             findings: AtomicU64::new(0),
             milliseconds: AtomicU64::new(0),
             told: Mutex::new(told),
+            changes: Counts::default(),
         }
     }
 
@@ -416,6 +419,7 @@ pub(super) fn take_sources(
     let assembled = roots::assemble(&run, &prepared.plan, began)?;
     pool.install(|| session.settle())?;
     let statuses: Vec<SourceStatus> = prepared.all.iter().map(|(counts, _)| counts.status()).collect();
+    prepared.all.iter().for_each(|(counts, _)| run.counts.add(&counts.changes));
     let all = run.counts.statistics();
     // A stream is no file of a directory that could be compared.
     let statistics = all.filter(|(number, _)| !has_only_stream || *number == Statistic::BytesRead);

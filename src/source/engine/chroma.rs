@@ -24,10 +24,10 @@ use pause::Paused;
 
 /// The database of the folder.
 const DATABASE: &str = "chroma.sqlite3";
-/// How long a paused writer may be waited for; it cannot let go.
-const PAUSED_WAIT: Duration = Duration::from_millis(500);
-/// As often a container is let go on that was paused in the middle of a change.
-const PAUSES_MAX: u32 = 20;
+/// How long a writer may be waited for.
+const WAIT: Duration = Duration::from_secs(copy::BUSY_SECONDS);
+/// The same once it is paused: it cannot let go.
+const PAUSED_WAIT: Duration = Duration::from_millis(100);
 
 /// A folder of ChromaDB's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,20 +92,17 @@ impl Chroma {
         Err(Error::new(ErrorKind::Usage, format!("{:?} is no absolute path", self.path)))
     }
 
-    /// Pauses the container, if one is named, at a moment at which it does not keep the database locked.
+    /// Pauses the container, if one is named, and holds the database as it is then.
     fn pause(&self, database: &Path, listener: &Listener) -> Result<(Option<Paused>, Option<Moment>)> {
         let Some(container) = &self.paused_container else { return Ok((None, None)) };
-        let mut pauses = 0;
-        loop {
-            let paused = Paused::pause(container, listener)?;
-            match Moment::begin(database, PAUSED_WAIT, listener) {
-                Ok(moment) => return Ok((Some(paused), Some(moment))),
-                Err(error) if error.kind() == ErrorKind::Fenced && pauses < PAUSES_MAX => {
-                    pauses += 1;
-                    paused.go_on()?;
-                }
-                Err(error) => return Err(error),
-            }
+        // Held before, so that the container does not stand still in the middle of a change and keeps it locked.
+        let before = Moment::begin(database, WAIT, listener)?;
+        let paused = Paused::pause(container, listener)?;
+        match Moment::begin(database, PAUSED_WAIT, listener) {
+            Ok(moment) => Ok((Some(paused), Some(moment))),
+            // It waits to write until nobody reads, so that what was held before is how it still is.
+            Err(error) if error.kind() == ErrorKind::Fenced => Ok((Some(paused), Some(before))),
+            Err(error) => Err(error),
         }
     }
 }

@@ -24,8 +24,10 @@ const HELD_BYTES: usize = END_BYTES + MARK_BYTES;
 const LAST: u8 = 0xFF;
 
 /// Passes on an RDB file, and fails unless it is whole.
-pub struct Rdb<R> {
+pub struct Rdb<R, F> {
     from: R,
+    /// Told why it fails, and whether everything was read by then.
+    on_failure: F,
     /// Read, and not yet given.
     held: Vec<u8>,
     /// How many of them may be given.
@@ -44,15 +46,15 @@ enum State {
     Failed,
 }
 
-impl<R: Read> Rdb<R> {
+impl<R: Read, F: FnMut((Error, bool))> Rdb<R, F> {
     /// Of what is read from somewhere.
-    pub fn new(from: R) -> Self {
+    pub fn new(from: R, on_failure: F) -> Self {
         let checksum = Digest::new(CrcAlgorithm::Crc64Redis);
-        Self { from, held: Vec::new(), free: 0, given: 0, state: State::Head, checksum }
+        Self { from, on_failure, held: Vec::new(), free: 0, given: 0, state: State::Head, checksum }
     }
 
     /// Reads on until bytes are free or the end is known.
-    fn advance(&mut self) -> Result<()> {
+    fn advance(&mut self, at_end: &mut bool) -> Result<()> {
         const PIECE_BYTES: usize = 64 << 10;
         let mut piece = [0; PIECE_BYTES];
         self.held.drain(..self.given.min(self.held.len()));
@@ -62,6 +64,7 @@ impl<R: Read> Rdb<R> {
                 Err(error) if error.kind() == Io::Interrupted => continue,
                 read => read.map_err(|cause| Error::system("cannot read the RDB file", cause))?,
             };
+            *at_end = count == 0;
             self.held.extend_from_slice(piece.get(..count).unwrap_or_default());
             if self.state == State::Head && (count == 0 || self.held.len() >= HEAD_BYTES) {
                 check_head(&self.held)?;
@@ -80,16 +83,19 @@ impl<R: Read> Rdb<R> {
     }
 }
 
-impl<R: Read> Read for Rdb<R> {
+impl<R: Read, F: FnMut((Error, bool))> Read for Rdb<R, F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if buffer.is_empty() || self.state == State::Failed {
             return Ok(0);
         }
         if self.given == self.free && self.state != State::End {
-            self.advance().map_err(|error| {
+            let mut at_end = false;
+            if let Err(error) = self.advance(&mut at_end) {
                 self.state = State::Failed;
-                std::io::Error::other(error)
-            })?;
+                let words = error.chain().join(": ");
+                (self.on_failure)((error, at_end));
+                return Err(std::io::Error::other(words));
+            }
         }
         let mut ready = self.held.get(self.given..self.free).unwrap_or_default();
         let count = ready.read(buffer)?;
@@ -168,7 +174,7 @@ mod tests {
             }
         }
         let mut found = Vec::new();
-        Rdb::new(Pieces(bytes, piece)).read_to_end(&mut found)?;
+        Rdb::new(Pieces(bytes, piece), drop).read_to_end(&mut found)?;
         Ok(found)
     }
 

@@ -11,6 +11,7 @@ pub(super) mod place;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::place::{Beside, describe};
 use super::{Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 use crate::base::monitor::show_file;
 use crate::base::{Error, ErrorKind, Result};
@@ -72,7 +73,7 @@ impl Engine for Sqlite {
         let mut plan = LoadPlan::default();
         for dump in chosen {
             let target = target_of(dump, options)?;
-            if let Some(there) = place::describe(&target)? {
+            if let Some(there) = describe(&target)? {
                 plan.replaced.push(there);
             }
             plan.steps.push(step(dump, target, options.may_replace, listener));
@@ -169,10 +170,10 @@ fn step(dump: &StoredDump, target: PathBuf, may_replace: bool, listener: &Listen
     let (metadata, listener) = (dump.metadata.clone(), Arc::clone(listener));
     let what = format!("restore the SQLite database {} from {}", show_file(&target), dump.name);
     let run = Box::new(move |feed: &mut super::Feed<'_>| {
-        let beside = place::Beside::write(&target, feed)?;
-        beside.check()?;
-        beside.set(&metadata, &listener)?;
-        beside.swap(may_replace)
+        let waiting = Beside::write(&target, feed)?;
+        place::check_whole(&waiting)?;
+        waiting.set(&metadata, &listener)?;
+        place::swap(waiting, may_replace)
     });
     LoadStep { what, dump: Some(dump.name.clone()), run }
 }

@@ -14,6 +14,9 @@ use packstone::ops::check::CheckSummary;
 use crate::show;
 use crate::table::{self, Column};
 
+/// Longer messages are shortened, so that a line stays one.
+const MESSAGE_CHARACTERS_MAX: usize = 100;
+
 /// How a run ended that made its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -148,6 +151,14 @@ fn row(sources: &[&SourceStatus], zone: &TimeZone) -> Vec<String> {
     vec![name, word, size, show::duration(milliseconds / 1000), how(sources, zone)]
 }
 
+/// The beginning of a message; all of it was told, and stands in the snapshot.
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+        None => message.to_owned(),
+    }
+}
+
 /// How it was read; what went wrong comes first.
 fn how(sources: &[&SourceStatus], zone: &TimeZone) -> String {
     let mut parts = Vec::new();
@@ -157,7 +168,7 @@ fn how(sources: &[&SourceStatus], zone: &TimeZone) -> String {
             0 | 1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        parts.push(format!("{}{more}", show_path(message.as_bytes())));
+        parts.push(format!("{}{more}", shortened(&show_path(message.as_bytes()))));
     }
     if let Some(carried) = sources.iter().find_map(|source| source.carried) {
         let time = show::time(carried.time, zone);

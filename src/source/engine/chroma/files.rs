@@ -4,16 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::super::later::later;
 use super::super::sqlite::copy::beside_names;
 use super::super::{Dump, OpenDump};
 use super::{DATABASE, changed};
 use crate::base::monitor::show_file;
-use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::base::{Result, Wrap};
 use crate::fsmeta::capture::{Stat, StatKind, metadata, stat_at, stat_fd};
 use crate::fsmeta::owners::Owners;
 
@@ -87,42 +85,14 @@ impl Files {
 
 fn open(path: &Path, noted: Stat) -> Result<OpenDump> {
     let file = File::open(path).wrap(|| format!("cannot open {}", show_file(path)))?;
-    if !noted.same_content_as(&stat_fd(&file)?) {
-        return Err(changed(path, "was written"));
-    }
     let again = file.try_clone().wrap(|| format!("cannot open {}", show_file(path)))?;
-    let (stopped, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let (stopping, counted, path) = (Arc::clone(&stopped), Arc::clone(&count), path.to_owned());
-    Ok(OpenDump {
-        reader: Box::new(Reading { file, stopped, count }),
-        end: Box::new(move || {
-            if !noted.same_content_as(&stat_fd(&again)?) {
-                return Err(changed(&path, "was written"));
-            }
-            if counted.load(Ordering::Acquire) == noted.size {
-                return Ok(());
-            }
-            let message = format!("{} was not read to its end", show_file(&path));
-            Err(Error::new(ErrorKind::Failed, message))
-        }),
-        stop: Box::new(move || stopping.store(true, Ordering::Release)),
-    })
-}
-
-/// Reads a file until it is stopped.
-struct Reading {
-    file: File,
-    stopped: Arc<AtomicBool>,
-    count: Arc<AtomicU64>,
-}
-
-impl Read for Reading {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.stopped.load(Ordering::Acquire) {
-            return Ok(0);
-        }
-        let count = self.file.read(buffer)?;
-        self.count.fetch_add(count as u64, Ordering::AcqRel);
-        Ok(count)
-    }
+    let path = path.to_owned();
+    let as_noted = move || {
+        let now = stat_fd(&again)?;
+        if noted.same_content_as(&now) { Ok(()) } else { Err(changed(&path, "was written")) }
+    };
+    as_noted()?;
+    let open = later("cannot read a file of the index", move |_| Ok(Box::new(file)));
+    let end = open.end;
+    Ok(OpenDump { end: Box::new(move || end().and_then(|()| as_noted())), ..open })
 }

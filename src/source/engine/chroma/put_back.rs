@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::super::sqlite::place::{Beside, refuse_unless, set, settle, sync_folder_of};
+use super::super::place::{Beside, beside, refuse_unless, set, sync_folder_of};
+use super::super::sqlite::place::{check_whole, settle};
 use super::super::{Listener, LoadPlan, LoadStep, StoredDump};
 use super::DATABASE;
 use crate::base::monitor::show_file;
@@ -53,12 +54,12 @@ pub(super) fn plan(
                 if clears {
                     made.clear()?;
                 }
-                let beside = Beside::write(&path, feed)?;
+                let waiting = Beside::write(&path, feed)?;
                 if is_database {
-                    beside.check()?;
+                    check_whole(&waiting)?;
                 }
-                beside.set(&metadata, &listener)?;
-                beside.place()
+                waiting.set(&metadata, &listener)?;
+                waiting.place()
             }),
         });
     }
@@ -105,9 +106,7 @@ struct Made {
 
 impl Made {
     fn beside(folder: &Path) -> Self {
-        let mut path = folder.as_os_str().to_owned();
-        path.push(NEW);
-        Self { path: path.into() }
+        Self { path: beside(folder, NEW) }
     }
 
     /// Removes what an earlier attempt left.

@@ -180,15 +180,19 @@ impl Completeness for MongoWalk {
 mod tests {
     use super::*;
 
+    fn length(length: usize) -> [u8; 4] {
+        u32::try_from(length).expect("short").to_le_bytes()
+    }
+
     fn document(fields: &[(&str, &str)], is_end: bool) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, text) in fields {
             bytes.extend([&[0x02][..], name.as_bytes(), &[0]].concat());
-            bytes.extend((text.len() as u32 + 1).to_le_bytes());
+            bytes.extend(length(text.len() + 1));
             bytes.extend([text.as_bytes(), &[0]].concat());
         }
         bytes.extend([&[0x08][..], b"EOF\0", &[u8::from(is_end)], &[0x12], b"CRC\0", &[7; 8], &[0]].concat());
-        [&(bytes.len() as u32 + 4).to_le_bytes()[..], &bytes].concat()
+        [&length(bytes.len() + 4)[..], &bytes].concat()
     }
 
     fn walk(bytes: &[u8], size: usize) -> Result<()> {

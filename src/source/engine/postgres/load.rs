@@ -232,7 +232,8 @@ impl Postgres {
     fn make_room(&self, target: &Target, server: &Server, listener: &Listener) -> Result<()> {
         let Some(there) = self.contents(server, &target.new, listener)? else { return Ok(()) };
         let was_planned = target.planned.as_ref().is_some_and(|planned| !planned.is_empty);
-        if !there.is_empty && !(was_planned && target.may_replace) {
+        let is_allowed = was_planned && target.may_replace;
+        if !there.is_empty && !is_allowed {
             let message = format!("{} is there and is not to be replaced", there.show(&target.shown()));
             return Err(Error::new(ErrorKind::Exists, message));
         }

@@ -18,14 +18,15 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::serialize::Data;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
-use super::super::{Listener, OpenDump};
-use super::hold::{Hold, beside};
+use super::super::place::beside;
+use super::super::{Listener, OpenDump, later};
+use super::hold::Hold;
 use crate::base::monitor::show_file;
 use crate::base::size::show;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// How long a database may be locked by a writer before that is an error.
-const BUSY_SECONDS: u64 = 30;
+pub(in crate::source::engine) const BUSY_SECONDS: u64 = 30;
 /// After so many pages it is asked whether to stop.
 const STEP_PAGES: i32 = 4096;
 /// The bytes of a database that say whether it has a write-ahead log.
@@ -57,26 +58,10 @@ pub(in crate::source::engine) fn open(path: &Path, room: Arc<Room>, listener: &L
 
 /// The copy of a database as it was at a moment that is held already.
 pub(in crate::source::engine) fn give(moment: Moment, room: Arc<Room>) -> OpenDump {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let at_end = Arc::new(AtomicBool::new(false));
-    let shown = show_file(&moment.path);
-    let reader = Copying {
-        state: State::Begun(Box::new(moment)),
-        room,
-        stopped: stopped.clone(),
-        at_end: at_end.clone(),
-    };
-    OpenDump {
-        reader: Box::new(reader),
-        end: Box::new(move || {
-            if at_end.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            let message = format!("the copy of {shown} was not read to its end");
-            Err(Error::new(ErrorKind::Failed, message))
-        }),
-        stop: Box::new(move || stopped.store(true, Ordering::Release)),
-    }
+    let failed = format!("cannot copy {}", show_file(&moment.path));
+    later::later(&failed, move |stopped| {
+        Ok(Box::new(Reading { copy: moment.copy(&room, stopped)?, offset: 0 }))
+    })
 }
 
 /// A read transaction on a database.
@@ -112,7 +97,7 @@ impl Moment {
     }
 
     fn copy(self, room: &Room, stopped: &AtomicBool) -> Result<Copy> {
-        let Some(connection) = &self.connection else { return Err(stop()) };
+        let Some(connection) = &self.connection else { return Err(later::stopped()) };
         let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let bytes = number("page_size")
             .and_then(|size| Ok(number("page_count")?.saturating_mul(size)))
@@ -198,16 +183,12 @@ pub(super) fn explain(cause: rusqlite::Error) -> Error {
     Error::caused(kind, message, cause)
 }
 
-fn stop() -> Error {
-    Error::new(ErrorKind::Interrupted, "stopped while the database was copied")
-}
-
 fn copy_pages(from: &Connection, to: &mut Connection, stopped: &AtomicBool) -> Result<()> {
     let backup = Backup::new(from, to).map_err(explain)?;
     loop {
         match backup.step(STEP_PAGES).map_err(explain)? {
             StepResult::Done => return Ok(()),
-            StepResult::More if stopped.load(Ordering::Acquire) => return Err(stop()),
+            StepResult::More if stopped.load(Ordering::Acquire) => return Err(later::stopped()),
             StepResult::More => {}
             // Neither can be: the transaction is begun, and the copy is nobody else's.
             _ => return Err(Error::new(ErrorKind::Failed, "SQLite found its own copy locked")),
@@ -333,44 +314,16 @@ pub(super) fn check(connection: &Connection, how: &str) -> Result<()> {
     Err(Error::damaged(format!("SQLite's check of the database says: {told}")))
 }
 
-/// Reads a copy, which is made when its first byte is asked for.
-struct Copying {
-    state: State,
-    room: Arc<Room>,
-    stopped: Arc<AtomicBool>,
-    at_end: Arc<AtomicBool>,
+/// Reads a copy.
+struct Reading {
+    copy: Copy,
+    offset: u64,
 }
 
-enum State {
-    Begun(Box<Moment>),
-    Copied(Copy, u64),
-    Ended,
-}
-
-impl Read for Copying {
+impl Read for Reading {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        // What fails is not begun again.
-        let (mut copy, offset) = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Begun(moment) => {
-                let what = format!("cannot copy {}", show_file(&moment.path));
-                let copied = moment.copy(&self.room, &self.stopped);
-                (copied.map_err(|error| std::io::Error::other(error.while_doing(what)))?, 0)
-            }
-            State::Copied(copy, offset) => (copy, offset),
-            State::Ended => return Ok(0),
-        };
-        if self.stopped.load(Ordering::Acquire) {
-            return Err(std::io::Error::other(stop()));
-        }
-        let count = copy.read_at(buffer, offset)?;
-        if count == 0 {
-            self.at_end.store(true, Ordering::Release);
-            return Ok(0);
-        }
-        self.state = State::Copied(copy, offset + count as u64);
+        let count = self.copy.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
         Ok(count)
     }
 }

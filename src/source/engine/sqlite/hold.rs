@@ -9,13 +9,14 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use super::super::place::beside;
 use crate::base::monitor::show_file;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
@@ -56,13 +57,6 @@ impl Hold {
             Err(errno) => Err(Error::system("cannot lock the database", std::io::Error::from(errno))),
         }
     }
-}
-
-/// The path of what SQLite keeps beside a database.
-pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }
 
 fn open(path: &Path) -> Result<File> {

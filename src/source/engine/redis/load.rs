@@ -1,0 +1,349 @@
+//! A server's data put back: the server is stopped, its files are replaced, it is started, and says what it has.
+//!
+//! What must hold: no file is replaced while the server runs, for it would write its own over them; what it would not
+//! read is not taken for put back; that it is back is said by the server itself.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::super::place::{Beside, beside, describe, set, sync_folder_of};
+use super::super::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
+use super::append_only::MANIFEST;
+use super::client::Client;
+use super::save::poll;
+use super::{RDB, Redis};
+use crate::base::monitor::show_file;
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::format::node::Metadata;
+use crate::fsmeta::capture::{metadata, stat_fd};
+use crate::fsmeta::owners::Owners;
+use crate::source::program::Program;
+
+/// As often it is asked whether a server has stopped, or answers again: about a minute.
+const QUESTIONS_MAX: u32 = 65;
+/// The names that a server of its own accord gives the folder and files of its changes.
+const APPEND_FOLDER: &str = "appendonlydir";
+const APPEND_FILE: &str = "appendonly.aof";
+/// What ends the name of a folder that waits for its successor to be read.
+const ASIDE: &str = ".packstone-old";
+
+/// What a server that answers says of where it reads its data from.
+#[derive(Clone, Debug, Default)]
+struct Habits {
+    folder: Option<PathBuf>,
+    rdb_name: Option<String>,
+    /// Whether it reads append-only files, and then not the RDB file; `None`: it does not say.
+    is_append_only: Option<bool>,
+    is_multi_part: bool,
+    append_folder: Option<String>,
+    append_file: Option<String>,
+    keys: Option<u64>,
+}
+
+impl Habits {
+    fn of(client: &Client) -> Self {
+        let Ok(server) = client.server() else { return Self::default() };
+        Self {
+            folder: client.folder().ok(),
+            rdb_name: client.configuration("dbfilename").ok(),
+            is_append_only: client.configuration("appendonly").ok().map(|is| is == "yes"),
+            is_multi_part: server.is_multi_part(),
+            append_folder: client.configuration("appenddirname").ok(),
+            append_file: client.configuration("appendfilename").ok(),
+            keys: client.keys().ok(),
+        }
+    }
+}
+
+/// The steps that put a server's data back.
+pub(super) fn plan(
+    redis: &Redis,
+    stored: &[StoredDump],
+    options: &LoadOptions,
+    listener: &Listener,
+) -> Result<LoadPlan> {
+    if !options.databases.is_empty() || options.new_name.is_some() {
+        let message = "a Redis server's data are restored as a whole and under no other name";
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
+    let client = Client::find(&redis.access, listener).unwrap_or_else(|_| {
+        // On an empty host the client may be in the container that is started at the end.
+        Client::of("redis-cli", &redis.access, listener)
+    });
+    let habits = Habits::of(&client);
+    let folder = redis.folder.clone().map(PathBuf::from);
+    let folder = folder.or_else(|| habits.folder.clone().filter(|_| redis.access.container.is_none()));
+    let folder = folder.ok_or_else(|| {
+        let message = "the server does not say where its data are: its folder must be named";
+        Error::new(ErrorKind::Usage, message)
+    })?;
+    let mut plan = LoadPlan::default();
+    if let Some(keys) = habits.keys.filter(|keys| *keys > 0) {
+        plan.replaced.push(format!("the server's {keys} keys"));
+    }
+    let places = places(stored, &habits, &folder)?;
+    for (_, path) in places.files.iter().filter(|(_, path)| path.parent() != places.emptied.as_deref()) {
+        plan.replaced.extend(describe(path)?);
+    }
+    if let Some(old) = places.emptied.as_ref().filter(|old| old.exists()) {
+        plan.replaced.push(format!("the folder {}", show_file(old)));
+    }
+    let is_replacing = !plan.replaced.is_empty();
+    plan.steps.push(stop_step(redis, &client, listener, options.may_replace || !is_replacing));
+    if let Some(old) = places.emptied.clone() {
+        plan.steps.push(empty_step(old));
+    }
+    let like = Arc::new(Like::of(&folder));
+    for (name, path) in places.files {
+        plan.steps.push(place_step(name, path, &like, listener));
+    }
+    if let Some((path, text)) = places.manifest {
+        plan.steps.push(manifest_step(path, text, &like, listener));
+    }
+    plan.steps.push(start_step(redis, client, places.is_append_only, places.emptied, listener));
+    Ok(plan)
+}
+
+/// Where the stored dumps go.
+struct Places {
+    files: Vec<(String, PathBuf)>,
+    /// A folder whose files would be read instead.
+    emptied: Option<PathBuf>,
+    /// A manifest that is not stored, and must be made.
+    manifest: Option<(PathBuf, String)>,
+    /// Whether the server must read append-only files to find them.
+    is_append_only: bool,
+}
+
+fn places(stored: &[StoredDump], habits: &Habits, folder: &Path) -> Result<Places> {
+    let file = habits.append_file.clone().unwrap_or_else(|| APPEND_FILE.to_owned());
+    let below = habits.append_folder.clone().unwrap_or_else(|| APPEND_FOLDER.to_owned());
+    if let [dump] = stored
+        && dump.name == RDB
+    {
+        let rdb = folder.join(habits.rdb_name.as_deref().unwrap_or(RDB));
+        let name = dump.name.clone();
+        // What a server with append-only files reads first is such a file, too.
+        let (path, emptied, manifest) = match (habits.is_append_only, habits.is_multi_part) {
+            (Some(true), true) => {
+                let inside = folder.join(&below);
+                let base = format!("{file}.1.base.rdb");
+                let text = format!("file {base} seq 1 type b\n");
+                (
+                    inside.join(base),
+                    Some(inside.clone()),
+                    Some((inside.join(format!("{file}{MANIFEST}")), text)),
+                )
+            }
+            (Some(true), false) => (folder.join(&file), None, None),
+            _ => (rdb, None, None),
+        };
+        let is_append_only = habits.is_append_only == Some(true);
+        return Ok(Places { files: vec![(name, path)], emptied, manifest, is_append_only });
+    }
+    if habits.is_append_only == Some(false) {
+        let message =
+            "what is stored are append-only files, which this server does not read (appendonly is no)";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    let mut files = Vec::new();
+    let mut emptied = None;
+    for dump in stored {
+        let path = Path::new(&dump.name);
+        let is_inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !is_inside {
+            return Err(Error::damaged(format!("{:?} does not stand below the folder", dump.name)));
+        }
+        let path = folder.join(path);
+        emptied = emptied.or_else(|| path.parent().filter(|parent| *parent != folder).map(Path::to_owned));
+        files.push((dump.name.clone(), path));
+    }
+    // The manifest comes last: without it nothing is read.
+    files.sort_by_key(|(name, _)| name.ends_with(MANIFEST));
+    Ok(Places { files, emptied, manifest: None, is_append_only: true })
+}
+
+/// Owner and mode of what is placed: those of the data that are there, or of the folder.
+struct Like {
+    file: Metadata,
+    folder: Option<Metadata>,
+}
+
+impl Like {
+    fn of(folder: &Path) -> Self {
+        let told = |path: &Path| {
+            let stat = File::open(path).ok().and_then(|opened| stat_fd(&opened).ok())?;
+            Some(metadata(&stat, &Owners::new(), None))
+        };
+        let there = told(folder);
+        let mut file = there.clone().unwrap_or_default();
+        file.mode = told(&folder.join(RDB)).map_or(0o640, |rdb| rdb.mode);
+        file.mtime = crate::base::Timestamp::now();
+        Self { file, folder: there }
+    }
+}
+
+/// Whether a server runs.
+enum Presence {
+    Runs,
+    Gone,
+    Unknown(Error),
+}
+
+impl Presence {
+    fn of(client: &Client) -> Self {
+        /// What is said of a server to which nothing leads.
+        const GONE: [&str; 4] = [
+            "the server cannot be reached",
+            "Could not connect",
+            "does not run",
+            "there is no such container",
+        ];
+        match client.ask(&["PING"]) {
+            Ok(_) => Self::Runs,
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::Unknown(error),
+            Err(error) => {
+                let lines = error.chain();
+                let is_gone = lines.iter().any(|line| GONE.iter().any(|gone| line.contains(gone)));
+                // One that refuses the password runs.
+                if is_gone { Self::Gone } else { Self::Runs }
+            }
+        }
+    }
+}
+
+fn run_words(client: &Client, words: &[String], listener: &Listener) -> Result<()> {
+    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+    // The server's own client is told how to reach it.
+    if Client::known(program).is_some() {
+        return client.program()?.arguments(arguments).run();
+    }
+    Program::of_command(program, None, None).arguments(arguments).listener(listener).run()
+}
+
+fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: bool) -> LoadStep {
+    let (redis, client, listener) = (redis.clone(), client.clone(), Arc::clone(listener));
+    let run = move |_: &mut Feed<'_>| {
+        if !may_replace {
+            return Err(Error::new(ErrorKind::Exists, "the server has data, which would be replaced"));
+        }
+        if redis.stop_command.is_empty() {
+            return match Presence::of(&client) {
+                Presence::Gone => Ok(()),
+                Presence::Runs => {
+                    let message = "the server runs, and would write over what is restored: stop it, or name stop-command";
+                    Err(Error::new(ErrorKind::Fenced, message))
+                }
+                Presence::Unknown(error) => Err(error.while_doing("cannot tell whether the server runs")),
+            };
+        }
+        let stopped = run_words(&client, &redis.stop_command, &listener);
+        let gone =
+            poll(&AtomicBool::new(false), QUESTIONS_MAX, || match (Presence::of(&client), &stopped) {
+                // One that is told to stop and has stopped before may call that an error.
+                (Presence::Gone, _) | (Presence::Unknown(_), Ok(())) => Ok(Some(())),
+                _ => Ok(None),
+            })?;
+        if gone.is_some() {
+            return Ok(());
+        }
+        stopped.wrap(|| "cannot stop the server")?;
+        Err(Error::new(ErrorKind::Fenced, "the server was told to stop and still answers"))
+    };
+    LoadStep { what: "stop the Redis server".to_owned(), dump: None, run: Box::new(run) }
+}
+
+fn empty_step(folder: PathBuf) -> LoadStep {
+    let what = format!("set aside the append-only files in {}", show_file(&folder));
+    let run = move |_: &mut Feed<'_>| {
+        let failed = || format!("cannot set aside {}", show_file(&folder));
+        let aside = beside(&folder, ASIDE);
+        match std::fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::system(failed(), error));
+            }
+            _ => {}
+        }
+        match std::fs::rename(&folder, &aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::system(failed(), error)),
+            _ => sync_folder_of(&folder),
+        }
+    };
+    LoadStep { what, dump: None, run: Box::new(run) }
+}
+
+fn place_step(name: String, path: PathBuf, like: &Arc<Like>, listener: &Listener) -> LoadStep {
+    let (like, listener) = (Arc::clone(like), Arc::clone(listener));
+    let what = format!("place {name} as {}", show_file(&path));
+    let run = move |feed: &mut Feed<'_>| place(&path, feed, &like, &listener);
+    LoadStep { what, dump: Some(name), run: Box::new(run) }
+}
+
+fn manifest_step(path: PathBuf, text: String, like: &Arc<Like>, listener: &Listener) -> LoadStep {
+    let (like, listener) = (Arc::clone(like), Arc::clone(listener));
+    let what = format!("name it in {}", show_file(&path));
+    let run = move |_: &mut Feed<'_>| {
+        let mut feed = |writer: &mut dyn std::io::Write| {
+            writer.write_all(text.as_bytes()).wrap(|| "cannot write the manifest")
+        };
+        place(&path, &mut feed, &like, &listener)
+    };
+    LoadStep { what, dump: None, run: Box::new(run) }
+}
+
+fn place(path: &Path, feed: &mut Feed<'_>, like: &Like, listener: &Listener) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.exists());
+    let waiting = Beside::write(path, feed)?;
+    if let (Some(folder), Some(metadata)) = (folder, &like.folder) {
+        let opened = File::open(folder).wrap(|| format!("cannot open {}", show_file(folder)))?;
+        set(&opened, folder, metadata, listener);
+    }
+    waiting.set(&like.file, listener)?;
+    waiting.place()
+}
+
+fn start_step(
+    redis: &Redis,
+    client: Client,
+    is_append_only: bool,
+    emptied: Option<PathBuf>,
+    listener: &Listener,
+) -> LoadStep {
+    let (redis, listener) = (redis.clone(), Arc::clone(listener));
+    let run = move |_: &mut Feed<'_>| {
+        if redis.start_command.is_empty() {
+            listener("the data are in place; the server is yours to start");
+            return Ok(());
+        }
+        run_words(&client, &redis.start_command, &listener).wrap(|| "cannot start the server")?;
+        let never = AtomicBool::new(false);
+        let mut last = None;
+        // A server that loads answers, and may take as long as it needs.
+        let mut silent = QUESTIONS_MAX;
+        let ready = poll(&never, u32::MAX, || match client.server() {
+            Ok(server) => Ok(Some(Some(server))),
+            Err(error) => {
+                let loads = error.chain().iter().any(|line| line.contains("loads its data"));
+                silent = if loads { QUESTIONS_MAX } else { silent.saturating_sub(1) };
+                last = Some(error);
+                Ok((silent == 0).then_some(None))
+            }
+        })?;
+        let Some(server) = ready.flatten() else {
+            let error = last.unwrap_or_else(|| Error::new(ErrorKind::Unreachable, "it does not answer"));
+            return Err(error.while_doing("the server was started and does not answer"));
+        };
+        if !is_append_only && client.configuration("appendonly").is_ok_and(|is| is == "yes") {
+            let message = "the server reads append-only files, and has not read the RDB file that was put in place; \
+                           now that it answers and this is known, restore it once more";
+            return Err(Error::new(ErrorKind::Failed, message));
+        }
+        // Only now the old ones are of no use any more.
+        drop(emptied.map(|folder| std::fs::remove_dir_all(beside(&folder, ASIDE))));
+        listener(&format!("{} is back, with {} keys", server.shown(), client.keys()?));
+        Ok(())
+    };
+    LoadStep { what: "start the Redis server".to_owned(), dump: None, run: Box::new(run) }
+}

@@ -1,0 +1,1 @@
+//! A MariaDB server of one test.
