@@ -62,9 +62,15 @@ pub fn state_folder(context: &Context) -> PathBuf {
 pub fn open_repository(context: &Context, repository: &RepositoryConfig) -> Outcome<Opened> {
     let name = &repository.name;
     let opened = open::open_named(&context.with_repository(repository), repository.location.clone());
-    opened
-        .hint(ErrorKind::NoRepository, || format!("\"packstone -r {name} repo init\" makes it"))
-        .map_err(|failure| failure.while_doing(format!("cannot open the repository {name}")))
+    opened.map_err(|failure| failure.while_doing(format!("cannot open the repository {name}"))).map_err(
+        |failure| match failure.kind() {
+            // By its name, not by its place.
+            ErrorKind::NoRepository => {
+                failure.with_hint(format!("\"packstone -r {name} repo init\" makes it"))
+            }
+            _ => failure,
+        },
+    )
 }
 
 /// The repository of a name, which the configuration was found to have.

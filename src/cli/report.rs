@@ -71,6 +71,11 @@ impl Failure {
         self.error.kind()
     }
 
+    /// The same, with another hint.
+    pub fn with_hint(self, hint: String) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
     /// The same, with what was being done.
     pub fn while_doing(self, what: String) -> Self {
         Self { error: self.error.while_doing(what), ..self }

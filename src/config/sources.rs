@@ -90,7 +90,7 @@ impl EngineOptions {
         match self {
             Self::Postgres(engine) => Arc::new(engine),
             Self::Redis(engine) => Arc::new(engine),
-            Self::Mariadb(_) => Arc::new(Sqlite { paths: Vec::new(), scratch: None, memory_bytes: 0 }),
+            Self::Mariadb(engine) => Arc::new(engine),
             Self::Mongodb(engine) => Arc::new(engine),
             Self::Sqlite(engine) => Arc::new(engine),
             Self::Chroma(engine) => Arc::new(engine),

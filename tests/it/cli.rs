@@ -57,6 +57,7 @@ transcripts!(
     restore,
     restore_in_place,
     restore_options,
+    run,
     sessions,
     snapshots,
     sources,

@@ -75,7 +75,7 @@ fn lines(job: &JobConfig, plan: &RunPlan) -> Vec<String> {
         let amount = source.amount.map(|amount| {
             let left_out = match amount.excluded {
                 0 => String::new(),
-                count => format!(", {} left out", show::left_out(count)),
+                count => format!(", left out {}", show::left_out(count)),
             };
             format!(" · {}, {}{left_out}", show::count(amount.files, "file"), size::show(amount.bytes))
         });

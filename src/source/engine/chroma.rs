@@ -44,7 +44,20 @@ pub struct Chroma {
 
 impl Engine for Chroma {
     fn kind(&self) -> &'static str {
-        "chroma"
+        "chromadb"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.folder().into_iter().collect()
+    }
+
+    fn plan(&self, _: &Listener) -> Result<Vec<String>> {
+        // Without pausing the container.
+        let folder = self.folder()?;
+        looks_right(&folder.join(DATABASE))?;
+        let (_, problems) = Files::of(&folder)?;
+        let problems = problems.into_iter().map(|problem| format!("problem: {problem}"));
+        Ok(std::iter::once(format!("{DATABASE} and the index files beside it")).chain(problems).collect())
     }
 
     fn dump(&self, listener: &Listener) -> Result<Dumps> {

@@ -1,6 +1,21 @@
 //! MariaDB and MySQL: each database by `mariadb-dump` or `mysqldump` in one transaction.
+//!
+//! What must hold: each database is of one moment, its own, and what cannot be is named; a dump counts only if its last
+//! line says that it is complete; a database that holds something is dropped only if that was allowed.
 
-use super::{Access, Databases};
+mod load;
+mod rename;
+mod server;
+mod users;
+
+use std::io::Cursor;
+
+use super::later::later;
+use super::{Access, Databases, Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump, file_name};
+use crate::base::{Error, ErrorKind, Result};
+use crate::source::program::EndsWith;
+
+use server::{Server, identifier, text};
 
 /// A MariaDB or MySQL server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,4 +28,98 @@ pub struct Mariadb {
     pub options: Vec<String>,
     /// The server is MySQL: its clients are `mysqldump` and `mysql`.
     pub is_mysql: bool,
+}
+
+/// The dump of all users and what they may do.
+const USERS: &str = "users.sql";
+/// The database of that name has another file name.
+const RESERVED: [&str; 1] = ["users"];
+/// What stands behind the name of a database.
+const SUFFIX: &str = ".sql";
+/// What the last line of a dump begins with.
+const MARKER: &str = "-- Dump completed";
+/// Databases that a server makes by itself.
+const OWN: [&str; 4] = ["information_schema", "performance_schema", "sys", "mysql"];
+/// What every dump is made with: one transaction, row by row, and all that belongs to a database. Without its date, so
+/// that a dump of the same data is the same.
+const ARGUMENTS: [&str; 9] = [
+    "--single-transaction",
+    "--quick",
+    "--routines",
+    "--events",
+    "--triggers",
+    "--hex-blob",
+    "--skip-dump-date",
+    "--default-character-set=utf8mb4",
+    "--max-allowed-packet=1G",
+];
+
+impl Engine for Mariadb {
+    fn kind(&self) -> &'static str {
+        if self.is_mysql { "mysql" } else { "mariadb" }
+    }
+
+    fn dump(&self, listener: &Listener) -> Result<Dumps> {
+        let server = Server::ask_version(self, listener)?;
+        let mut problems = Vec::new();
+        let names = self.chosen(&server, &mut problems)?;
+        let mut dumps = Vec::new();
+        match users::script(&server) {
+            Ok(script) => dumps.push(Dump {
+                name: USERS.to_owned(),
+                metadata: None,
+                open: Box::new(move || {
+                    Ok(later("cannot dump the users", move |_| Ok(Box::new(Cursor::new(script)))))
+                }),
+            }),
+            Err(error) => problems.push(format!("the users cannot be dumped: {}", error.chain().join(": "))),
+        }
+        let extra = server.dump_arguments()?;
+        for name in &names {
+            dumps.push(self.dump_of(&server, name, &extra));
+        }
+        let mut consistency = format!("one transaction of each database ({})", server.shown());
+        let odd = server.tables_without_transactions(&names)?;
+        if !odd.is_empty() {
+            let told = format!("tables without transactions, which can change meanwhile: {}", odd.join(", "));
+            listener(&told);
+            consistency.push_str(&format!(", but {told}"));
+        }
+        Ok(Dumps { consistency, dumps, problems, end: None })
+    }
+
+    fn load(&self, stored: &[StoredDump], options: &LoadOptions, listener: &Listener) -> Result<LoadPlan> {
+        load::plan(self, stored, options, listener)
+    }
+}
+
+impl Mariadb {
+    fn chosen(&self, server: &Server, problems: &mut Vec<String>) -> Result<Vec<String>> {
+        let there =
+            server.column("SELECT schema_name FROM information_schema.schemata ORDER BY schema_name")?;
+        let Databases::Named(named) = &self.databases else {
+            return Ok(there.into_iter().filter(|name| !OWN.contains(&name.as_str())).collect());
+        };
+        let (found, missing): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|name| there.contains(name));
+        problems
+            .extend(missing.iter().map(|name| format!("the server has no database {name} for this user")));
+        if found.is_empty() && !named.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, problems.join("; ")));
+        }
+        Ok(found)
+    }
+
+    fn dump_of(&self, server: &Server, name: &str, extra: &[&'static str]) -> Dump {
+        let failed = format!("cannot dump the database {name}");
+        let program = server.dump_program();
+        let (name_of_program, options, database) = (server.names.dump, self.options.clone(), name.to_owned());
+        let extra = extra.to_vec();
+        let open = move || {
+            let program = program?.arguments(ARGUMENTS).arguments(extra).arguments(options);
+            let program = program.arguments(["--databases", "--", &database]);
+            program.open(&failed, EndsWith::line(name_of_program, MARKER, &[]))
+        };
+        let name = file_name::encode(name, &RESERVED) + SUFFIX;
+        Dump { name, metadata: None, open: Box::new(open) }
+    }
 }

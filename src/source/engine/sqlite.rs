@@ -41,6 +41,11 @@ impl Engine for Sqlite {
         "sqlite"
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        let found = |pattern: &String| expand(pattern, &mut Vec::new()).unwrap_or_default();
+        self.paths.iter().flat_map(found).collect()
+    }
+
     fn dump(&self, listener: &Listener) -> Result<Dumps> {
         let mut problems = Vec::new();
         let mut paths = Vec::new();

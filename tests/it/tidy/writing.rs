@@ -78,6 +78,7 @@ const PLACES: [Place; 7] = [
             "src/ops/dump/zip/",
             "src/fsmeta/acl.rs",
             "src/source/engine/rdb.rs",
+            "src/source/engine/redis/",
             "src/source/engine/mongodb/",
         ],
         in_tests: true,

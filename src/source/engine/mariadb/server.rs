@@ -1,0 +1,250 @@
+//! What a MariaDB or MySQL server is asked, by its own client.
+//!
+//! What must hold: the password reaches a client by a file in memory or by a variable; names are quoted wherever they
+//! become part of a statement.
+
+use super::super::{Access, Listener};
+use super::{Mariadb, OWN};
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::source::program::{Program, SecretFile, reads_secret_files};
+
+/// The programs of one maker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    pub client: &'static str,
+    pub dump: &'static str,
+}
+
+const OF_MARIADB: Names = Names { client: "mariadb", dump: "mariadb-dump" };
+const OF_MYSQL: Names = Names { client: "mysql", dump: "mysqldump" };
+
+/// A server that has answered.
+#[derive(Clone)]
+pub(super) struct Server {
+    access: Access,
+    listener: Listener,
+    pub names: Names,
+    version: String,
+}
+
+/// A name as a part of a statement.
+pub(super) fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text as a part of a statement.
+pub(super) fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+impl Server {
+    /// Asks a server for its version, by the clients that are there.
+    pub(super) fn ask_version(engine: &Mariadb, listener: &Listener) -> Result<Self> {
+        // MariaDB has had the names of MySQL's programs for long.
+        let names: &[Names] = if engine.is_mysql { &[OF_MYSQL, OF_MARIADB] } else { &[OF_MARIADB, OF_MYSQL] };
+        let mut first = None;
+        for names in names {
+            let access = engine.access.clone();
+            let server = Self { access, listener: listener.clone(), names: *names, version: String::new() };
+            match server.column("SELECT VERSION()") {
+                Ok(answer) => {
+                    let version = answer.into_iter().next().unwrap_or_default();
+                    return Ok(Self { version, ..server });
+                }
+                Err(error) => {
+                    let is_missing = error.chain().iter().any(|line| line.contains("there is no program"))
+                        || error
+                            .chain()
+                            .iter()
+                            .any(|line| line.contains("the program is not in the container"));
+                    let first = first.get_or_insert(error);
+                    if !is_missing {
+                        break;
+                    }
+                    drop(first);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::new(ErrorKind::NotFound, "there is no client")))
+    }
+
+    /// For people: `MariaDB 10.11.19`.
+    pub(super) fn shown(&self) -> String {
+        let number = self.version.split('-').next().unwrap_or_default();
+        let name = if self.is_mariadb() { "MariaDB" } else { "MySQL" };
+        format!("{} from {name} {number}", self.names.dump)
+    }
+
+    pub(super) fn is_mariadb(&self) -> bool {
+        self.version.contains("MariaDB")
+    }
+
+    /// The program that dumps, with all that it needs to reach the server.
+    pub(super) fn dump_program(&self) -> Result<Program> {
+        self.program(self.names.dump)
+    }
+
+    /// The client, that reads statements until one fails.
+    pub(super) fn client(&self) -> Result<Program> {
+        let program = self.program(self.names.client)?;
+        let arguments = ["--batch", "--skip-column-names", "--max-allowed-packet=1G"];
+        Ok(program.arguments(arguments).argument("--default-character-set=utf8mb4"))
+    }
+
+    fn program(&self, name: &str) -> Result<Program> {
+        let access = &self.access;
+        let mut program = Program::client(name, access).listener(&self.listener);
+        match &access.password {
+            Some(password) if reads_secret_files(access) => {
+                let file = SecretFile::new(options_with(password.expose()).as_bytes())?;
+                // It must be the first of all arguments.
+                program = program.argument(format!("--defaults-extra-file={}", file.path())).holding(&file);
+            }
+            _ => program = program.password("MYSQL_PWD", access)?,
+        }
+        let port = access.port.map(|port| port.to_string());
+        let options = [
+            ("--socket", &access.socket),
+            ("--host", &access.host),
+            ("--port", &port),
+            ("--user", &access.user),
+        ];
+        for (option, value) in options {
+            if let Some(value) = value {
+                program = program.argument(format!("{option}={value}"));
+            }
+        }
+        // `localhost` would mean the usual socket, whatever port is named.
+        if access.socket.is_none() && access.port.is_some() {
+            program = program.argument("--protocol=tcp");
+        }
+        Ok(program)
+    }
+
+    /// What the dump program needs besides, as far as it knows it.
+    pub(super) fn dump_arguments(&self) -> Result<Vec<&'static str>> {
+        if self.is_mariadb() {
+            return Ok(Vec::new());
+        }
+        let help = self.program(self.names.dump)?.argument("--help").capture_text()?;
+        let wanted = [
+            // What belongs to a replica has no place in a dump that is put back elsewhere.
+            ("set-gtid-purged", "--set-gtid-purged=OFF"),
+            // Servers before version 8 have none.
+            ("column-statistics", "--column-statistics=0"),
+            ("no-tablespaces", "--no-tablespaces"),
+        ];
+        Ok(wanted.into_iter().filter(|(name, _)| help.contains(name)).map(|(_, argument)| argument).collect())
+    }
+
+    /// Asks, and gives the first column of the answer.
+    pub(super) fn column(&self, statement: &str) -> Result<Vec<String>> {
+        Ok(self.rows(statement)?.into_iter().filter_map(|row| row.into_iter().next()).collect())
+    }
+
+    /// Asks, and gives the rows of the answer.
+    pub(super) fn rows(&self, statement: &str) -> Result<Vec<Vec<String>>> {
+        let program = self.client()?.arguments(["--execute", statement]);
+        let answer = program.capture_text().wrap(|| "cannot ask the server")?;
+        Ok(answer.lines().map(|line| line.split('\t').map(unescaped).collect()).collect())
+    }
+
+    /// Runs statements until one fails.
+    pub(super) fn run(&self, statements: &str) -> Result<()> {
+        let mut write = |input: &mut dyn std::io::Write| {
+            input.write_all(statements.as_bytes()).wrap(|| "cannot write statements")
+        };
+        self.client()?.feed(&mut write)
+    }
+
+    /// Tables whose changes no transaction holds together.
+    pub(super) fn tables_without_transactions(&self, databases: &[String]) -> Result<Vec<String>> {
+        let rows = self.rows(
+            "SELECT t.table_schema, t.table_name, t.engine FROM information_schema.tables t \
+             JOIN information_schema.engines e ON e.engine = t.engine \
+             WHERE t.table_type = 'BASE TABLE' AND coalesce(e.transactions, 'NO') <> 'YES' ORDER BY 1, 2",
+        )?;
+        let is_chosen = |row: &&Vec<String>| row.first().is_some_and(|name| databases.contains(name));
+        Ok(rows
+            .iter()
+            .filter(is_chosen)
+            .map(|row| {
+                let part = |index: usize| row.get(index).map(String::as_str).unwrap_or_default();
+                format!("{}.{} ({})", part(0), part(1), part(2))
+            })
+            .collect())
+    }
+
+    /// How many tables and views a database has; `None` if there is no such database.
+    pub(super) fn tables_of(&self, database: &str) -> Result<Option<Vec<String>>> {
+        let name = text(database);
+        let found = self.column(&format!(
+            "SELECT count(*) FROM information_schema.schemata WHERE schema_name = {name}"
+        ))?;
+        if found.first().is_none_or(|count| count == "0") {
+            return Ok(None);
+        }
+        self.column(&format!(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = {name} ORDER BY 1"
+        ))
+        .map(Some)
+    }
+
+    /// An error if it is a database of the server's own.
+    pub(super) fn refuse_own(database: &str) -> Result<()> {
+        if OWN.iter().any(|own| own.eq_ignore_ascii_case(database)) {
+            let message = format!("{database} is a database of the server's own");
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        Ok(())
+    }
+}
+
+/// A file of options with a password.
+fn options_with(password: &str) -> zeroize::Zeroizing<String> {
+    let mut options = zeroize::Zeroizing::new(String::with_capacity(2 * password.len() + 32));
+    options.push_str("[client]\npassword=\"");
+    for character in password.chars() {
+        match character {
+            '\\' => options.push_str("\\\\"),
+            '"' => options.push_str("\\\""),
+            '\n' => options.push_str("\\n"),
+            '\r' => options.push_str("\\r"),
+            '\t' => options.push_str("\\t"),
+            other => options.push(other),
+        }
+    }
+    options.push_str("\"\n");
+    options
+}
+
+/// A value as the client shows it. A line feed stays `\n`, which means one in a statement, too.
+fn unescaped(shown: &str) -> String {
+    let mut value = String::with_capacity(shown.len());
+    let mut characters = shown.chars();
+    while let Some(character) = characters.next() {
+        match (character, characters.clone().next()) {
+            ('\\', Some('\\')) => value.push('\\'),
+            ('\\', Some('t')) => value.push('\t'),
+            _ => {
+                value.push(character);
+                continue;
+            }
+        }
+        characters.next();
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_texts_and_passwords_are_quoted() {
+        assert_eq!(identifier("a`b"), "`a``b`");
+        assert_eq!(text("a'b\\"), "'a''b\\\\'");
+        assert_eq!(options_with("a\"#\\ ").as_str(), "[client]\npassword=\"a\\\"#\\\\ \"\n");
+        assert_eq!(unescaped("a\\\\b\\tc\\nd"), "a\\b\tc\\nd");
+    }
+}
