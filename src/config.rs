@@ -29,7 +29,7 @@ pub use repository::{CredentialSource, Limits, RepositoryConfig};
 pub use rules::Rules;
 pub use schedule::{Rhythm, Schedule, TimeOfDay};
 pub use secrets::{SecretSource, Secrets};
-pub use sources::{EngineConfig, EngineOptions, Input, PathsConfig, SourceConfig};
+pub use sources::{EngineConfig, EngineOptions, Given, Input, PathsConfig, SourceConfig, is_same_kind};
 
 use reader::{Entry, Problems, Section};
 

@@ -14,6 +14,7 @@ mod path;
 mod pool;
 pub mod prune;
 pub mod restore;
+pub mod restore_database;
 pub mod sessions;
 pub mod stats;
 pub mod tag;

@@ -11,7 +11,7 @@ pub use packstone::config::values::{parse_duration, parse_size};
 
 use crate::commands::{
     backup, cat, completions, config, diff, dump, find, forget, history, log, ls, man, mount, plan, repo,
-    restore, run, snapshots, stats, tag,
+    restore, restore_database, run, snapshots, stats, tag,
 };
 
 const AFTER_HELP: &str = "\
@@ -193,6 +193,8 @@ pub enum Command {
     Dump(dump::Arguments),
     /// Give back what a snapshot holds
     Restore(Box<restore::Arguments>),
+    /// Put back a database that a snapshot holds, or list those that it holds
+    RestoreDatabase(Box<restore_database::Arguments>),
     /// Show snapshots as a file system that can only be read
     Mount(mount::Arguments),
     /// Forget snapshots that are named, or that rules do not keep

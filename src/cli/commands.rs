@@ -16,6 +16,7 @@ pub mod mount;
 pub mod plan;
 pub mod repo;
 pub mod restore;
+pub mod restore_database;
 pub mod run;
 pub mod snapshots;
 pub mod stats;
@@ -74,6 +75,7 @@ pub fn run(command: Command, context: &Context) -> Outcome<Done> {
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::RestoreDatabase(arguments) => restore_database::run(&arguments, context),
         Command::Mount(arguments) => mount::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),

@@ -122,6 +122,11 @@ impl<'d> Section<'d> {
             .collect()
     }
 
+    /// Every key that is there, with its value.
+    pub fn values(&self) -> impl Iterator<Item = (&'d str, &'d Item)> {
+        self.table.iter()
+    }
+
     /// A problem with a key of this table that is there.
     pub fn refuse(&self, name: &str, message: impl Into<String>) {
         let position = match self.table.get_key_value(name) {

@@ -5,6 +5,7 @@
 
 mod access;
 mod engines;
+mod given;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,10 @@ use crate::base::{Result, Wrap};
 use crate::ops::backup::OnFailure;
 use crate::source::Engine;
 use crate::source::engine::{AnyCommand, Chroma, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite};
+
+use given::Written;
+
+pub use given::{Given, is_same_kind};
 
 /// A source of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub struct EngineConfig {
     password: Option<SecretSource>,
     /// Where secret variables of a command are.
     environment: Vec<(String, SecretSource)>,
+    /// What its table said.
+    written: Written,
 }
 
 /// What is said of a database or a program, by its kind.
@@ -218,7 +225,11 @@ fn one(
             let rules = shared.rules.with(rules::read(&mut section, shared.folder));
             absolute_paths(&mut section).map(|paths| Input::Paths(PathsConfig { paths, rules }))
         }
-        _ => engines::read(&mut section, kind, shared.folder).map(|engine| Input::Engine(Box::new(engine))),
+        _ => {
+            let written = given::written(&section, shared.folder);
+            let engine = engines::read(&mut section, kind, shared.folder);
+            engine.map(|engine| Input::Engine(Box::new(EngineConfig { written, ..engine })))
+        }
     };
     section.finish();
     Some(SourceConfig { name: name?, kind, on_failure, input: input? })

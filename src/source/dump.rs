@@ -62,7 +62,7 @@ pub struct StoredDump {
 pub type Feed<'f> = dyn FnMut(&mut dyn Write) -> Result<()> + 'f;
 
 /// What is to be done to put a source back.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct LoadPlan {
     /// In this order. If one fails, those after it are not begun.
     pub steps: Vec<LoadStep>,

@@ -74,6 +74,8 @@ mod remote;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod restore_database;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod round_trip;

@@ -7,6 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::access::{self, absolute, command, container, databases, options};
+use super::given::Written;
 use super::{EngineConfig, EngineOptions, absolute_paths};
 use crate::config::reader::Section;
 use crate::config::secrets::{self, SecretSource};
@@ -30,12 +31,12 @@ pub(super) fn read(section: &mut Section<'_>, kind: &str, folder: &Path) -> Opti
     }
 }
 
-const fn without_password(options: EngineOptions) -> EngineConfig {
+fn without_password(options: EngineOptions) -> EngineConfig {
     with_password(options, None)
 }
 
-const fn with_password(options: EngineOptions, password: Option<SecretSource>) -> EngineConfig {
-    EngineConfig { options, password, environment: Vec::new() }
+fn with_password(options: EngineOptions, password: Option<SecretSource>) -> EngineConfig {
+    EngineConfig { options, password, environment: Vec::new(), written: Written::default() }
 }
 
 fn postgres(section: &mut Section<'_>, folder: &Path) -> EngineConfig {
@@ -129,7 +130,7 @@ fn any_command(section: &mut Section<'_>, folder: &Path) -> Option<EngineConfig>
         container,
         run_as,
     };
-    Some(EngineConfig { options: EngineOptions::AnyCommand(options), password: None, environment })
+    Some(EngineConfig { options: EngineOptions::AnyCommand(options), password: None, environment, written: Written::default() })
 }
 
 /// A name below the folder of the source.
