@@ -70,6 +70,9 @@ pub struct LoadPlan {
     pub replaced: Vec<String>,
 }
 
+/// What a step does.
+pub type RunStep = Box<dyn FnOnce(&mut Feed<'_>) -> Result<()> + Send>;
+
 /// One step of it.
 pub struct LoadStep {
     /// What it does, as `restore the database shop from shop.sql`.
@@ -77,7 +80,7 @@ pub struct LoadStep {
     /// The name of the dump that it needs.
     pub dump: Option<String>,
     /// Does it; given what writes the dump that it needs, or nothing.
-    pub run: Box<dyn FnOnce(&mut Feed<'_>) -> Result<()> + Send>,
+    pub run: RunStep,
 }
 
 /// What is wanted of a stored source.

@@ -4,6 +4,9 @@
 //! What must hold: a secret is never among the arguments, of the program or of what reaches the container: it goes by
 //! the environment, or by a file that is in memory alone; no program gets the secrets of this one's own repository;
 //! a program that failed is never taken for one that succeeded, and its own words are in the error.
+//!
+//! What is killed of a program in a container is `docker exec`: the program itself then has no output and no input any
+//! more, and ends when it writes or reads.
 
 mod messages;
 mod secret;
@@ -124,6 +127,10 @@ impl Program {
     pub fn password(self, name: &str, access: &Access) -> Result<Self> {
         match (&access.password, &access.container_password) {
             (Some(password), _) => Ok(self.secret(name, password)),
+            (None, Some(_)) if self.container.is_none() => {
+                let message = "a variable of a container is named, but no container";
+                Err(Error::new(ErrorKind::Usage, message))
+            }
             (None, Some(variable)) => {
                 let script = with_variable(WITH_CONTAINER_PASSWORD, variable)?.replace("NEEDED", name);
                 Ok(self.in_shell(&script))

@@ -55,6 +55,7 @@ transcripts!(
     odd_names,
     prune,
     restore,
+    restore_database,
     restore_in_place,
     restore_options,
     run,

@@ -6,14 +6,15 @@
 mod chroma;
 mod command;
 mod kept;
+mod mariadb;
 mod mongodb;
 mod postgres;
 mod redis;
 mod sqlite;
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use packstone::base::{Error, Result, Wrap};
@@ -137,9 +138,17 @@ impl Fakes {
              echo \"{name}$line\" >>\"$HERE/calls\"\n\
              {script}\n"
         );
-        let path = self.join(name);
-        std::fs::write(&path, text).expect("a script");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        // By another process: if this one had it open to write, one that is started just now would keep it open.
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(self.join(name))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("install can be started");
+        let mut input = install.stdin.take().expect("a pipe");
+        input.write_all(text.as_bytes()).expect("a script");
+        drop(input);
+        assert!(install.wait().expect("it ends").success());
         self
     }
 

@@ -3,6 +3,8 @@
 //! What must hold: of each source the last good snapshot stays, whatever the rules say; a run of some sources takes
 //! nothing from whole ones; a copy catches up; what comes after the snapshot fails by itself.
 
+mod killed;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -29,6 +29,8 @@ mod documents;
 #[cfg(test)]
 mod dump;
 #[cfg(test)]
+mod empty_host;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod engines;

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use packstone::base::{Error, ErrorKind, Result, ThawRequest, ThawSpeed};
+use packstone::ops::backup::DUMPS_FOLDER;
 use packstone::ops::restore::{Overwrite, RestoreOptions, RestoreSummary, Selection, ThawOptions, restore};
 use packstone::repository::SnapshotEntry;
+use packstone::source::{GivenPattern, Patterns};
 
 use crate::args::parse_duration;
 use crate::context::Context;
@@ -257,6 +259,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     opened.refuse_within(&place.directory)?;
     place.refuse_stranger(&snapshot, arguments.yes || arguments.dry_run)?;
     options.name.clone_from(&place.name);
+    if place.is_origin && path.is_none() {
+        leave_dumps_out(&snapshot, &mut options)?;
+    }
     if arguments.delete {
         place.refuse_everything(path, &options.selection)?;
         options.delete = Some(delete_options(&opened, context, &snapshot, arguments.yes));
@@ -275,6 +280,36 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         RestoreSummary { findings: 1.., .. } => Done::WithFindings,
         _ => Done::Fully,
     })
+}
+
+/// Dumps never were files of a machine, so that they are not put back as such where everything came from, unless they
+/// are asked for.
+fn leave_dumps_out(snapshot: &SnapshotEntry, options: &mut RestoreOptions) -> Result<()> {
+    let is_dump = |path: &[u8]| {
+        snapshot.snapshot.sources.iter().any(|source| source.kind.is_some() && source.path == path)
+    };
+    let (dumps, others): (Vec<_>, Vec<_>) =
+        snapshot.snapshot.paths.iter().partition(|path| is_dump(path.as_slice()));
+    let mut given: Vec<GivenPattern> = match &options.selection {
+        _ if dumps.is_empty() => return Ok(()),
+        Selection::Include(_) => return Ok(()),
+        Selection::Exclude(patterns) => patterns.given().cloned().collect(),
+        Selection::All => Vec::new(),
+    };
+    let folder = DUMPS_FOLDER.as_bytes();
+    let out: Vec<&[u8]> = match others.iter().any(|path| path.starts_with(folder)) {
+        true => dumps.iter().map(|path| path.as_slice()).collect(),
+        false => vec![folder],
+    };
+    given.extend(out.into_iter().map(|path| GivenPattern {
+        text: path.to_vec(),
+        ignores_case: false,
+        origin: "dumps of databases".to_owned(),
+    }));
+    options.selection = Selection::Exclude(Patterns::new(given)?);
+    let id = snapshot.id.short();
+    report::say(&format!("dumps of databases are left out: \"packstone restore-database {id}\" lists them"));
+    Ok(())
 }
 
 /// A restore that was asked for.

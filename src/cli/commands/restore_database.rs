@@ -99,7 +99,8 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let engine = reach::engine(&source, name, &arguments.to, arguments.new_name.as_deref(), context)?;
     let engine = engine.into_engine();
     warn_of(&source, &snapshot, name);
-    let run = Run { arguments, context, snapshot: &snapshot, name, source: &source, engine: &*engine, progress };
+    let run =
+        Run { arguments, context, snapshot: &snapshot, name, source: &source, engine: &*engine, progress };
     let plan = if arguments.dry_run { run.plan(false)? } else { run.agreed()? };
     run.done(plan)
 }

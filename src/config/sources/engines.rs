@@ -130,7 +130,12 @@ fn any_command(section: &mut Section<'_>, folder: &Path) -> Option<EngineConfig>
         container,
         run_as,
     };
-    Some(EngineConfig { options: EngineOptions::AnyCommand(options), password: None, environment, written: Written::default() })
+    Some(EngineConfig {
+        options: EngineOptions::AnyCommand(options),
+        password: None,
+        environment,
+        written: Written::default(),
+    })
 }
 
 /// A name below the folder of the source.

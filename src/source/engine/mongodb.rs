@@ -71,11 +71,15 @@ impl Mongodb {
                 let message = "a password cannot be given to MongoDB's tools when they run as another user";
                 Err(Error::new(ErrorKind::Usage, message))
             }
-            (None, Some(variable)) if access.container.is_some() => {
+            (None, Some(_)) if access.container.is_none() => {
+                let message = "a variable of a container is named, but no container";
+                Err(Error::new(ErrorKind::Usage, message))
+            }
+            (None, Some(variable)) => {
                 let script = with_variable(WITH_CONTAINER_PASSWORD, variable)?;
                 Ok(program.argument("--config=/dev/fd/3").in_shell(&script))
             }
-            (None, _) => Ok(program),
+            (None, None) => Ok(program),
         }
     }
 

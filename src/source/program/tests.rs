@@ -80,6 +80,8 @@ fn a_container_gives_its_own_password() {
         let refused = Program::client("psql", &access).password("PGPASSWORD", &access).expect_err("no name");
         assert_eq!(refused.kind(), ErrorKind::Usage, "{bad}");
     }
+    let nowhere = Access { container: None, ..access };
+    Program::client("psql", &nowhere).password("PGPASSWORD", &nowhere).expect_err("whose variable");
     // As a shell takes it.
     let run = |variable: &str| {
         let program = Program::of_command("sh", None, None).variable("GIVEN", "a 'b' $c");

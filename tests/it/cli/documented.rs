@@ -122,6 +122,7 @@ impl Check<'_> {
                         "repo sessions" => "session",
                         "repo probe" => "kind",
                         "forget" => "forgotten",
+                        "restore-database" => "source",
                         _ if value.get("group_key").is_some() => "group",
                         _ => "snapshot",
                     };
@@ -136,11 +137,49 @@ impl Check<'_> {
 const PREPARE: &str = "
     mkdir -p source/sub && printf 'hello\\n' > source/one && ln source/one source/sub/two && ln -s x source/link
     printf 'a password\\n' > password && printf x > \"$(printf 'source/odd\\377')\" && mkfifo source/pipe && head -c 50000000 /dev/zero > source/zeros
-    mkdir mnt && touch empty && ( umask 077; head -c 32 /dev/urandom > key )";
+    mkdir mnt && touch empty && ( umask 077; head -c 32 /dev/urandom > key )
+    cat > jobs.toml <<END
+[repository.main]
+url = \"$PWD/repository\"
+key-file = \"$PWD/key\"
+[repository.offsite]
+url = \"$PWD/offsite\"
+key-file = \"$PWD/key\"
+[job.simple]
+repository = \"main\"
+schedule = \"daily 03:00\"
+skip-if-unchanged = true
+source = [{ type = \"path\", paths = [\"$PWD/empty\", \"$PWD/source/zeros\"] }]
+[job.held]
+repository = \"main\"
+keep = { last = 1 }
+check = \"1/1\"
+copy = [{ repository = \"offsite\", keep = { last = 1 } }]
+[[job.held.source]]
+type = \"path\"
+name = \"odd\"
+paths = [\"$PWD/source/odd*\"]
+[[job.held.source]]
+type = \"command\"
+command = [\"sh\", \"-c\", \"test -e $PWD/once && exit 1; touch $PWD/once; echo done\"]
+filename = \"out\"
+on-failure = \"partial\"
+END
+    printf '[repository.main]\nurl = \"%s/repository\"\nkey-file = \"key\"\n[job.nightly]\n' \"$PWD\" > config
+    printf '[[job.nightly.source]]\ntype = \"command\"\nname = \"notes\"\nfilename = \"a\"\ncommand = [\"echo\", \"a\"]\n' >> config";
 
 /// What is run, by the section that describes it, in this order.
-const RUNS: [(&str, &str); 86] = [
+const RUNS: [(&str, &str); 99] = [
     ("repo init", "repo init"),
+    ("repo init", "--config jobs.toml -r offsite repo init"),
+    ("plan", "--config jobs.toml plan"),
+    ("run", "--config jobs.toml --progress-interval 1ms run"),
+    ("run", "--config jobs.toml run simple"),
+    ("run", "--config jobs.toml run held"),
+    ("run", "--config jobs.toml run held"),
+    ("plan", "--config jobs.toml plan held"),
+    ("run", "--config jobs.toml run held --only-source missing"),
+    ("log", "--config jobs.toml log held"),
     ("repo init", "-r \"sftp:here:$PWD/distant\" repo init"),
     ("snapshots", "snapshots"),
     ("stats", "stats"),
@@ -219,6 +258,13 @@ const RUNS: [(&str, &str); 86] = [
         "repo sessions end \"$(ls repository/sessions | grep -v -F \"$(ls repository/snapshots)\")\"",
     ),
     ("repo sessions", "repo sessions end 0123"),
+    ("restore-database", "restore-database \"$(packstone -q --config config run >ran 2>&1; echo latest)\""),
+    ("restore-database", "restore-database latest notes --to restore-command='[\"true\"]' --dry-run"),
+    (
+        "restore-database",
+        "restore-database latest notes --to restore-command='[\"sh\", \"-c\", \"cat >given\"]' --yes",
+    ),
+    ("restore-database", "restore-database latest notes --to restore-command='[\"true\"]'"),
     ("repo key list", "repo key list"),
     ("repo key", "repo key add --new-key-file second --label x"),
     ("repo key", "repo key add --new-password-file password --label y"),

@@ -99,7 +99,8 @@ fn docker(folder: &Path, process: u32) -> Container {
     let script = format!(
         "#!/bin/sh\necho \"$*\" >>'{}'\ncase $1 in\n\
          inspect) case $(cut -d' ' -f3 /proc/{process}/stat) in T) echo true;; *) echo false;; esac;;\n\
-         pause) kill -STOP {process};;\nunpause) kill -CONT {process};;\nesac\n",
+         pause) kill -STOP {process}\n\
+         until [ \"$(cut -d' ' -f3 /proc/{process}/stat)\" = T ]; do :; done;;\nunpause) kill -CONT {process};;\nesac\n",
         log.display()
     );
     write(&path, script).expect("written");

@@ -4,8 +4,7 @@ use packstone::base::ErrorKind;
 use packstone::source::engine::{AnyCommand, Container};
 use packstone::source::{Engine, LoadOptions};
 
-use super::listener;
-use super::{Fakes, deaf, load, password, read_all, said, whole};
+use super::{Fakes, deaf, listener, load, password, read_all, said, whole};
 
 fn command(parts: &[&str]) -> AnyCommand {
     AnyCommand {

@@ -7,13 +7,12 @@ mod failures;
 use std::io::Write;
 use std::process::{Child, Stdio};
 
-use packstone::base::{ErrorKind, Result};
+use packstone::base::ErrorKind;
 use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Container, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::listener;
-use super::{Fakes, deaf, load, password, said, stored, whole};
+use super::{Fakes, deaf, listener, load, password, said, stored, whole};
 use crate::support::is_root;
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
@@ -313,91 +312,85 @@ fn clients_run_as_the_user_whom_the_server_knows() {
     engine.dump(&deaf()).expect("it is the name of the user of the system");
 }
 
-/// What a server in a container is dumped and loaded by, exactly.
-#[test]
-fn clients_run_in_the_container_of_the_server() -> Result<()> {
-    let Some(_) = postgres("that PostgreSQL's clients run in a container") else { return Ok(()) };
-    let rules = ["local postgres postgres trust", "local all postgres scram-sha-256"];
-    let cluster = Cluster::new(&rules);
-    cluster.run("postgres", "ALTER ROLE postgres PASSWORD 's3cret: pass\\word'");
+/// How `docker` is called for a client that asks the server.
+const DOCKER: &str = "docker exec -i -u postgres --env LC_ALL=C --env PGCONNECT_TIMEOUT=60";
+/// What is played to be in the container.
+const SECRET: &str = "s3cret: pass\\word";
+
+/// A server that wants a password, as if it were in a container.
+fn contained() -> (Cluster, Fakes, Postgres) {
+    let cluster = Cluster::new(&["local postgres postgres trust", "local all postgres scram-sha-256"]);
+    cluster.run("postgres", &format!("ALTER ROLE postgres PASSWORD '{SECRET}'"));
     cluster.run("postgres", "CREATE DATABASE shop");
     let fakes = Fakes::new();
-    let environment = format!("PGHOST={} 'POSTGRES_PASSWORD=s3cret: pass\\word'", cluster.host());
-    fakes.add_docker(&environment);
+    fakes.add_docker(&format!("PGHOST={} 'POSTGRES_PASSWORD={SECRET}'", cluster.host()));
     let container = Container { name: "db".into(), program: fakes.folder() + "/docker" };
     let access = Access {
         container: Some(container),
         run_as: Some("postgres".into()),
         user: Some("postgres".into()),
-        password: Some(password("s3cret: pass\\word")),
         ..Access::default()
     };
-    let engine = Postgres {
-        access,
-        databases: Databases::Named(vec!["shop".into()]),
-        format: Format::Plain,
-        options: Vec::new(),
-    };
-    let dumps = whole(engine.dump(&deaf())?);
-    assert_eq!(dumps.len(), 2);
-    let begin = "docker exec -i -u postgres --env LC_ALL=C --env PGCONNECT_TIMEOUT=60";
-    let asked = "--env PGCLIENTENCODING=UTF8 --env PGPASSWORD db psql --username=postgres --no-password --no-psqlrc \
-        --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --dbname=dbname=\\'postgres\\' --tuples-only --no-align \
-        --field-separator-zero --record-separator-zero";
-    let (about, listed) = (
-        "--command=SELECT\\ current_setting\\(\\'server_version\\'\\)\\,\\ has_table_privilege\\(\\'pg_catalog.pg_authid\\'\\,\\ \\'SELECT\\'\\)",
-        "--command=SELECT\\ datname\\,\\ datallowconn\\,\\ datistemplate\\ FROM\\ pg_catalog.pg_database\\ ORDER\\ BY\\ 1",
-    );
+    let databases = Databases::Named(vec!["shop".into()]);
+    let engine = Postgres { access, databases, format: Format::Plain, options: Vec::new() };
+    (cluster, fakes, engine)
+}
+
+#[test]
+fn clients_in_a_container_are_given_a_password_by_name() {
+    let Some(_) = postgres("that PostgreSQL's clients run in a container") else { return };
+    let (_cluster, fakes, mut engine) = contained();
+    engine.access.password = Some(password(SECRET));
+    assert_eq!(whole(engine.dump(&deaf()).expect("dumps")).len(), 2);
+    let asked = "--env PGCLIENTENCODING=UTF8 --env PGPASSWORD db psql --username=postgres --no-password \
+        --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --dbname=dbname=\\'postgres\\' \
+        --tuples-only --no-align --field-separator-zero --record-separator-zero";
+    let about = r"--command=SELECT\ current_setting\(\'server_version\'\)\,\ has_table_privilege\(\'pg_catalog.pg_authid\'\,\ \'SELECT\'\)";
+    let listed = r"--command=SELECT\ datname\,\ datallowconn\,\ datistemplate\ FROM\ pg_catalog.pg_database\ ORDER\ BY\ 1";
+    let with = "--env PGPASSWORD db";
     assert_eq!(
         fakes.calls(),
         [
-            format!("{begin} {asked} {about}"),
-            format!("{begin} {asked} {listed}"),
+            format!("{DOCKER} {asked} {about}"),
+            format!("{DOCKER} {asked} {listed}"),
             "docker exec -i -u postgres --env LC_ALL=C db pg_dump --version".to_owned(),
             "docker exec -i -u postgres --env LC_ALL=C db pg_dumpall --version".to_owned(),
+            format!("{DOCKER} {with} pg_dumpall --username=postgres --no-password --globals-only"),
             format!(
-                "{begin} --env PGPASSWORD db pg_dumpall --username=postgres --no-password --globals-only"
-            ),
-            format!(
-                "{begin} --env PGPASSWORD db pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' --format=plain --create"
+                "{DOCKER} {with} pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' \
+             --format=plain --create"
             ),
         ]
     );
-    assert_eq!(
-        std::fs::read_to_string(fakes.join("variables")).expect("variables"),
-        "PGPASSWORD is set\n".repeat(4)
-    );
+    let variables = std::fs::read_to_string(fakes.join("variables")).expect("variables");
+    assert_eq!(variables, "PGPASSWORD is set\n".repeat(4));
+}
 
-    // The container knows the password itself.
-    let own = Access {
-        password: None,
-        container_password: Some("POSTGRES_PASSWORD".into()),
-        ..engine.access.clone()
-    };
-    let engine = Postgres { access: own, format: Format::Custom, ..engine };
-    let dumps = whole(engine.dump(&deaf())?);
+#[test]
+fn clients_in_a_container_take_its_own_password() {
+    let Some(_) = postgres("that PostgreSQL's clients take the password of a container") else { return };
+    let (cluster, fakes, mut engine) = contained();
+    engine.access.container_password = Some("POSTGRES_PASSWORD".into());
+    engine.format = Format::Custom;
+    let dumps = whole(engine.dump(&deaf()).expect("dumps"));
     let calls = fakes.calls();
     let script = r#"export\ PGPASSWORD=\"\$\{POSTGRES_PASSWORD\?\}\"\;\ exec\ \"\$@\""#;
     for wanted in [
         "docker exec -i -u postgres --env LC_ALL=C db pg_restore --file=/dev/null".to_owned(),
         format!(
-            "{begin} db sh -c {script} sh pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' \
+            "{DOCKER} db sh -c {script} sh pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' \
              --format=custom --compress=0"
         ),
     ] {
         // They start at the same time.
         assert!(calls[calls.len() - 2..].contains(&wanted), "{wanted} is not in {calls:#?}");
     }
-    let options = LoadOptions {
-        databases: vec!["shop".into()],
-        new_name: Some("again".into()),
-        ..LoadOptions::default()
-    };
-    load(&engine, &dumps, &options, &deaf())?;
-    assert!(
-        fakes.calls().iter().any(|call| call.ends_with("db pg_restore --create --exit-on-error --file=-"))
-    );
-    assert!(fakes.calls().iter().all(|call| !call.contains("s3cret")), "{:?}", fakes.calls());
+    let new_name = Some("again".into());
+    let options = LoadOptions { databases: vec!["shop".into()], new_name, may_replace: false };
+    load(&engine, &dumps, &options, &deaf()).expect("it is put back");
+    let restores =
+        "docker exec -i -u postgres --env LC_ALL=C db pg_restore --create --exit-on-error --file=-";
+    assert!(fakes.calls().iter().any(|call| call == restores), "{:#?}", fakes.calls());
+    assert!(fakes.calls().iter().all(|call| !call.contains("s3cret")), "{:#?}", fakes.calls());
     assert_eq!(cluster.run("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'again'"), "1\n");
-    Ok(())
 }

@@ -80,7 +80,7 @@ fn pairs(to: &[String]) -> Result<Vec<(String, String)>> {
 fn refused(problems: &[Problem], kind: &str) -> Error {
     let shown = |problem: &Problem| {
         let nearest = problem.nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?"));
-        format!("{} {}{}", problem.key, problem.message, nearest.unwrap_or_default())
+        format!("{}: {}{}", problem.key, problem.message, nearest.unwrap_or_default())
     };
     let shown: Vec<String> = problems.iter().map(shown).collect();
     let why = Error::new(ErrorKind::Usage, shown.join("; "));

@@ -52,16 +52,14 @@ impl Server {
                     return Ok(Self { version, ..server });
                 }
                 Err(error) => {
-                    let is_missing = error.chain().iter().any(|line| line.contains("there is no program"))
-                        || error
-                            .chain()
-                            .iter()
-                            .any(|line| line.contains("the program is not in the container"));
-                    let first = first.get_or_insert(error);
+                    let is_missing = error.chain().iter().any(|line| {
+                        line.contains("there is no program")
+                            || line.contains("the program is not in the container")
+                    });
                     if !is_missing {
-                        break;
+                        return Err(error);
                     }
-                    drop(first);
+                    first.get_or_insert(error);
                 }
             }
         }

@@ -186,7 +186,7 @@ mod tests {
             [0, TIME.len() + SET.len(), 2 * TIME.len() + MULTI.len() + 3 * SET.len() + EXEC.len(), all.len()];
         for end in 0..=all.len() {
             let wanted = places.iter().rev().find(|place| **place <= end).expect("one");
-            assert_eq!(whole(&all[..end]).expect("cut") as usize, *wanted, "{end}");
+            assert_eq!(whole(&all[..end]).expect("cut"), *wanted as u64, "{end}");
         }
     }
 

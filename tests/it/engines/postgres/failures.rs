@@ -7,8 +7,7 @@ use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Databases, Postgres};
 use packstone::source::{Engine, LoadOptions};
 
-use super::super::listener;
-use super::super::{Fakes, deaf, load, password, read_all, said, whole};
+use super::super::{Fakes, deaf, listener, load, password, read_all, said, whole};
 use super::{engine, filled};
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
