@@ -110,7 +110,8 @@ fn refusal(arguments: &[String]) -> Option<String> {
     let (own, rest) = arguments.split_at(end);
     let output = Command::new(PROGRAM).args(own).arg("--help").args(rest).output().expect("the program");
     let is_taken = output.status.success();
-    (!is_taken).then(|| format!("packstone {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)))
+    (!is_taken)
+        .then(|| format!("packstone {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)))
 }
 
 #[test]
@@ -150,10 +151,12 @@ fn every_command_line_of_the_pages_is_understood() {
 fn what_is_no_configuration_and_no_command_is_found() {
     assert_eq!(problems("[[job.nightly.source]]\ntype = \"sqlite\"\npaths = [\"/srv/*.db\"]\n"), [""; 0]);
     assert!(!problems("[[job.nightly.source]]\ntype = \"sqlite\"\npath = \"/srv\"\n").is_empty());
-    let found = blocks("a\n```sh\npackstone plan x\n```\nb\n```console\n$ packstone ls latest | wc -l\n1\n```\n");
+    let found =
+        blocks("a\n```sh\npackstone plan x\n```\nb\n```console\n$ packstone ls latest | wc -l\n1\n```\n");
     let found: Vec<_> = found.iter().flat_map(|(kind, block)| calls(kind, block)).collect();
     assert_eq!(found, [vec!["plan", "x"], vec!["ls", "latest"]]);
-    let called = calls("sh", "tar c /x | packstone backup --stdin \\\n  --tag 'a b' >log\n# packstone is good\n");
+    let called =
+        calls("sh", "tar c /x | packstone backup --stdin \\\n  --tag 'a b' >log\n# packstone is good\n");
     assert_eq!(called, [["backup", "--stdin", "--tag", "a b"]]);
     let own = |line: &str| refusal(&words(line)).is_some();
     assert!(!own("-q backup --stdin-from-command -- pg_dump --nothing"));

@@ -38,12 +38,15 @@ enum Step {
     Fails,
 }
 
+/// What a step was given, by the name of its dump.
+type Given = (String, Vec<u8>);
+
 /// A database that keeps what it is given.
 #[derive(Clone, Debug)]
 struct MadeUp {
     /// What the steps do, by the name of the dump.
     steps: Vec<(&'static str, Step)>,
-    given: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    given: Arc<Mutex<Vec<Given>>>,
 }
 
 impl MadeUp {
@@ -52,7 +55,7 @@ impl MadeUp {
     }
 
     /// The steps that were begun, and what each got.
-    fn given(&self) -> Vec<(String, Vec<u8>)> {
+    fn given(&self) -> Vec<Given> {
         self.given.lock().unwrap().clone()
     }
 
@@ -106,7 +109,7 @@ impl Engine for MadeUp {
     }
 
     fn dump(&self, _: &Listener) -> Result<Dumps> {
-        unreachable!("nothing is dumped by it")
+        Err(Error::new(ErrorKind::Failed, "nothing is dumped by it"))
     }
 
     fn load(&self, stored: &[StoredDump], options: &LoadOptions, _: &Listener) -> Result<LoadPlan> {

@@ -177,7 +177,10 @@ impl Run<'_> {
         let shown = progress.begin();
         let restored = context.interruption.gently(|| source.restore(plan, &**progress));
         drop(shown);
-        let summary = restored?;
+        let summary = restored.hint(ErrorKind::Interrupted, begin_anew).hint(ErrorKind::Damaged, || {
+            "\"packstone repo check --read-data\" tells what is damaged; another snapshot may hold it whole"
+                .to_owned()
+        })?;
         document.took(progress.elapsed());
         let lines = || {
             let parts = [
@@ -195,6 +198,10 @@ impl Run<'_> {
     fn end(&self) -> Done {
         if self.source.is_partial() { Done::WithFindings } else { Done::Fully }
     }
+}
+
+fn begin_anew() -> String {
+    "the same with --yes begins anew, and replaces what is there in part".to_owned()
 }
 
 /// Says what of a source is not as its snapshot would have it.

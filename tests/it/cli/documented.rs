@@ -43,8 +43,8 @@ impl Documented {
 
     fn table(&self, command: &str, name: &str) -> Option<(String, &Table)> {
         // A type of one command may stand in the table of another.
-        let places =
-            [command, "repo key", "snapshots", "ls"].map(|command| (command.to_owned(), name.to_owned()));
+        let places = [command, "repo key", "snapshots", "ls", "run"]
+            .map(|command| (command.to_owned(), name.to_owned()));
         places.into_iter().find_map(|place| Some((format!("{}/{name}", place.0), self.0.get(&place)?)))
     }
 }
