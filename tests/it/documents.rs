@@ -61,6 +61,9 @@ fn problems(block: &str) -> Vec<String> {
     }
 }
 
+/// What variables of scripts stand for.
+const VARIABLES: [(&str, &str); 1] = [("$date", "2026-01-31")];
+
 /// The words of one command of a shell, as far as the examples need a shell: up to what ends or redirects it.
 fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -81,7 +84,8 @@ fn words(text: &str) -> Vec<String> {
 
 /// The arguments of every call of packstone in a block. Of a transcript only lines that are typed count.
 fn calls(kind: &str, block: &str) -> Vec<Vec<String>> {
-    let joined = block.replace("\\\n", " ");
+    let joined =
+        VARIABLES.iter().fold(block.replace("\\\n", " "), |text, (name, value)| text.replace(name, value));
     let typed = joined.lines().filter_map(|line| match kind {
         "console" => line.strip_prefix("$ ").or_else(|| line.strip_prefix("> ")),
         "sh" | "cron" | "ini" => Some(line).filter(|line| !line.trim_start().starts_with(['#', ';'])),
