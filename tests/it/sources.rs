@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use packstone::base::host::Host;
 use packstone::base::{Error, ErrorKind, Finding, Monitor, Result, SessionId};
 use packstone::format::config::Parameters;
 use packstone::format::snapshot::{SourceOutcome, SourceStatus, Statistic};
@@ -16,7 +17,7 @@ use packstone::ops::backup::{
     BackupOptions, BackupSource, BackupSummary, OnFailure, SourceInput, backup_sources,
 };
 use packstone::ops::dump::dump_file;
-use packstone::repository::Repository;
+use packstone::repository::{Repository, SessionOptions};
 use packstone::source::{Dump, Dumps, Excludes, GivenPattern, OpenDump, Patterns};
 
 use crate::engine::{Findings, give_back, in_memory, open, options, pass_tick, snapshot};
@@ -316,6 +317,33 @@ fn the_last_good_tree_takes_the_place_of_a_source_that_failed() {
     let summary = summary.unwrap();
     assert_eq!(findings, Vec::<String>::new());
     assert!(summary.snapshot.sources.iter().all(|status| status.carried.is_none()));
+    assert_eq!(crate::process::check(Arc::clone(&storage) as _).unwrap().damaged, 0);
+}
+
+#[test]
+fn a_tree_takes_the_place_while_packs_are_condemned_too() {
+    let storage = Arc::new(packstone::storage::memory::Memory::new());
+    let repository = crate::engine::init(Arc::clone(&storage) as _, Parameters::tiny(), None);
+    let source = |end: End, text: &'static [u8]| {
+        vec![database("shop", OnFailure::KeepPrevious, move || {
+            Ok(dumps_of(vec![dump("a.sql", text, End::Well), dump("b.sql", b"rows", end)]))
+        })]
+    };
+    let old = run(&repository, source(End::Well, b"old")).0.unwrap();
+    crate::process::forget(Arc::clone(&storage) as _, old.id).unwrap();
+    // A session that lives keeps the collection open.
+    let other = open(Arc::clone(&storage) as _, None);
+    let live = other.start_session(&Host::current(), SessionOptions::default()).unwrap();
+    let pruned = crate::process::prune(Arc::clone(&storage) as _, &Host::current()).unwrap();
+    assert!(pruned.condemned > 0 && !pruned.waits_for.is_empty(), "{pruned:?}");
+    // Made after that, so that nothing of it may be named again without a look.
+    let good = run(&open(Arc::clone(&storage) as _, None), source(End::Well, b"new")).0.unwrap();
+    let failed = run(&open(Arc::clone(&storage) as _, None), source(End::Broken, b"newer")).0.unwrap();
+    assert_eq!(status(&failed, "shop").carried.unwrap().snapshot, good.id);
+    live.close().unwrap();
+    crate::process::prune(Arc::clone(&storage) as _, &Host::current()).unwrap();
+    let repository = open(Arc::clone(&storage) as _, None);
+    assert_eq!(content(&repository, failed.id, "/dumps/shop/a.sql").unwrap(), b"new");
     assert_eq!(crate::process::check(Arc::clone(&storage) as _).unwrap().damaged, 0);
 }
 

@@ -15,8 +15,8 @@ use packstone::source::engine::{Chroma, Container};
 use packstone::source::{Engine, LoadOptions};
 use rusqlite::Connection;
 
-use super::kept::{Kept, dump, keep, printing, replacing};
-use super::listener;
+use super::kept::{Kept, dump, keep, listening, printing, replacing};
+
 use crate::support::need::has_program;
 use crate::support::scratch::Scratch;
 
@@ -196,7 +196,7 @@ fn a_container_is_paused_for_it_and_goes_on() {
     let paused = engine(&folder, Some(docker(scratch.path(), writer.0.id())));
     let mut last = 0;
     for round in 0..3 {
-        let (listener, told) = listener();
+        let (listener, told) = listening();
         let dumps = paused.dump(&listener).expect("dumps");
         assert!(writer.is_stopped());
         let kept = keep(dumps).expect("a dump");

@@ -1,7 +1,7 @@
 //! Dumps kept in memory, and put back from there.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use packstone::base::{Error, Result};
 use packstone::format::node::Metadata;
@@ -13,6 +13,13 @@ pub struct Kept {
     pub consistency: String,
     pub problems: Vec<String>,
     pub dumps: Vec<(StoredDump, Vec<u8>)>,
+}
+
+/// A listener, and what it was told.
+pub fn listening() -> (Listener, Arc<Mutex<Vec<String>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&told);
+    (Arc::new(move |line: &str| writer.lock().expect("no panic").push(line.to_owned())), told)
 }
 
 /// A listener that prints.

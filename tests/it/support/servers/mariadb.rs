@@ -67,11 +67,6 @@ impl Mariadb {
         self.scratch.join("s").display().to_string()
     }
 
-    /// A place for the test's own files.
-    pub fn folder(&self) -> PathBuf {
-        self.scratch.path().to_owned()
-    }
-
     /// A client as `root` without password.
     pub fn client(&self) -> Command {
         let mut command = Command::new("mariadb");

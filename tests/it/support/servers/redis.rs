@@ -109,7 +109,8 @@ impl Redis {
     pub fn kill(&self) {
         let pid = std::fs::read_to_string(self.scratch.join("pid")).unwrap_or_default();
         if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
-            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            // It may be gone already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             self.wait(false);
             drop(std::fs::remove_file(self.scratch.join("pid")));
         }
