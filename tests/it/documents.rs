@@ -130,7 +130,7 @@ fn every_configuration_of_the_pages_is_one() {
     }
     println!("{count} configurations");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= 20);
+    assert!(count >= 15);
 }
 
 #[test]
