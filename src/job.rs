@@ -57,6 +57,7 @@ pub struct JobSource {
 }
 
 /// What a source of a job is.
+#[expect(clippy::large_enum_variant, reason = "a job has few sources")]
 #[derive(Clone, Debug)]
 pub enum JobInput {
     /// Directories and files.

@@ -277,7 +277,9 @@ fn files_of_databases_are_left_out_of_directories_and_patterns_are_expanded_at_e
     let report = stage.run_at(2, &[], Vec::new()).unwrap();
     assert_eq!(report.backup.snapshot.paths.len(), 3);
     let pattern = stage.scratch.join("nothing*").to_str().unwrap().to_owned();
-    let JobInput::Paths { patterns, .. } = &mut stage.job.sources[0].input else { unreachable!() };
+    let JobInput::Paths { patterns, .. } = &mut stage.job.sources[0].input else {
+        panic!("configs are paths");
+    };
     patterns.push(pattern.clone());
     stage.job.sources[0].on_failure = OnFailure::Partial;
     let report = stage.run_at(3, &[], Vec::new()).unwrap();

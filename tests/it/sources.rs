@@ -133,7 +133,9 @@ fn sources_of_all_kinds_become_one_snapshot() {
     }
     let repository = in_memory(Parameters::tiny());
     let mut of_configs = paths("configs", std::slice::from_ref(&configs), OnFailure::Fail);
-    let SourceInput::Paths { excludes, .. } = &mut of_configs.input else { unreachable!() };
+    let SourceInput::Paths { excludes, .. } = &mut of_configs.input else {
+        panic!("these are paths");
+    };
     let pattern = GivenPattern { text: b"*.tmp".to_vec(), ignores_case: false, origin: "a test".into() };
     excludes.patterns = Patterns::new(vec![pattern]).unwrap();
     let sources = vec![

@@ -33,6 +33,7 @@ pub enum OnFailure {
 pub type BeginDumps<'i> = Box<dyn FnOnce(&Listener) -> Result<Dumps> + Send + 'i>;
 
 /// What is read of a source.
+#[expect(clippy::large_enum_variant, reason = "a run has few sources, and each is moved once")]
 pub enum SourceInput<'i> {
     /// Files and directories.
     Paths {

@@ -172,7 +172,7 @@ fn dumped_under_a_writer_destroyed_and_put_back() {
     assert_eq!(moves_of(&server, "shop2"), moves);
     assert_eq!(facts(&server, "shop2"), before);
     assert_eq!(server.ask("SHOW CREATE USER app@localhost"), hash);
-    assert_eq!(server.ask("SELECT count(*) FROM shop2.rich") != "0", true);
+    assert_ne!(server.ask("SELECT count(*) FROM shop2.rich"), "0");
     let both = LoadOptions { new_name: Some("x".into()), ..LoadOptions::default() };
     assert_eq!(
         engine.load(&kept.stored(), &both, &printing()).map(drop).expect_err("two").kind(),

@@ -265,7 +265,7 @@ fn a_server_comes_back_from_its_files() {
     assert_eq!(done, [format!("unpack base.tar into the new folder {path}")]);
     assert!(lines.lock().unwrap()[0].ends_with(&format!("pg_ctl --pgdata={path} start")));
     for (name, kind) in [("relative", ErrorKind::Usage), (path, ErrorKind::Exists)] {
-        let refused = engine.load(&stored(&dumps), &to(name), &deaf()).err().expect("refused");
+        let refused = engine.load(&stored(&dumps), &to(name), &deaf()).map(drop).expect_err("refused");
         assert_eq!(refused.kind(), kind);
     }
     let again = Cluster::of_files(&folder);

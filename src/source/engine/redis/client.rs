@@ -8,6 +8,9 @@ use super::super::{Access, Listener};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::program::Program;
 
+/// How the lines begin by which redis-cli tells of a transfer.
+const STEPS: [&str; 3] = ["sending REPLCONF", "SYNC sent to", "Transfer finished with success"];
+
 /// The clients, the first that is there being taken.
 const CLIENTS: [&str; 2] = ["redis-cli", "valkey-cli"];
 /// What errors begin with, and what they mean.
@@ -64,7 +67,14 @@ impl Client {
 
     /// A client that may not be there.
     pub(super) fn of(name: &'static str, access: &Access, listener: &Listener) -> Self {
-        Self { name, access: access.clone(), listener: listener.clone() }
+        let passed_on = listener.clone();
+        // It tells each step of a transfer, which is no news as long as all is well.
+        let listener: Listener = std::sync::Arc::new(move |line| {
+            if !STEPS.iter().any(|step| line.starts_with(step)) {
+                passed_on(line);
+            }
+        });
+        Self { name, access: access.clone(), listener }
     }
 
     /// The name of a client, if a word is one.
