@@ -211,6 +211,24 @@ fn ways_to_dump_are_compared_with_what_differs() {
 }
 
 #[test]
+fn days_of_a_database_are_compared_with_files_with_dates() {
+    if !can_make_databases("what a database costs day after day") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let text = run("days", &scratch, &["--scale", "0.0005", "--days", "2", "--runs", "1", "--no-warm"]);
+    assert_eq!(text, render("days", &scratch));
+    let found = rows(&text);
+    // Other tools are there or not; a pipe in a title has its own sign before it.
+    let own: Vec<_> = found
+        .iter()
+        .filter(|row| row.iter().any(|cell| cell.contains("packstone") || cell.contains("gzip`")))
+        .collect();
+    assert_eq!(own.len(), 3, "{text}");
+    assert!(own.iter().all(|row| row.iter().rev().take(5).all(|cell| is_figure(cell))), "{text}");
+}
+
+#[test]
 fn scale_is_measured_in_steps_of_ten() {
     if !has_program("python3", "the growth of costs") {
         return;

@@ -25,6 +25,8 @@ mod damage;
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod dump;
 #[cfg(test)]
 mod empty_host;
