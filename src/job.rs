@@ -158,6 +158,14 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Step<T> {
     Step { result, duration: since.elapsed() }
 }
 
+/// A step that is not begun once somebody asked to stop.
+fn unless_cancelled<T>(monitor: &dyn Monitor, work: impl FnOnce() -> Result<T>) -> Step<T> {
+    timed(|| match monitor.cancelled() {
+        true => Err(Error::new(crate::base::ErrorKind::Interrupted, "interrupted before it began")),
+        false => work(),
+    })
+}
+
 /// Runs a job: sources, copies, what is kept, a part of a check. `folder` is where this machine keeps what it knows of
 /// its jobs.
 ///
@@ -179,10 +187,14 @@ pub fn run(
         ..options.backup.clone()
     };
     let since = Stopwatch::start();
-    let taken = sources::prepare(&chosen)?;
+    let taken = sources::prepare(job, &chosen)?;
     let summary = backup_sources(repository, taken, Path::new("/"), &backup, monitor)?;
     let backup_duration = since.elapsed();
-    let copies = copies.into_iter().map(|copy| copy_to(repository, copy, job, options, monitor)).collect();
+    let copies = copies.into_iter().map(|copy| {
+        let keep = copy.keep.clone().filter(|_| !backup.is_selective);
+        copy_to(repository, CopyTarget { keep, ..copy }, job, options, monitor)
+    });
+    let copies = copies.collect();
     let mut report =
         RunReport { backup: summary, backup_duration, copies, retention: None, prune: None, check: None };
     // Of a run of some sources it cannot be said what the others need.
@@ -190,16 +202,16 @@ pub fn run(
         let kept = timed(|| retention::apply(repository, job, policy, options, monitor));
         let removed = kept.result.as_ref().map(|kept| kept.removed.clone()).unwrap_or_default();
         report.retention = Some(kept);
-        if job.with_prune && !removed.is_empty() && !monitor.cancelled() {
-            let pruned = timed(|| retention::prune(repository, &removed, &options.backup, monitor));
+        if job.with_prune && !removed.is_empty() {
+            let pruned = unless_cancelled(monitor, || {
+                retention::prune(repository, &removed, &options.backup, monitor)
+            });
             report.prune = Some(pruned);
         }
     }
-    if let Some(portion) = job.check
-        && !monitor.cancelled()
-    {
+    if let Some(portion) = job.check {
         let options = CheckOptions { read: Some(portion) };
-        report.check = Some(timed(|| check(repository, &options, monitor)));
+        report.check = Some(unless_cancelled(monitor, || check(repository, &options, monitor)));
     }
     Ok(report)
 }

@@ -128,7 +128,7 @@ impl LastRun {
     }
 
     /// Forgets a directory and all below it.
-    fn forget(&self, parent: &[u8], name: &[u8]) {
+    pub fn forget(&self, parent: &[u8], name: &[u8]) {
         const ITSELF: &str = "DELETE FROM directories WHERE parent = ?1 AND name = ?2";
         const BELOW: &str = "DELETE FROM directories WHERE parent = ?1 OR (parent >= ?2 AND parent < ?3)";
         let path = join(parent, name);

@@ -87,6 +87,12 @@ pub fn judge(file: PathBuf) -> Result<Judged> {
              {mode:04o}, not 0644 or 0600"
         ));
     }
+    let me = rustix::process::geteuid().as_raw();
+    if metadata.is_file() && metadata.uid() != 0 && metadata.uid() != me {
+        report::warn(&format!(
+            "the configuration {shown}, whose commands run as you, belongs to another user"
+        ));
+    }
     let absolute = std::path::absolute(&file).wrap(failed)?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let config = Config::parse(&text, folder);

@@ -2,6 +2,7 @@
 //!
 //! What must hold: only what a run needs is read of secrets; a job that does not exist is told with those that do.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ use packstone::config::{Config, Input, JobConfig, RepositoryConfig, SourceConfig
 use packstone::job::{Job, JobInput, JobSource, Log, RunOptions};
 use packstone::ops::backup::BackupOptions;
 use packstone::repository::{MemoryLimit, Repository};
+use packstone::source::{Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump};
 
 use crate::configuration::Configured;
 use crate::context::Context;
@@ -105,8 +107,8 @@ fn ready_source(context: &Context, source: &SourceConfig, is_meant: bool) -> Res
             };
             JobInput::Paths { patterns: paths.paths.clone(), excludes }
         }
-        Input::Engine(_) if !is_meant => {
-            JobInput::Paths { patterns: Vec::new(), excludes: packstone::source::Excludes::default() }
+        Input::Engine(engine) if !is_meant => {
+            JobInput::Engine(engine.without_secrets().clone().into_engine())
         }
         Input::Engine(engine) => {
             let secrets = OfSources { environment: &context.environment };
@@ -114,16 +116,61 @@ fn ready_source(context: &Context, source: &SourceConfig, is_meant: bool) -> Res
             let limit = context.global.memory_limit.map_or_else(MemoryLimit::default, MemoryLimit::of);
             let memory_bytes = (limit.bytes() / 8) as u64;
             let options = engine.engine(&secrets, Some(&scratch), memory_bytes);
-            let named =
-                |error: Error| error.while_doing(format!("cannot prepare the source {}", source.name));
-            JobInput::Engine(options.map_err(named)?.into_engine())
+            JobInput::Engine(match options {
+                Ok(options) => options.into_engine(),
+                // That is a failure of this source, whose consequences the user chose.
+                Err(error) => Arc::new(Unready { kind: source.kind, kept: error.kind(), why: error.chain() }),
+            })
         }
     };
     Ok(JobSource { name: source.name.clone(), on_failure: source.on_failure, input })
 }
 
+/// A source of which not even the secrets can be read.
+#[derive(Debug)]
+struct Unready {
+    kind: &'static str,
+    kept: ErrorKind,
+    why: Vec<String>,
+}
+
+impl Unready {
+    fn error(&self) -> Error {
+        Error::new(self.kept, self.why.join(": "))
+    }
+}
+
+impl Engine for Unready {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn dump(&self, _: &Listener) -> Result<Dumps> {
+        Err(self.error())
+    }
+
+    fn load(&self, _: &[StoredDump], _: &LoadOptions, _: &Listener) -> Result<LoadPlan> {
+        Err(self.error())
+    }
+}
+
+/// Directories of every repository of the configuration that lies on this machine: a copy in a source would grow by
+/// itself each night.
+fn own_directories(config: &Config, opened: Option<&Opened>) -> Vec<(u64, u64)> {
+    let of_config = config.repositories.iter().filter_map(|repository| {
+        let metadata = repository.location.directory()?.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    });
+    of_config.chain(opened.map(Opened::own_directories).unwrap_or_default()).collect()
+}
+
 /// How a job is run.
-pub fn options(config: &JobConfig, opened: Option<&Opened>, only: &[String]) -> Result<RunOptions> {
+pub fn options(
+    config_of_all: &Config,
+    config: &JobConfig,
+    opened: Option<&Opened>,
+    only: &[String],
+) -> Result<RunOptions> {
     let backup = BackupOptions {
         host_name: config.host.clone(),
         user: environment::user(),
@@ -131,7 +178,7 @@ pub fn options(config: &JobConfig, opened: Option<&Opened>, only: &[String]) -> 
         parallel: config.parallel,
         tags: config.tags.clone(),
         description: config.description.clone(),
-        left_out: opened.map(Opened::own_directories).unwrap_or_default(),
+        left_out: own_directories(config_of_all, opened),
         skip_if_unchanged: config.skip_if_unchanged,
         ignore_ctime: config.ignore_ctime,
         ignore_inode: config.ignore_inode,

@@ -57,7 +57,7 @@ pub fn plan(
     monitor: &dyn Monitor,
 ) -> Result<RunPlan> {
     let chosen = super::choose(job, &options.only)?;
-    let planned = sources::prepare(&chosen)?;
+    let planned = sources::prepare(job, &chosen)?;
     let mut found = Vec::new();
     for (source, prepared) in chosen.iter().zip(planned) {
         let excludes = match prepared.input {

@@ -4,7 +4,9 @@
 //! dump that has failed for longer than the rules reach back is still there; runs of some sources alone count for
 //! themselves, and never take the place of whole ones.
 
-use crate::base::{Monitor, Result, SessionId, Timestamp};
+use std::collections::BTreeSet;
+
+use crate::base::{Monitor, RepositoryId, Result, SessionId, Timestamp};
 use crate::format::snapshot::{SourceOutcome, SourceStatus};
 use crate::format::tombstone::ForgetReason;
 use crate::job::{Job, RunOptions, filter};
@@ -79,8 +81,21 @@ pub(super) fn decide(
 fn last_good(list: &SnapshotList, job: &Job, host: &str) -> Vec<(SessionId, String)> {
     let of_job = list.of_job(host, &job.name);
     let newest_of = |name: &str| of_job.iter().rev().find(|entry| is_good(entry, name));
+    // Of directories also the last one of which nothing was missing.
+    let newest_whole =
+        |name: &str| of_job.iter().rev().find(|entry| is_good(entry, name) && is_whole(entry, name));
     let sources = job.sources.iter();
-    sources.filter_map(|source| Some((newest_of(&source.name)?.id, source.name.clone()))).collect()
+    let held = sources.flat_map(|source| {
+        let found = [newest_of(&source.name), newest_whole(&source.name)];
+        found.into_iter().flatten().map(|entry| (entry.id, source.name.clone()))
+    });
+    held.collect()
+}
+
+/// Whether nothing was missing of a source.
+fn is_whole(entry: &SnapshotEntry, name: &str) -> bool {
+    let mut statuses = entry.snapshot.sources.iter().filter(|status| status.name.as_deref() == Some(name));
+    statuses.all(|status| status.outcome == SourceOutcome::Complete || status.carried.is_some())
 }
 
 /// Whether a snapshot has a source, and all that belongs to it was read well, in that run or in the one that it was
@@ -121,8 +136,8 @@ pub(super) fn prune(
     }
 }
 
-/// The snapshots of a job that another repository lacks, and that are newer than all that it has of them: what it was
-/// not to keep does not come back to it.
+/// The snapshots of a job that another repository lacks, and that were made after all that it has of them: what it was
+/// not to keep does not come back to it. No clock is asked.
 pub(super) fn missing_in(
     repository: &Repository,
     other: &Repository,
@@ -130,11 +145,13 @@ pub(super) fn missing_in(
     host: &str,
 ) -> Result<Vec<SnapshotEntry>> {
     let (own, theirs) = (repository.snapshots()?, other.snapshots()?);
-    let first_made = |entry: &&SnapshotEntry| {
-        let origin = entry.snapshot.origin.as_ref();
-        origin.map_or(entry.snapshot.time, |origin| origin.time)
+    let identity = |of: RepositoryId, entry: &SnapshotEntry| {
+        entry.snapshot.origin.as_ref().map_or((of, entry.id), |origin| (origin.repository, origin.snapshot))
     };
-    let newest = theirs.of_job(host, job).iter().map(first_made).max();
-    let is_missing = |entry: &&SnapshotEntry| newest.is_none_or(|newest| first_made(entry) > newest);
-    Ok(own.of_job(host, job).into_iter().filter(is_missing).cloned().collect())
+    let there: BTreeSet<_> =
+        theirs.of_job(host, job).into_iter().map(|entry| identity(other.id(), entry)).collect();
+    let of_job = own.of_job(host, job);
+    let has = |entry: &&SnapshotEntry| there.contains(&identity(repository.id(), entry));
+    let after = of_job.iter().rposition(has).map_or(0, |position| position + 1);
+    Ok(of_job.into_iter().skip(after).cloned().collect())
 }

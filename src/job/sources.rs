@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::monitor::show_file;
 use crate::base::{Error, Finding, FindingKind, Result};
-use crate::job::{JobInput, JobSource};
+use crate::job::{Job, JobInput, JobSource};
 use crate::ops::backup::{BackupSource, SourceInput};
 use crate::source::{Engine, Excludes, GivenPattern, Patterns, glob};
 
@@ -17,8 +17,9 @@ use crate::source::{Engine, Excludes, GivenPattern, Patterns, glob};
 const BESIDE_DATABASES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// The sources of a run.
-pub(super) fn prepare<'j>(sources: &[&'j JobSource]) -> Result<Vec<BackupSource<'j>>> {
-    let taken = files_of_databases(sources);
+pub(super) fn prepare<'j>(job: &Job, sources: &[&'j JobSource]) -> Result<Vec<BackupSource<'j>>> {
+    // Also of those that are not asked for: a file in the middle of its changes is no copy of a database.
+    let taken = files_of_databases(&job.sources);
     sources.iter().map(|source| of(source, &taken)).collect()
 }
 
@@ -62,7 +63,7 @@ pub(super) fn expand(patterns: &[String]) -> Result<(Vec<PathBuf>, Vec<Finding>)
 }
 
 /// The files that engines take as a unit: of databases in files, each file and what lies beside it.
-fn files_of_databases(sources: &[&JobSource]) -> Vec<PathBuf> {
+fn files_of_databases(sources: &[JobSource]) -> Vec<PathBuf> {
     let engines = sources.iter().filter_map(|source| match &source.input {
         JobInput::Engine(engine) => Some(engine),
         JobInput::Paths { .. } => None,

@@ -199,7 +199,12 @@ pub fn backup_sources(
     };
     let last_run = earlier.into_last_run();
     let snapshot = describe(&session, began, shown, &group, &taken, options)?;
-    if let Some(id) = same_as {
+    // A path that is gone is a change, too.
+    let has_paths = |id: &SessionId| {
+        let visible = &session.snapshots().visible;
+        visible.iter().any(|entry| entry.id == *id && entry.snapshot.paths == snapshot.paths)
+    };
+    if let Some(id) = same_as.filter(has_paths) {
         session.close()?;
         return Ok(BackupSummary { id, snapshot, excluded: taken.excluded, is_skipped: true });
     }

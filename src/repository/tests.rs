@@ -336,7 +336,7 @@ fn a_session_proves_atomic_creation_and_ends_in_every_case() {
 #[test]
 fn what_a_newer_program_wrote_is_no_damage() {
     let (memory, repository) = new_repository();
-    let newer = Snapshot { kept: vec![(63, vec![0])], ..snapshot("a") };
+    let newer = Snapshot { kept: vec![(63, vec![0])], is_selective: false, ..snapshot("a") };
     let id = SessionId([7; 16]);
     let name = names::commit(&id);
     for content in [Commit::Snapshot(Box::new(newer)).encode(), vec![0xa1, 0x00, 0x03]] {

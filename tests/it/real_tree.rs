@@ -109,6 +109,9 @@ fn change(source: &Path) {
     copy(&below[0], &source.join("a copy"));
     std::fs::rename(&below[1], source.join("renamed")).expect("renamed");
     remove_tree(&below[2]);
+    // Whatever files these are, there are links that can be broken.
+    let linked = (0..32).filter(|seed| mutate_by(Change::AddLink, 1000 + seed, source)).count();
+    assert!(linked > 0, "no link was made");
     let adds = |change: &&Change| matches!(change, Change::Add | Change::Replace);
     for change in CHANGES.iter().filter(|change| !adds(change)) {
         let made = (0..8).filter(|seed| mutate_by(*change, *seed, source)).count();

@@ -323,6 +323,44 @@ fn the_last_good_tree_takes_the_place_of_a_source_that_failed() {
 }
 
 #[test]
+fn what_was_remembered_of_a_source_is_forgotten_when_another_tree_takes_its_place() {
+    let scratch = Scratch::new();
+    let [volume, away, cache] = ["volume", "away", "cache"].map(|name| scratch.join(name));
+    std::fs::create_dir_all(volume.join("sub")).unwrap();
+    std::fs::write(volume.join("sub/file"), vec![7; 100_000]).unwrap();
+    std::fs::write(scratch.join("other"), "x").unwrap();
+    let storage = Arc::new(packstone::storage::memory::Memory::new());
+    crate::engine::init(Arc::clone(&storage) as _, Parameters::tiny(), Some(&cache));
+    let opened = || open(Arc::clone(&storage) as _, Some(&cache));
+    let whole = || {
+        vec![
+            paths("volume", std::slice::from_ref(&volume), OnFailure::KeepPrevious),
+            paths("other", &[scratch.join("other")], OnFailure::Partial),
+        ]
+    };
+    let first = run(&opened(), whole()).0.unwrap();
+    // Another set of sources, which remembers for itself, sees the volume without it.
+    std::fs::rename(volume.join("sub"), &away).unwrap();
+    let alone = vec![paths("volume", std::slice::from_ref(&volume), OnFailure::KeepPrevious)];
+    let second = run(&opened(), alone).0.unwrap();
+    std::fs::rename(&volume, scratch.join("gone")).unwrap();
+    let third = run(&opened(), whole()).0.unwrap();
+    assert_eq!(status(&third, "volume").carried.unwrap().snapshot, second.id);
+    for id in [first.id, second.id] {
+        crate::process::forget(Arc::clone(&storage) as _, id).unwrap();
+    }
+    crate::process::prune(Arc::clone(&storage) as _, &Host::current()).unwrap();
+    // All is as it was in the first run, whose chunks are gone.
+    std::fs::rename(scratch.join("gone"), &volume).unwrap();
+    std::fs::rename(&away, volume.join("sub")).unwrap();
+    let fourth = run(&opened(), whole()).0.unwrap();
+    assert_eq!(status(&fourth, "volume").outcome, SourceOutcome::Complete);
+    let file = volume.join("sub/file");
+    assert_eq!(content(&opened(), fourth.id, file.to_str().unwrap()).unwrap(), vec![7; 100_000]);
+    assert_eq!(crate::process::check(Arc::clone(&storage) as _).unwrap().damaged, 0);
+}
+
+#[test]
 fn a_tree_takes_the_place_while_packs_are_condemned_too() {
     let storage = Arc::new(packstone::storage::memory::Memory::new());
     let repository = crate::engine::init(Arc::clone(&storage) as _, Parameters::tiny(), None);

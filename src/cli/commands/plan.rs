@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
                 None
             }
         };
-        let options = jobs::options(job, opened.as_ref(), &arguments.only)?;
+        let options = jobs::options(config, job, opened.as_ref(), &arguments.only)?;
         let progress =
             Arc::new(Progress::hidden(&context.global, &context.interruption, Work::Other("plan")));
         let plan = context.interruption.gently(|| {

@@ -63,21 +63,39 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         }
         match run_job(&configured.config, job, &arguments.only, context) {
             Ok(of_job) => done = worse(done, of_job),
-            Err(failure) => failures.push((job, failure)),
+            Err(failure) => {
+                // At once: the next may take hours, or be interrupted.
+                if count > 1 {
+                    report::failure_aside(&failure, "run", &job.name);
+                }
+                failures.push((job, failure));
+            }
         }
     }
     match failures.len() {
         0 => Ok(done),
         1 if count == 1 => failures.pop().map_or(Ok(done), |(_, failure)| Err(failure)),
         failed => {
-            let kind = failures.first().map_or(ErrorKind::Failed, |(_, failure)| failure.kind());
-            for (job, failure) in &failures {
-                report::failure_aside(failure, "run", &job.name);
-            }
-            Err(Error::new(kind, format!("{failed} of {count} jobs failed")).into())
+            let kinds: Vec<ErrorKind> = failures.iter().map(|(_, failure)| failure.kind()).collect();
+            let is_damaged = done == Done::WithDamage;
+            let worst = WORST_FIRST.into_iter().find(|kind| kinds.contains(kind));
+            let kind = if is_damaged { ErrorKind::Damaged } else { worst.unwrap_or(ErrorKind::Failed) };
+            let names: Vec<&str> = failures.iter().map(|(job, _)| job.name.as_str()).collect();
+            let message = format!("{failed} of {count} jobs failed: {}", names.join(", "));
+            Err(Error::new(kind, message).into())
         }
     }
 }
+
+/// Of jobs that failed differently, what the exit code tells.
+const WORST_FIRST: [ErrorKind; 6] = [
+    ErrorKind::Damaged,
+    ErrorKind::WrongKey,
+    ErrorKind::NoRepository,
+    ErrorKind::Failed,
+    ErrorKind::Usage,
+    ErrorKind::Fenced,
+];
 
 /// The one of two that is told by the exit code.
 const fn worse(one: Done, other: Done) -> Done {
@@ -109,7 +127,11 @@ fn run_job(config: &Config, job: &JobConfig, only: &[String], context: &Context)
         }
     }
     let (report, lines) = outcome?;
-    report::conclude(&context.global, || lines, || RunLine::of(&job.name, &report));
+    report::conclude(
+        &context.global,
+        || lines,
+        || RunLine::of(&job.name, &report, &summary::status(&report).to_string()),
+    );
     ended(&report)
 }
 
@@ -142,7 +164,7 @@ fn run_logged(
 ) -> Outcome<(RunReport, Vec<String>)> {
     let ready = jobs::ready(context, job, only)?;
     let opened = jobs::open_repository(context, jobs::repository_of(config, &job.repository)?)?;
-    let options = jobs::options(job, Some(&opened), only)?;
+    let options = jobs::options(config, job, Some(&opened), only)?;
     let copies = jobs::copies(context, config, job);
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));
     let shown = progress.begin();

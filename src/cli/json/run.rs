@@ -38,6 +38,8 @@ pub struct RunLine {
     bytes_verified: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<u64>,
     errors: Vec<String>,
 }
 
@@ -88,17 +90,11 @@ fn given<T>(step: &Option<Step<T>>) -> Option<&T> {
 
 impl RunLine {
     /// Of a run that made its snapshot.
-    pub fn of(job: &str, report: &RunReport) -> Self {
+    pub fn of(job: &str, report: &RunReport, status: &str) -> Self {
         let snapshot = &report.backup.snapshot;
         let errors = report.failures();
         let (prune, check) = (given(&report.prune), given(&report.check));
         let damaged = check.map(|check| check.damaged);
-        let status = match (errors.is_empty(), damaged.unwrap_or_default(), snapshot.findings) {
-            (false, _, _) => "incomplete",
-            (_, 0, 0) => "ok",
-            (_, 0, _) => "partial",
-            _ => "damaged",
-        };
         let id = report.backup.id.hex();
         let copies = report.copies.iter().map(|copy| {
             let copied = copy.copied.result.as_ref().ok();
@@ -127,6 +123,7 @@ impl RunLine {
             bytes_removed: prune.map(|prune| prune.removed.size_bytes),
             bytes_verified: check.map(|check| check.read.size_bytes),
             damaged,
+            unreadable: check.map(|check| check.unreadable + check.frozen.count),
             errors,
         }
     }
@@ -151,6 +148,7 @@ impl RunLine {
             bytes_removed: None,
             bytes_verified: None,
             damaged: None,
+            unreadable: None,
             errors: vec![error.join(": ")],
         }
     }

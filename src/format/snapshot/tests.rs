@@ -95,6 +95,7 @@ fn every_rule_of_the_chapter_is_enforced() {
     twice.paths = vec![b"/a".to_vec(), b"/a".to_vec()];
     assert_eq!(rejected(twice), "SNAP-4");
     let mut critical = snapshot();
+    critical.is_selective = false;
     critical.kept = vec![(24, vec![0])];
     assert_eq!(rejected(critical), "CBOR-12");
 }

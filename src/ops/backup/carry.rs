@@ -32,6 +32,8 @@ pub(super) fn replace_failed(run: &Run<'_>, prepared: &Prepared<'_>, options: &B
         if !is_lacking {
             continue;
         }
+        // What this run remembers of it is of another tree than the snapshot will have.
+        run.earlier.forget(&counts.path);
         match on_failure {
             OnFailure::Fail => {
                 let message = status.message.unwrap_or_else(|| "nothing of it could be read".into());
@@ -59,12 +61,14 @@ fn take_earlier(run: &Run<'_>, counts: &SourceCounts, options: &BackupOptions) -
     };
     let found = find(run, entry, &counts.path);
     let reason = match found {
-        Ok(Some(found)) => {
+        Ok(Some((found, amount))) => {
             let carried = status.carried.unwrap_or(Carried { snapshot: entry.id, time: entry.snapshot.time });
-            let amount = Amount::of(run, &found)?;
             let Entry { node, bundle } = found;
             let finished = Finished { node, member: bundle.map(Member::Stored), inode: 0 };
             roots::put(run, Path::new(std::ffi::OsStr::from_bytes(&counts.path)).to_owned(), Some(finished));
+            if let Some(consistency) = &status.consistency {
+                counts.set_consistency(consistency.clone());
+            }
             counts.carry(carried, amount.files + amount.directories, amount.bytes);
             counts.changes.replace_by_unmodified(amount.files, amount.directories);
             let id = carried.snapshot.short();
@@ -102,13 +106,17 @@ fn last_good<'s>(
     })
 }
 
-/// What stands at a path of a snapshot; `None` if not all of it may be built upon.
-fn find(run: &Run<'_>, entry: &SnapshotEntry, path: &[u8]) -> Result<Option<Entry>> {
+/// What stands at a path of a snapshot, and how much that is; `None` if not all of it may be built upon.
+fn find(run: &Run<'_>, entry: &SnapshotEntry, path: &[u8]) -> Result<Option<(Entry, Amount)>> {
     let reader = run.session.reader();
     let tree = Tree::new(&reader);
     let found = tree.lookup(&entry.snapshot.tree, &path_components(path)?)?;
     let is_free = run.session.may_take_over(&entry.id);
-    Ok(if is_free || holds(run, tree, &found)? { Some(found) } else { None })
+    if !is_free && !holds(run, tree, &found)? {
+        return Ok(None);
+    }
+    let amount = Amount::of(run, &found)?;
+    Ok(Some((found, amount)))
 }
 
 /// How much a tree holds.

@@ -356,6 +356,18 @@ impl<'s> Earlier<'s> {
         }
     }
 
+    /// Forgets what was seen at a path and below it: something else stands there in this run's snapshot, or nothing.
+    pub(super) fn forget(&self, path: &[u8]) {
+        let Some(last_run) = &self.last_run else { return };
+        let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
+        let (parent, name) = path.split_at(end);
+        let parent = if parent.is_empty() { b"/" } else { parent };
+        match name.get(1..).filter(|name| !name.is_empty()) {
+            Some(name) => last_run.forget(parent, name),
+            None => last_run.clear(),
+        }
+    }
+
     /// Remembers that a directory's own metadata changed, and nothing in it.
     pub(super) fn remember_itself(&self, parent: &[u8], name: &[u8], row: &Row) {
         if let Some(last_run) = &self.last_run {

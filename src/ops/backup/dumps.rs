@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::monitor::show_path;
@@ -19,6 +20,9 @@ use crate::ops::backup::sources::{OnFailure, StreamOfSource, StreamWork};
 use crate::ops::backup::stream::{Failed, StreamInput, store};
 use crate::source::{Dump, Dumps, Listener, OpenDump};
 use crate::tree::DirectoryBuilder;
+
+/// Lines that a source may say: some programs say one for each file.
+const NOTES_MAX: usize = 100;
 
 /// Ends all dumps that run, from any thread.
 #[derive(Default)]
@@ -186,7 +190,8 @@ fn take_many(
         end().map_err(Failed::Source)?;
     }
     // If nothing was there to dump and nothing went wrong, an empty folder says so.
-    if folder.entries.is_empty() && counts.status().findings > 0 {
+    let status = counts.status();
+    if status.nodes == 0 && status.findings > 0 {
         counts.set_failed();
         return Ok(None);
     }
@@ -200,8 +205,13 @@ fn take_many(
 fn listener(run: &Run<'_>, counts: &SourceCounts) -> Listener {
     let name = counts.name.clone().unwrap_or_default();
     let notes = run.notes.clone();
+    let told = AtomicUsize::new(0);
     // Once the run is over, nobody listens.
-    Arc::new(move |text| drop(notes.send(Some(format!("{name}: {text}")))))
+    Arc::new(move |text| match told.fetch_add(1, Ordering::Relaxed) {
+        ..NOTES_MAX => drop(notes.send(Some(format!("{name}: {text}")))),
+        NOTES_MAX => drop(notes.send(Some(format!("{name}: what it says further is not told")))),
+        _ => {}
+    })
 }
 
 /// Reads and stores one dump, and adds it to the folder once it ended well; gives its length.

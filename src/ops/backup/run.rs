@@ -122,7 +122,9 @@ impl SourceCounts {
 
     /// Nothing of it is there, or nothing that could be trusted.
     pub(super) fn set_failed(&self) {
-        self.told().has_failed = true;
+        let mut told = self.told();
+        told.has_failed = true;
+        told.consistency = None;
     }
 
     /// Says how it was made consistent.
@@ -387,13 +389,19 @@ pub(super) fn take_sources(
     monitor.on_cancel(Box::new(move || stops.stop_all()));
     let threads = streams_at_a_time(session, streams.len(), options);
     let waiting = Mutex::new(streams.into_iter());
+    // Threads that walk directories take up what lies nearest first: beside them, a dump would stand still.
+    let of_streams = pool_of_streams(&prepared, threads, workers)?;
+    let stream_pool = of_streams.as_ref().unwrap_or(&pool);
+    // Sent in any case, also if a task panics, or the scope would wait for ever.
+    let end_of_notes = EndOfNotes(notes);
     std::thread::scope(|scope| {
+        let _end = end_of_notes;
         scope.spawn(move || told.iter().map_while(|note| note).for_each(|note| monitor.note(&note)));
         let readers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
                     while let Some(stream) = next_of(&waiting) {
-                        dumps::take(&run, &pool, stream);
+                        dumps::take(&run, stream_pool, stream);
                     }
                 })
             })
@@ -409,8 +417,6 @@ pub(super) fn take_sources(
         });
         prepared.paths.iter().for_each(|source| source.counts.ended());
         let ended: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        // Sent in any case, or the scope would wait for ever.
-        drop(notes.send(None));
         for result in ended {
             result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
@@ -436,6 +442,28 @@ pub(super) fn take_sources(
         excluded: run.filter.excluded(),
         since,
     })
+}
+
+/// Threads for the chunks of streams, where directories are walked beside them.
+fn pool_of_streams(
+    prepared: &Prepared<'_>,
+    threads: usize,
+    workers: usize,
+) -> Result<Option<rayon::ThreadPool>> {
+    match prepared.paths.is_empty() || threads == 0 {
+        true => Ok(None),
+        false => pool("dumps", (workers / 2).max(1)).map(Some),
+    }
+}
+
+/// Says that nothing more is told, when it is dropped.
+struct EndOfNotes(Sender<Option<String>>);
+
+impl Drop for EndOfNotes {
+    fn drop(&mut self) {
+        // Fails only if nobody listens any more.
+        drop(self.0.send(None));
+    }
 }
 
 /// So many streams are read at a time: as many as was said, if the memory allows.

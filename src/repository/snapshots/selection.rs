@@ -198,14 +198,15 @@ impl SnapshotList {
         group
     }
 
-    /// The snapshots of a host's job, whatever its sources were, in order of generation, then time.
+    /// The snapshots of a host's job, whatever its sources were, in the order in which they were made: a host counts its
+    /// snapshots, while generations count those of the same sources.
     pub fn of_job(&self, host: &str, job: &str) -> Vec<&SnapshotEntry> {
         let is_member = |entry: &&SnapshotEntry| {
             entry.snapshot.host == host && entry.snapshot.job.as_deref() == Some(job)
         };
-        let mut group: Vec<_> = self.visible.iter().filter(is_member).collect();
-        in_order_of_making(&mut group);
-        group
+        let mut of_job: Vec<_> = self.visible.iter().filter(is_member).collect();
+        of_job.sort_by_key(|entry| (entry.snapshot.sequence, entry.snapshot.time, entry.id));
+        of_job
     }
 
     fn find_latest(&self, wanted: &str, back: usize, filter: &SnapshotFilter) -> Result<&SnapshotEntry> {

@@ -36,6 +36,13 @@ pub struct Sqlite {
     pub memory_bytes: u64,
 }
 
+/// Whether a file begins as a database of SQLite does.
+fn is_database(path: &std::path::Path) -> bool {
+    let mut head = [0; 16];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
+    read.is_ok() && head == *b"SQLite format 3\0"
+}
+
 impl Engine for Sqlite {
     fn kind(&self) -> &'static str {
         "sqlite"
@@ -43,7 +50,8 @@ impl Engine for Sqlite {
 
     fn files(&self) -> Vec<PathBuf> {
         let found = |pattern: &String| expand(pattern, &mut Vec::new()).unwrap_or_default();
-        self.paths.iter().flat_map(found).collect()
+        // What is none cannot be dumped, and must not be left out elsewhere.
+        self.paths.iter().flat_map(found).filter(|path| is_database(path)).collect()
     }
 
     fn dump(&self, listener: &Listener) -> Result<Dumps> {

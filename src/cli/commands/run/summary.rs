@@ -49,7 +49,9 @@ pub fn status(report: &RunReport) -> Status {
         Status::Incomplete
     } else if check.is_some_and(is_damaged) {
         Status::Damaged
-    } else if report.backup.snapshot.findings > 0 || check.is_some_and(|check| check.unreadable > 0) {
+    } else if report.backup.snapshot.findings > 0
+        || check.is_some_and(|check| check.unreadable + check.frozen.count > 0)
+    {
         Status::Partial
     } else {
         Status::Complete
@@ -106,7 +108,12 @@ fn after(report: &RunReport) -> Vec<String> {
     }
     if let Some(Ok(check)) = report.check.as_ref().map(|step| &step.result) {
         let read = size::show(check.read.size_bytes);
+        let unreadable = check.unreadable + check.frozen.count;
         lines.push(match check.damaged {
+            0 if unreadable > 0 => {
+                let objects = show::count(unreadable, "object");
+                format!("checked, {read} of contents read: {objects} could not be read")
+            }
             0 => format!("checked, {read} of contents read: no damage"),
             count => format!("checked, {read} of contents read: {} DAMAGED", show::count(count, "object")),
         });
