@@ -17,7 +17,14 @@ use crate::base::{Error, ErrorKind, Result, Wrap};
 /// The right to run a job, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone lets go only once a program that is being started has closed what it was given, too.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 /// The file of a job in the folder of what is known of jobs; a name of any letters gives one of few.
@@ -61,7 +68,7 @@ pub(super) fn take(folder: &Path, job: &str) -> Result<Lock> {
     }
     file.set_len(0).and_then(|()| file.rewind()).wrap(failed)?;
     writeln!(file, "{}", std::process::id()).wrap(failed)?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 #[cfg(test)]
