@@ -2,13 +2,14 @@
 //! it fails.
 //!
 //! What must hold: a secret is never among the arguments, of the program or of what reaches the container: it goes by
-//! the environment, or by a file that is in memory alone; no program gets the secrets of this one's own repository;
-//! a program that failed is never taken for one that succeeded, and its own words are in the error.
+//! the environment, or by a file that is in memory alone; no program gets the secrets of this one's own repository
+//! or of its storage; a program that failed is never taken for one that succeeded, and its own words are in the error.
 //!
 //! What is killed of a program in a container is `docker exec`: the program itself then has no output and no input any
 //! more, and ends when it writes or reads.
 
 mod messages;
+mod passed_on;
 mod secret;
 mod whole;
 
@@ -300,6 +301,7 @@ impl Program {
         let mut command = match &self.container {
             Some(container) => {
                 let mut command = Command::new(&container.program);
+                self.withhold(&mut command);
                 command.args(self.container_arguments(container));
                 command
             }
@@ -308,16 +310,24 @@ impl Program {
                     Some(folder) => std::path::Path::new(folder).join(&self.name).into(),
                     None => OsString::from(&self.name),
                 });
-                command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
                 self.become_user(&mut command)?;
+                self.withhold(&mut command);
+                command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
                 command
             }
         };
+        command.envs(self.secrets.iter().map(|(name, value)| (name, value.expose())));
+        Ok(command)
+    }
+
+    /// Keeps from it what of this process's environment it is not to have.
+    fn withhold(&self, command: &mut Command) {
+        for name in passed_on::own() {
+            command.env_remove(name);
+        }
         for name in &self.removed {
             command.env_remove(name);
         }
-        command.envs(self.secrets.iter().map(|(name, value)| (name, value.expose())));
-        Ok(command)
     }
 
     /// What `docker` or `podman` is told: secrets by the names of variables, whose values it takes from its own
@@ -347,6 +357,9 @@ impl Program {
         let Some(name) = &self.run_as else { return Ok(()) };
         let no_user = || Error::new(ErrorKind::NotFound, format!("this machine has no user {name}"));
         let user = uzers::get_user_by_name(name).ok_or_else(no_user)?;
+        // Variables of this process may be secrets of its user's, or change what a program does.
+        command.env_clear().envs(passed_on::of_anybody());
+        command.env("HOME", user.home_dir()).env("USER", name).env("LOGNAME", name);
         if user.uid() == uzers::get_effective_uid() {
             return Ok(());
         }
@@ -356,7 +369,6 @@ impl Program {
         }
         // As `runuser` does it. The user may not be allowed to stay where this process is.
         command.uid(user.uid()).gid(user.primary_group_id()).current_dir("/");
-        command.env("HOME", user.home_dir()).env("USER", name).env("LOGNAME", name);
         Ok(())
     }
 }

@@ -22,7 +22,10 @@ fn transcript(program: &Program) -> (Vec<String>, Vec<(String, Option<String>)>)
     let command = program.command().expect("a command");
     let text = |part: &OsStr| part.to_str().expect("text").to_owned();
     let arguments = std::iter::once(command.get_program()).chain(command.get_args()).map(text).collect();
-    let variables = command.get_envs().map(|(name, value)| (text(name), value.map(text))).collect();
+    // What else is withheld depends on what this process was given.
+    let is_named = |name: &OsStr| OWN_SECRETS.iter().any(|own| name == *own) || !passed_on::is_own(name);
+    let variables = command.get_envs().filter(|(name, _)| is_named(name));
+    let variables = variables.map(|(name, value)| (text(name), value.map(text))).collect();
     (arguments, variables)
 }
 
@@ -64,6 +67,53 @@ fn secrets_are_in_the_environment_alone() {
     assert_eq!(arguments, wanted.split(' ').collect::<Vec<_>>());
     assert_eq!(sorted(variables), sorted([&removed[..], &[set("PGPASSWORD", "s3cret")]].concat()));
     assert_eq!(format!("{client:?}"), "Program(psql in the container db)");
+}
+
+#[test]
+fn what_is_for_this_program_is_passed_on_to_no_other() {
+    for own in [
+        "PACKSTONE_PASSWORD",
+        "PACKSTONE_FROM_AWS_SECRET_ACCESS_KEY",
+        "PACKSTONE_REPOSITORY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AZURE_ACCOUNT_KEY",
+        "AZURE_ACCOUNT_SAS",
+        "B2_ACCOUNT_KEY",
+        "WEBDAV_PASSWORD",
+        "WEBDAV_TOKEN",
+        "RCLONE_CONFIG_PASS",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    ] {
+        assert!(passed_on::is_own(own.as_ref()), "{own}");
+        assert!(!passed_on::is_of_anybody(own.as_ref()), "{own}");
+    }
+    for (name, is_of_anybody) in [
+        ("PATH", true),
+        ("LANG", true),
+        ("LC_ALL", true),
+        ("TZ", true),
+        ("HOME", false),
+        ("PGPASSWORD", false),
+        ("LD_PRELOAD", false),
+        ("DOCKER_HOST", false),
+        ("PATHS", false),
+    ] {
+        assert!(!passed_on::is_own(name.as_ref()), "{name}");
+        assert_eq!(passed_on::is_of_anybody(name.as_ref()), is_of_anybody, "{name}");
+    }
+    // What is set for a program reaches it, whatever its name.
+    let set = Program::of_command("printenv", None, None).secret("AWS_ACCESS_KEY_ID", &password("mine"));
+    assert_eq!(set.argument("AWS_ACCESS_KEY_ID").capture_text().expect("set"), "mine\n");
+    let current = uzers::get_user_by_uid(uzers::get_effective_uid());
+    let Some(name) = current.as_ref().and_then(|user| user.name().to_str()) else { return };
+    let printed = Program::of_command("env", None, Some(name)).capture_text().expect("variables");
+    let is_wanted =
+        |name: &str| passed_on::is_of_anybody(name.as_ref()) || ["HOME", "USER", "LOGNAME"].contains(&name);
+    for line in printed.lines() {
+        assert!(is_wanted(line.split('=').next().unwrap_or_default()), "{line}");
+    }
 }
 
 #[test]

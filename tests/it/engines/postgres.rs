@@ -208,7 +208,7 @@ fn replaces_only_what_it_may(target: &Cluster, engine: &Postgres, dumps: &[(Stri
     // Beside it, under a name that needs quotes; what is said of the database as a whole is said of the new one.
     let new = "copy of \"shop\" isn't";
     let (done, replaced) = load(engine, dumps, &shop(false, Some(new)), &deaf()).expect("a copy");
-    assert_eq!((done.len(), replaced.len()), (3, 0));
+    assert_eq!((done.len(), replaced.len()), (2, 0), "roles stay as they are");
     assert_eq!(agreed(target, "shop"), before, "it is untouched");
     assert_eq!(agreed(target, new), before - 1);
     for question in FIXED.iter().filter(|question| !question.contains("setdatabase")) {
@@ -220,6 +220,8 @@ fn replaces_only_what_it_may(target: &Cluster, engine: &Postgres, dumps: &[(Stri
     let there = load(engine, dumps, &shop(false, Some(ODD)), &deaf()).expect_err("it is there");
     assert_eq!(there.kind(), ErrorKind::Exists);
 
+    fails_without_loss(target, engine, dumps);
+
     // In its place, while somebody is in it; the password of a role that is there stays.
     target.run("postgres", "ALTER ROLE clerk PASSWORD 'another'");
     let roles = target.run("postgres", ROLES);
@@ -229,6 +231,40 @@ fn replaces_only_what_it_may(target: &Cluster, engine: &Postgres, dumps: &[(Stri
     assert_eq!(target.run("postgres", ROLES), roles);
     drop(guest.stdin.take());
     guest.wait().expect("it ends");
+}
+
+/// A dump that breaks off half-way leaves what was there.
+fn fails_without_loss(target: &Cluster, engine: &Postgres, dumps: &[(String, Vec<u8>)]) {
+    let names = "SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database";
+    let (before, there) = (agreed(target, "shop"), target.run("postgres", names));
+    let mut damaged = dumps.to_vec();
+    let (_, bytes) = damaged.iter_mut().find(|(name, _)| name.starts_with("shop.")).expect("a dump");
+    bytes.truncate(bytes.len() / 2);
+    bytes.extend_from_slice(b"\n\\.\nSELECT no_such_column;\n");
+    let options = LoadOptions { databases: vec!["shop".into()], new_name: None, may_replace: true };
+    let failed = load(engine, &damaged, &options, &deaf()).expect_err("half of a dump");
+    assert!(said(&failed).contains("the database shop is as it was"), "{failed:?}");
+    assert_eq!(agreed(target, "shop"), before);
+    assert_eq!(target.run("postgres", names), there);
+
+    if damaged.iter().any(|(name, _)| name.ends_with(".dump")) {
+        let fakes = Fakes::new();
+        fakes.add("psql", "exec psql \"$@\"");
+        let mut clientless = engine.clone();
+        clientless.access.programs = Some(fakes.folder());
+        let failed = load(&clientless, dumps, &options, &deaf()).expect_err("pg_restore is missing");
+        assert!(said(&failed).contains("there is no program pg_restore"), "{failed:?}");
+        assert!(fakes.calls().iter().all(|call| !call.contains("RENAME")), "{:#?}", fakes.calls());
+    }
+
+    // What is no table is something as well.
+    target.run("postgres", "CREATE DATABASE seemingly_empty");
+    target.run("seemingly_empty", "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO clerk");
+    let new_name = Some("seemingly_empty".to_owned());
+    let options = LoadOptions { new_name, may_replace: false, ..options };
+    let refused = load(engine, dumps, &options, &deaf()).expect_err("it has privileges");
+    assert_eq!(refused.kind(), ErrorKind::Exists, "{refused:?}");
+    target.run("postgres", "DROP DATABASE seemingly_empty");
 }
 
 #[test]

@@ -31,7 +31,8 @@ const PLACES: [Place; 7] = [
     },
     Place {
         tokens: &["std::env"],
-        allowed: &["src/cli/"],
+        // What other programs inherit is nobody's choice.
+        allowed: &["src/cli/", "src/source/program/passed_on.rs"],
         in_tests: true,
         reason: "the library never reads the environment: who calls it decides",
     },

@@ -1,9 +1,10 @@
 //! How the dumps of a PostgreSQL server are put back: roles and tablespaces first, then each database, then its
 //! statistics.
 //!
-//! What must hold: a database that holds something is dropped only if the plan named it and replacing was allowed; a
-//! role that is there keeps its password; the script of a dump reaches no other database than the one that is meant.
+//! What must hold: a database that holds something is replaced only if the plan named it and replacing was allowed, and
+//! is dropped only after what takes its place is whole; a role that is there keeps its password; the script of a dump reaches no other database than the one that is meant.
 
+mod aside;
 mod base;
 mod edit;
 
@@ -16,6 +17,7 @@ use super::{BASE, CUSTOM, GLOBALS, PLAIN, Postgres};
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap, size};
 use crate::source::engine::file_name;
+use crate::source::program::Program;
 use crate::source::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 
 use edit::{DatabaseEdit, GlobalsEdit};
@@ -78,7 +80,10 @@ impl Postgres {
         let mut targets = targets(stored, options)?;
         let server = self.ask_server(&[], listener)?;
         let mut plan = LoadPlan::default();
-        if stored.iter().any(|dump| dump.name == GLOBALS) {
+        let is_all = options.databases.is_empty() && options.new_name.is_none();
+        if !is_all {
+            listener("roles and tablespaces stay as they are, because not all databases are put back");
+        } else if stored.iter().any(|dump| dump.name == GLOBALS) {
             let (engine, listener, server) = (self.clone(), listener.clone(), server.clone());
             plan.steps.push(LoadStep {
                 what: format!("restore roles and tablespaces from {GLOBALS}"),
@@ -144,14 +149,10 @@ impl Postgres {
         if allows != "t" {
             return Ok(Some(Contents { tables: None, size_bytes: 0, is_empty: false }));
         }
-        // What the server comes with has lower numbers.
-        let made =
-            ["pg_class", "pg_proc", "pg_type", "pg_namespace", "pg_extension", "pg_largeobject_metadata"]
-                .map(|list| format!("(SELECT count(*) FROM pg_catalog.{list} WHERE oid >= 16384)"));
+        let made = made_objects(server);
         let question = format!(
             "SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384), \
-             {}, pg_catalog.pg_database_size(pg_catalog.current_database())",
-            made.join(" + ")
+             {made}, pg_catalog.pg_database_size(pg_catalog.current_database())"
         );
         let counted = self.ask::<3>(name, &question, listener).wrap(cannot)?;
         let numbers = counted.first().map(|row| row.clone().map(|number| number.parse::<u64>().ok()));
@@ -196,52 +197,68 @@ impl Postgres {
         feed: &mut Feed<'_>,
         listener: &Listener,
     ) -> Result<()> {
-        self.make_room(target, server, listener)?;
+        // What is there is touched only if the clients that are needed are there as well.
+        let knows_restrict = self.client_version("psql")?.knows_restrict();
+        let restore = if target.is_custom { Some(self.restore_program(listener)?) } else { None };
         let mut edit = DatabaseEdit {
             old: target.old.clone(),
             new: target.new.clone(),
-            knows_restrict: self.client_version("psql")?.knows_restrict(),
+            knows_restrict,
+            knows_transaction_timeout: server.version.is_at_least(17),
         };
         let psql = self.psql(other_database(server, &target.new), listener)?.argument("--file=-");
-        if !target.is_custom {
-            return psql.feed(&mut |input| {
+        self.replacing(target, server, listener, || match restore {
+            None => psql.feed(&mut |input| {
                 let output = BufWriter::with_capacity(BUFFER_BYTES, input);
                 let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
                 feed(&mut script)?;
                 script.finish().wrap(|| "cannot write the input of psql")
-            });
-        }
-        let version = self.client_version("pg_restore")?;
-        let program = crate::source::program::Program::client("pg_restore", &self.access).listener(listener);
-        let mut program = program.arguments(["--create", "--exit-on-error"]);
-        // Older ones took the sign for the name of a file, and wrote there without being told.
-        if version.is_at_least(12) {
-            program = program.argument("--file=-");
-        }
-        program.feed_through(feed, |made| {
-            psql.feed(&mut |input| {
-                let output = BufWriter::with_capacity(BUFFER_BYTES, input);
-                let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
-                pass_on(made, &mut script)?;
-                script.finish().wrap(|| "cannot write the input of psql")
-            })
+            }),
+            Some(program) => program.feed_through(feed, |made| {
+                psql.feed(&mut |input| {
+                    let output = BufWriter::with_capacity(BUFFER_BYTES, input);
+                    let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
+                    pass_on(made, &mut script)?;
+                    script.finish().wrap(|| "cannot write the input of psql")
+                })
+            }),
         })
     }
 
-    /// Drops what is there, if that was planned and may be.
-    fn make_room(&self, target: &Target, server: &Server, listener: &Listener) -> Result<()> {
-        let Some(there) = self.contents(server, &target.new, listener)? else { return Ok(()) };
-        let was_planned = target.planned.as_ref().is_some_and(|planned| !planned.is_empty);
-        let is_allowed = was_planned && target.may_replace;
-        if !there.is_empty && !is_allowed {
-            let message = format!("{} is there and is not to be replaced", there.show(&target.shown()));
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
-        let force = if server.version.is_at_least(13) { " WITH (FORCE)" } else { "" };
-        let statement = format!("DROP DATABASE {}{force}", identifier(&target.new));
-        let psql = self.psql(other_database(server, &target.new), listener)?;
-        psql.argument(format!("--command={statement}")).run().wrap(|| "cannot drop the one that is there")
+    /// What makes a script of a dump in pg_dump's own format.
+    fn restore_program(&self, listener: &Listener) -> Result<Program> {
+        let version = self.client_version("pg_restore")?;
+        let program = Program::client("pg_restore", &self.access).listener(listener);
+        let program = program.arguments(["--create", "--exit-on-error"]);
+        // Older ones took the sign for the name of a file, and wrote there without being told.
+        Ok(if version.is_at_least(12) { program.argument("--file=-") } else { program })
     }
+}
+
+/// Counts what was made in a database: what the server comes with has lower numbers.
+fn made_objects(server: &Server) -> String {
+    let lists = [
+        "pg_class",
+        "pg_proc",
+        "pg_type",
+        "pg_namespace",
+        "pg_operator",
+        "pg_cast",
+        "pg_event_trigger",
+        "pg_foreign_data_wrapper",
+        "pg_foreign_server",
+        "pg_ts_config",
+        "pg_ts_dict",
+        "pg_default_acl",
+        "pg_largeobject_metadata",
+    ];
+    // Before version 10 there was no such list.
+    let publications = server.version.is_at_least(10).then_some("pg_publication");
+    let counts = lists.into_iter().chain(publications);
+    let counts = counts.map(|list| format!("(SELECT count(*) FROM pg_catalog.{list} WHERE oid >= 16384) + "));
+    let extensions =
+        "(SELECT count(*) FROM pg_catalog.pg_extension WHERE oid >= 16384 AND extname <> 'plpgsql')";
+    counts.chain([extensions.to_owned()]).collect()
 }
 
 /// A database by which another one is dropped and created.

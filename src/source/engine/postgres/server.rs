@@ -14,6 +14,16 @@ use crate::source::program::{Program, SecretFile, reads_secret_files};
 
 /// Longest password that every version reads from a file.
 const FILE_PASSWORD_BYTES_MAX: usize = 250;
+/// Variables of libpq's that lead to another server or database than the one that is named, or change what it answers.
+const MISLEADING: [&str; 7] = [
+    "PGHOSTADDR",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGOPTIONS",
+    "PGDATABASE",
+    "PGCLIENTENCODING",
+    "PGTARGETSESSIONATTRS",
+];
 
 /// A version of PostgreSQL: 15.6, or 9.6.24.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +145,9 @@ impl Postgres {
             if let Some(value) = value {
                 program = program.argument(format!("{option}={value}"));
             }
+        }
+        if self.host().is_some() || access.container.is_some() {
+            program = MISLEADING.into_iter().fold(program, Program::without);
         }
         program = program.argument("--no-password");
         match &access.password {

@@ -204,11 +204,8 @@ fn a_script_that_fails_or_is_another_ones_is_not_gone_on_with() {
         load(&engine, &shop(&failing), &LoadOptions::default(), &deaf()).expect_err("a failing script");
     let text = said(&failed);
     assert!(text.starts_with("cannot restore the database shop\npsql exited with status 3\n"), "{text}");
-    assert_eq!(
-        cluster
-            .run("shop", "SELECT string_agg(relname, ',') FROM pg_class WHERE relkind = 'r' AND oid > 16383"),
-        "a\n"
-    );
+    let tables = "SELECT string_agg(relname, ',') FROM pg_class WHERE relkind = 'r' AND oid > 16383";
+    assert_eq!(cluster.run("shop", tables), "a\n");
 
     let other = shop("CREATE DATABASE other;\n");
     let options = LoadOptions { may_replace: true, ..LoadOptions::default() };
@@ -218,4 +215,5 @@ fn a_script_that_fails_or_is_another_ones_is_not_gone_on_with() {
         "{failed:?}"
     );
     assert_eq!(cluster.run("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'other'"), "0\n");
+    assert_eq!(cluster.run("shop", tables), "a\n", "what was there is there");
 }

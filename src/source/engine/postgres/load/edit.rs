@@ -23,6 +23,8 @@ pub struct DatabaseEdit {
     pub new: String,
     /// Whether psql knows `\restrict`.
     pub knows_restrict: bool,
+    /// Whether the server knows this setting, which later versions of pg_dump set and older servers stop at.
+    pub knows_transaction_timeout: bool,
 }
 
 impl DatabaseEdit {
@@ -36,6 +38,9 @@ impl DatabaseEdit {
                 true => Edit::Keep,
                 false => Edit::Replace(connect_command(&self.new).into_bytes()),
             });
+        }
+        if !self.knows_transaction_timeout && statement.starts_with(b"SET transaction_timeout = 0") {
+            return Ok(Edit::Drop);
         }
         let parts = tokens(statement);
         let Some(position) = name_of_database(&parts) else { return Ok(Edit::Keep) };

@@ -13,7 +13,12 @@ fn stored(names: &[&str]) -> Vec<StoredDump> {
 fn edit(old: &str, new: &str) -> impl Fn(&str) -> Result<String> {
     let (old, new) = (old.to_owned(), new.to_owned());
     move |statement| {
-        let mut edit = DatabaseEdit { old: old.clone(), new: new.clone(), knows_restrict: false };
+        let mut edit = DatabaseEdit {
+            old: old.clone(),
+            new: new.clone(),
+            knows_restrict: false,
+            knows_transaction_timeout: false,
+        };
         Ok(match edit.judge(statement.as_bytes())? {
             Edit::Keep => statement.to_owned(),
             Edit::Drop => String::new(),
@@ -71,6 +76,23 @@ fn what_concerns_the_database_gets_its_new_name() {
     );
     let other = renamed("CREATE DATABASE \"Shop\";").expect_err("it is another");
     assert_eq!(other.to_string(), r#"the dump is one of the database "Shop", not of "shop""#);
+}
+
+#[test]
+fn a_setting_that_the_server_does_not_know_is_left_out() {
+    let text = "-- Settings\nSET statement_timeout = 0;\nSET transaction_timeout = 0;\nSET a = 'b';\n\
+        CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$\nSET transaction_timeout = 0;\n$$;\n\
+        COPY t (a) FROM stdin;\nSET transaction_timeout = 0;\n\\.\n";
+    let left = text.replacen("SET transaction_timeout = 0;", "", 1);
+    for (knows_transaction_timeout, wanted) in [(true, text), (false, &*left)] {
+        let (old, new) = ("a".to_owned(), "a".to_owned());
+        let mut edit = DatabaseEdit { old, new, knows_restrict: true, knows_transaction_timeout };
+        let mut output = Vec::new();
+        let mut script = Script::new(&mut output, |statement: &[u8]| edit.judge(statement));
+        script.write_all(text.as_bytes()).expect("it is read");
+        script.finish().expect("it is read");
+        assert_eq!(String::from_utf8(output).expect("text"), wanted);
+    }
 }
 
 #[test]

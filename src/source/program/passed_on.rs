@@ -1,0 +1,32 @@
+//! What of this process's environment other programs are given.
+//!
+//! What must hold: no other program gets a password of a repository or the credentials of its storage, whatever of
+//! them is set; a program of another user gets nothing but what finds programs and says language and time.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// What the names of variables begin with that are this program's, or its storages'.
+const OWN_PREFIXES: [&str; 7] = ["PACKSTONE_", "AWS_", "B2_", "AZURE_", "RCLONE_", "WEBDAV_", "GOOGLE_"];
+/// What another user's programs are given.
+const OF_ANYBODY: [&str; 4] = ["PATH", "LANG", "LANGUAGE", "TZ"];
+
+/// Whether a variable is for this program alone.
+pub fn is_own(name: &OsStr) -> bool {
+    OWN_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// Whether a variable is of use to a program whoever its user is.
+pub fn is_of_anybody(name: &OsStr) -> bool {
+    OF_ANYBODY.iter().any(|other| name == *other) || name.as_bytes().starts_with(b"LC_")
+}
+
+/// The variables of this process that no other program is given.
+pub fn own() -> Vec<OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| is_own(name)).collect()
+}
+
+/// The variables of this process that another user's programs are given.
+pub fn of_anybody() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_of_anybody(name)).collect()
+}
