@@ -5,6 +5,7 @@
 
 mod load;
 mod rename;
+mod sandbox;
 mod server;
 mod users;
 
@@ -40,6 +41,8 @@ const SUFFIX: &str = ".sql";
 const MARKER: &str = "-- Dump completed";
 /// Databases that a server makes by itself.
 const OWN: [&str; 4] = ["information_schema", "performance_schema", "sys", "mysql"];
+/// Begins the name of a folder that stands among the databases and is none, as `#mysql50#lost+found`.
+const NO_DATABASE: &str = "#mysql50#";
 /// What every dump is made with: one transaction, row by row, and all that belongs to a database. Without its date, so
 /// that a dump of the same data is the same.
 const ARGUMENTS: [&str; 9] = [
@@ -62,7 +65,7 @@ impl Engine for Mariadb {
     fn dump(&self, listener: &Listener) -> Result<Dumps> {
         let server = Server::ask_version(self, listener)?;
         let mut problems = Vec::new();
-        let names = self.chosen(&server, &mut problems)?;
+        let names = self.chosen(&server, &mut problems, listener)?;
         let mut dumps = Vec::new();
         match users::script(&server) {
             Ok(script) => dumps.push(Dump {
@@ -94,11 +97,21 @@ impl Engine for Mariadb {
 }
 
 impl Mariadb {
-    fn chosen(&self, server: &Server, problems: &mut Vec<String>) -> Result<Vec<String>> {
+    fn chosen(
+        &self,
+        server: &Server,
+        problems: &mut Vec<String>,
+        listener: &Listener,
+    ) -> Result<Vec<String>> {
         let there =
             server.column("SELECT schema_name FROM information_schema.schemata ORDER BY schema_name")?;
         let Databases::Named(named) = &self.databases else {
-            return Ok(there.into_iter().filter(|name| !OWN.contains(&name.as_str())).collect());
+            let (none, databases): (Vec<_>, Vec<_>) =
+                there.into_iter().partition(|name| name.starts_with(NO_DATABASE));
+            for name in none.iter().filter_map(|name| name.strip_prefix(NO_DATABASE)) {
+                listener(&format!("the folder {name} of the server is no database, and is left out"));
+            }
+            return Ok(databases.into_iter().filter(|name| !OWN.contains(&name.as_str())).collect());
         };
         let (found, missing): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|name| there.contains(name));
         problems

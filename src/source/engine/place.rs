@@ -2,9 +2,9 @@
 //!
 //! What must hold: until the rename everything is as it was; after it the new file is whole, with its owner and mode.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Feed, Listener};
@@ -58,10 +58,11 @@ impl Beside {
         let path = beside(&target, NEW);
         let what = || format!("cannot write {}", show_file(&path));
         remove(&path)?;
-        let file = File::options().read(true).write(true).create_new(true).open(&path).wrap(what)?;
         // Nobody else reads it before it has its owner.
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = options.open(&path).wrap(what)?;
         let mut written = Self { target, path: path.clone(), file, is_placed: false };
-        written.file.set_permissions(Permissions::from_mode(0o600)).wrap(what)?;
         feed(&mut written.file)?;
         written.file.sync_all().wrap(what)?;
         Ok(written)

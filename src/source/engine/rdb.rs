@@ -117,6 +117,34 @@ fn check_head(held: &[u8]) -> Result<()> {
     Err(Error::damaged(format!("this is no RDB file; it begins with {shown:?}")))
 }
 
+/// Whether a file that begins so holds keys, as far as its beginning tells: a database is named only if it has some.
+pub fn begins_with_keys(beginning: &[u8]) -> bool {
+    /// Followed by a name and a value, which say something of the server.
+    const TOLD: u8 = 0xFA;
+    /// Followed by the number of a database.
+    const DATABASE: u8 = 0xFE;
+    let Some(mut rest) = beginning.get(HEAD_BYTES..) else { return false };
+    while let Some((&TOLD, told)) = rest.split_first() {
+        let Some(behind) = behind_text(told).and_then(behind_text) else { return false };
+        rest = behind;
+    }
+    rest.first() == Some(&DATABASE)
+}
+
+/// What follows a text or a number in the place of one.
+fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
+    let (first, rest) = bytes.split_first()?;
+    let low = usize::from(first & 0x3F);
+    let (length, rest) = match (first >> 6, low) {
+        (0, _) => (low, rest),
+        (1, _) => rest.split_first().map(|(second, rest)| (low << 8 | usize::from(*second), rest))?,
+        (3, 0..=2) => (1 << low, rest),
+        // Longer ones are not told here.
+        _ => return None,
+    };
+    rest.get(length..)
+}
+
 /// How many of the last bytes belong to the file, given the checksum of all before them.
 fn end_of(before: &Digest, last: &[u8]) -> Result<usize> {
     let marked =
@@ -179,6 +207,17 @@ mod tests {
     }
 
     const MARK: &[u8] = b"0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn the_beginning_tells_whether_there_are_keys() {
+        let told =
+            b"REDIS0011\xFA\x09redis-ver\x067.0.15\xFA\x05ctime\xC2abcd\xFA\x08aof-base\xC0\x00".as_slice();
+        assert!(begins_with_keys(&[told, b"\xFE\x00\xFB"].concat()));
+        assert!(!begins_with_keys(&[told, b"\xFF12345678"].concat()));
+        for cut in 0..=told.len() {
+            assert!(!begins_with_keys(&told[..cut]));
+        }
+    }
 
     #[test]
     fn the_checksum_is_that_of_redis() {

@@ -12,6 +12,10 @@ use crate::source::engine::Password;
 
 /// How many of the last lines are kept.
 const LINES_MAX: usize = 20;
+/// Longer lines are cut: what a client quotes of the data is not for logs.
+const LINE_BYTES_MAX: usize = 500;
+/// Begins a line by which a client frames a statement that it quotes.
+const FRAME: &[u8] = b"---";
 /// Shorter secrets are not looked for: they would hide half of what is said, and thereby be told.
 const SECRET_BYTES_MIN: usize = 6;
 
@@ -28,6 +32,9 @@ impl LastLines {
     ) -> impl FnMut(&[u8]) + Send + 'static {
         let (lines, listener) = (self.clone(), listener.cloned());
         move |line| {
+            if line.starts_with(FRAME) {
+                return;
+            }
             let line = presentable(line, &secrets);
             if let Some(listener) = &listener {
                 listener(&line);
@@ -61,6 +68,10 @@ fn presentable(line: &[u8], secrets: &[Password]) -> String {
     let mut text = String::from_utf8_lossy(line).into_owned();
     for secret in secrets.iter().filter(|secret| secret.expose().len() >= SECRET_BYTES_MIN) {
         text = text.replace(secret.expose(), "…");
+    }
+    if text.len() > LINE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
+        text.push('…');
     }
     text.trim_end().chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
@@ -202,6 +213,9 @@ mod tests {
 
     #[test]
     fn secrets_and_control_characters_are_not_told() {
+        let long = "é".repeat(400);
+        let (_, told) = kept(&["--------------", &long], &[]);
+        assert_eq!(told, [format!("{}…", "é".repeat(250))]);
         let (lines, told) = kept(&["a\x1b[31m secret-word\r", "short"], &["secret-word", "short"]);
         assert_eq!(told, ["a [31m …", "short"]);
         let error = lines.explain(&Error::new(ErrorKind::Failed, "failed"));

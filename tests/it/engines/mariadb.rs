@@ -36,6 +36,7 @@ CREATE DATABASE `odd/na``me%.`; CREATE TABLE `odd/na``me%.`.`t``t` (a INT) ENGIN
 INSERT INTO `odd/na``me%.`.`t``t` VALUES (42);
 CREATE ROLE reader; GRANT SELECT ON shop.* TO reader;
 CREATE USER app@localhost IDENTIFIED BY 'app-pass-word'; GRANT ALL ON shop.* TO app@localhost;
+GRANT SELECT ON shop.account TO reader; GRANT EXECUTE ON PROCEDURE shop.nothing TO app@localhost;
 GRANT reader TO app@localhost; SET DEFAULT ROLE reader FOR app@localhost;
 "#;
 
@@ -130,6 +131,10 @@ fn facts(server: &Server, database: &str) -> String {
 fn dumped_under_a_writer_destroyed_and_put_back() {
     let Some(server) = server() else { return };
     let engine = engine(&server);
+    // The folder that file systems make where they begin is no database.
+    std::fs::create_dir(std::path::Path::new(&server.ask("SELECT @@datadir")).join("lost+found"))
+        .expect("a folder");
+    assert!(server.ask("SHOW DATABASES").contains("#mysql50#lost+found"));
     let before = facts(&server, "shop");
     let writer = Writer::start(&server);
     let first: u64 = server.ask("SELECT count(*) FROM shop.move").parse().expect("a number");
@@ -188,6 +193,34 @@ fn dumped_under_a_writer_destroyed_and_put_back() {
     assert_eq!(kept.load(&of_empty, &LoadOptions::default()).expect("loaded"), [""; 0]);
     assert_eq!(moves_of(&empty, "shop"), moves);
     assert_eq!(facts(&empty, "shop"), before);
+    assert_eq!(empty.ask("SHOW GRANTS FOR reader"), server.ask("SHOW GRANTS FOR reader"));
+    let rights = empty.ask("SHOW GRANTS FOR app@localhost");
+    assert!(rights.contains("GRANT EXECUTE ON PROCEDURE `shop`.`nothing`"), "{rights}");
+}
+
+#[test]
+fn nothing_is_dropped_unasked_and_a_right_that_is_refused_is_named() {
+    let Some(server) = server() else { return };
+    let engine = engine(&server);
+    let kept = dump(&engine).expect("a dump");
+    server.ask("CREATE DATABASE bare; CREATE PROCEDURE bare.p() SELECT 1; CREATE DATABASE empty");
+    let to = |name: &str| LoadOptions {
+        databases: vec!["shop".into()],
+        new_name: Some(name.into()),
+        ..LoadOptions::default()
+    };
+    let plan = engine.load(&kept.stored(), &to("bare"), &printing()).expect("a plan");
+    assert_eq!(plan.replaced, ["the database bare, which has 1 routine"]);
+    let error = kept.load(&engine, &to("bare")).expect_err("it has a routine");
+    assert_eq!(error.kind(), ErrorKind::Exists, "{}", said(&error));
+    assert_eq!(kept.load(&engine, &to("empty")).expect("loaded"), [""; 0]);
+
+    server.ask("DROP DATABASE shop; DROP USER app@localhost; DROP ROLE reader");
+    let error = said(&kept.load(&engine, &to("copy")).expect_err("no such table"));
+    assert!(error.contains("2 of the rights were refused") && error.contains("`shop`.`account`"), "{error}");
+    assert!(!error.contains("PASSWORD"), "{error}");
+    assert_eq!(moves_of(&server, "copy"), 0);
+    assert!(server.ask("SHOW GRANTS FOR app@localhost").contains("reader"));
 }
 
 fn refused(engine: &Mariadb, words: &[&str]) {

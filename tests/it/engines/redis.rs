@@ -269,3 +269,29 @@ fn what_the_server_would_not_read_or_write_over_is_refused() {
     assert_eq!(server.ask(&["EXISTS", "filling:1"]), "1");
     assert!(!server.data().join("dump.rdb").exists());
 }
+
+#[test]
+fn a_server_that_reads_something_else_is_not_back() {
+    let Some(server) = server("") else { return };
+    let mut engine = engine(&server, Method::Stream);
+    let kept = dump(&engine).expect("a dump");
+    // A server that is down when this is planned says nothing of what it reads.
+    server.kill();
+    let elsewhere = server.folder().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("a folder");
+    engine.folder = Some(elsewhere.display().to_string());
+    let error = kept.load(&engine, &replacing()).expect_err("it reads another folder");
+    assert!(format!("{error:?}").contains("without any key"), "{error:?}");
+
+    let Some(writing) = Server::start("appendonly yes", "append-only files") else { return };
+    assert_eq!(writing.ask(&["SET", "a", "b"]), "OK");
+    let kept = dump(&self::engine(&writing, Method::AppendOnly)).expect("a dump");
+    let engine = self::engine(&server, Method::AppendOnly);
+    server.kill();
+    let error = kept.load(&engine, &replacing()).expect_err("it reads no such files");
+    assert!(format!("{error:?}").contains("appendonly is no"), "{error:?}");
+    // Where there is nothing to read, no key is what is meant.
+    let Some(empty) = Server::start("", "an empty server") else { return };
+    let engine = self::engine(&empty, Method::Stream);
+    dump(&engine).expect("a dump").load(&engine, &replacing()).expect("loaded");
+}

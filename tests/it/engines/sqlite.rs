@@ -3,16 +3,16 @@
 //! What must hold: money only moves between accounts, and each move is noted; so of whatever moment a copy is, the sum is
 //! the same and the notes say what each account has.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use packstone::base::ErrorKind;
-use packstone::source::LoadOptions;
 use packstone::source::engine::Sqlite;
+use packstone::source::{Engine, LoadOptions};
 use rusqlite::Connection;
 
-use super::kept::{dump, replacing};
+use super::kept::{dump, printing, replacing};
 use crate::support::need::has_program;
 use crate::support::scratch::Scratch;
 
@@ -20,12 +20,15 @@ use crate::support::scratch::Scratch;
 const ACCOUNTS: i64 = 200;
 const START: i64 = 1000;
 
-/// Moves money for ever, and says so once it has begun.
+/// Moves money for ever, and says so every 20 moves; may close the database after each.
 const WRITER: &str = r#"
 import random, sqlite3, sys
-path, count = sys.argv[1], int(sys.argv[2])
-bank = sqlite3.connect(path, timeout=60, isolation_level=None)
-bank.execute("PRAGMA synchronous = OFF")
+path, count, closes = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "closes"
+def begin():
+    bank = sqlite3.connect(path, timeout=60, isolation_level=None)
+    bank.execute("PRAGMA synchronous = OFF")
+    return bank
+bank = begin()
 moves = 0
 while True:
     giver, taker, sum = random.randrange(count), random.randrange(count), random.randrange(100)
@@ -35,20 +38,31 @@ while True:
     bank.execute("INSERT INTO move VALUES (NULL, ?, ?, ?, ?)", (giver, taker, sum, random.randbytes(300)))
     bank.execute("COMMIT")
     moves += 1
-    if moves == 20: print("begun", flush=True)
+    if closes:
+        bank.close()
+        bank = begin()
+    if moves == 20 or closes and moves % 20 == 0: print("moved", flush=True)
 "#;
 
-struct Writer(Child);
+struct Writer(Child, BufReader<ChildStdout>);
 
 impl Writer {
-    fn start(path: &Path) -> Self {
+    fn start(path: &Path, closes: bool) -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", WRITER]).arg(path).arg(ACCOUNTS.to_string()).stdout(Stdio::piped());
+        command.args(["-c", WRITER]).arg(path).arg(ACCOUNTS.to_string());
+        command.arg(if closes { "closes" } else { "stays" }).stdout(Stdio::piped());
         let mut child = command.spawn().expect("python3 runs");
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        let mut writer = Self(child, output);
+        writer.wait();
+        writer
+    }
+
+    /// Waits for a line of it.
+    fn wait(&mut self) {
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-        assert_eq!(line.trim(), "begun");
-        Self(child)
+        self.1.read_line(&mut line).expect("a line");
+        assert_eq!(line.trim(), "moved");
     }
 }
 
@@ -108,7 +122,7 @@ fn under_a_writer(mode: &str) {
     let folder = Scratch::new();
     let path = folder.join("bank.db");
     make(&path, mode);
-    let writer = Writer::start(&path);
+    let writer = Writer::start(&path, false);
     // Whoever reads the files of a database in this process, must not take its locks away.
     let reader = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -171,4 +185,34 @@ fn with_a_write_ahead_log_under_a_writing_process() {
 #[test]
 fn with_a_journal_under_a_writing_process() {
     under_a_writer("delete");
+}
+
+#[test]
+fn a_last_one_that_closes_writes_nothing_under_a_copy() {
+    if !has_program("python3", "SQLite under a process that opens and closes") {
+        return;
+    }
+    let folder = Scratch::new();
+    let path = folder.join("bank.db");
+    make(&path, "wal");
+    let mut writer = Writer::start(&path, true);
+    let engine = engine(&[&path], None, 1 << 30);
+    for round in 0..3 {
+        let dumps = engine.dump(&printing()).expect("dumps").dumps;
+        let mut opened = (dumps.into_iter().next().expect("a dump").open)().expect("it begins");
+        // Closing takes this process' own locks away.
+        for suffix in ["", "-shm"] {
+            drop(std::fs::File::open(folder.join(&format!("bank.db{suffix}"))));
+        }
+        // Lines that were written before are read first.
+        for _ in 0..10 {
+            writer.wait();
+        }
+        let mut bytes = Vec::new();
+        opened.reader.read_to_end(&mut bytes).expect("a copy");
+        (opened.end)().expect("it is whole");
+        let copy = folder.join(&format!("copy{round}.db"));
+        std::fs::write(&copy, bytes).expect("written");
+        println!("copy {round}: {} moves", moves_of(&copy));
+    }
 }

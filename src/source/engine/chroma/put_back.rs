@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -102,15 +103,18 @@ fn inside(name: &str) -> Result<&Path> {
 /// The folder that is made; removed with all that is in it when nobody needs it, as after the swap the old one is.
 struct Made {
     path: PathBuf,
+    /// A plan that is only looked at has made nothing.
+    is_begun: AtomicBool,
 }
 
 impl Made {
     fn beside(folder: &Path) -> Self {
-        Self { path: beside(folder, NEW) }
+        Self { path: beside(folder, NEW), is_begun: AtomicBool::new(false) }
     }
 
     /// Removes what an earlier attempt left.
     fn clear(&self) -> Result<()> {
+        self.is_begun.store(true, Ordering::Release);
         match std::fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != Io::NotFound => {
                 Err(Error::system(format!("cannot remove {}", show_file(&self.path)), error))
@@ -123,7 +127,9 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.path));
+        if self.is_begun.load(Ordering::Acquire) {
+            drop(std::fs::remove_dir_all(&self.path));
+        }
     }
 }
 

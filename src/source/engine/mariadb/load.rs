@@ -1,11 +1,17 @@
-//! How the dumps of a MariaDB or MySQL server are put back: users first, then each database, then its statistics.
+//! How the dumps of a MariaDB or MySQL server are put back: users first, then each database with its statistics, and last
+//! what the users may do, for rights on a table can be given only once it is there.
 //!
 //! What must hold: a database that holds something is dropped only if that was allowed; one that fails in the middle is
 //! said to be half there.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroizing;
 
 use super::rename::Rename;
+use super::sandbox::WithoutSandbox;
 use super::server::{Server, identifier};
 use super::{Mariadb, SUFFIX, USERS, users};
 use crate::base::{Error, ErrorKind, Result, Wrap};
@@ -24,19 +30,23 @@ pub(super) fn plan(
     let targets = targets(stored, options)?;
     let server = Server::ask_version(engine, listener)?;
     let mut plan = LoadPlan::default();
-    if stored.iter().any(|dump| dump.name == USERS) {
+    let users = match stored.iter().any(|dump| dump.name == USERS) {
+        // Asked now: later those who are made here would be among them.
+        true => Some(Users { there: users::names(&server)?, script: Arc::default() }),
+        false => None,
+    };
+    if let Some(users) = users.clone() {
         let server = server.clone();
         plan.steps.push(LoadStep {
             what: format!("restore users from {USERS}; those who are there stay as they are"),
             dump: Some(USERS.to_owned()),
-            run: Box::new(move |feed| load_users(&server, feed)),
+            run: Box::new(move |feed| users.create(&server, feed)),
         });
     }
     for target in targets {
         Server::refuse_own(&target.new)?;
-        if let Some(tables) = server.tables_of(&target.new)?.filter(|tables| !tables.is_empty()) {
-            let count = if tables.len() == 1 { "1 table".into() } else { format!("{} tables", tables.len()) };
-            plan.replaced.push(format!("the database {}, which has {count}", target.new));
+        if let Some(contents) = server.contents_of(&target.new)?.filter(|contents| !contents.is_empty()) {
+            plan.replaced.push(format!("the database {}, which has {}", target.new, contents.shown()));
         }
         let (of_load, of_analyze, name) = (server.clone(), server.clone(), target.new.clone());
         let may_replace = options.may_replace;
@@ -52,6 +62,14 @@ pub(super) fn plan(
             what: format!("analyse the tables of {name}"),
             dump: None,
             run: Box::new(move |_| analyze(&of_analyze, &name)),
+        });
+    }
+    if let Some(users) = users {
+        let listener = Arc::clone(listener);
+        plan.steps.push(LoadStep {
+            what: "give the new users their rights".to_owned(),
+            dump: None,
+            run: Box::new(move |_| users.grant(&server, &listener)),
         });
     }
     Ok(plan)
@@ -87,26 +105,57 @@ fn targets(stored: &[StoredDump], options: &LoadOptions) -> Result<Vec<Target>> 
     Ok(targets)
 }
 
-fn load_users(server: &Server, feed: &mut Feed<'_>) -> Result<()> {
-    let mut script = Vec::new();
-    feed(&mut script)?;
-    let script = zeroize::Zeroizing::new(script);
-    let text = std::str::from_utf8(&script).map_err(|_| Error::damaged(format!("{USERS} is no text")))?;
-    let wanted = zeroize::Zeroizing::new(users::without(text, &users::names(server)?));
-    server.run(&wanted).wrap(|| "cannot restore the users")
+/// The users that are put back, between the step that makes them and the one that gives them their rights.
+#[derive(Clone)]
+struct Users {
+    /// Who was there before.
+    there: BTreeSet<String>,
+    /// What gives the others their rights.
+    script: Arc<Mutex<Zeroizing<String>>>,
+}
+
+impl Users {
+    fn create(&self, server: &Server, feed: &mut Feed<'_>) -> Result<()> {
+        let mut script = Zeroizing::new(Vec::new());
+        feed(&mut *script)?;
+        let text = std::str::from_utf8(&script).map_err(|_| Error::damaged(format!("{USERS} is no text")))?;
+        let (created, granted) = users::without(text, &self.there);
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = granted;
+        server.run(&created).wrap(|| "cannot restore the users")
+    }
+
+    /// Runs each statement by itself, so that one that fails keeps none of the others back.
+    fn grant(&self, server: &Server, listener: &Listener) -> Result<()> {
+        let script = std::mem::take(&mut *self.script.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut failed = Vec::new();
+        for statement in script.lines() {
+            if let Err(error) = server.run(&format!("{statement}\n")) {
+                let shown = users::without_password(statement);
+                listener(&format!("cannot run {shown}: {}", error.chain().join(": ")));
+                failed.push(shown);
+            }
+        }
+        match failed.as_slice() {
+            [] => Ok(()),
+            failed => {
+                let message = format!("{} of the rights were refused: {}", failed.len(), failed.join("; "));
+                Err(Error::new(ErrorKind::Failed, message))
+            }
+        }
+    }
 }
 
 fn load_database(server: &Server, target: &Target, may_replace: bool, feed: &mut Feed<'_>) -> Result<()> {
     // Asked again: since the plan was made, somebody may have filled it.
-    if let Some(tables) = server.tables_of(&target.new)? {
-        if !may_replace && !tables.is_empty() {
-            let message = format!("it is there and has {} tables", tables.len());
+    if let Some(contents) = server.contents_of(&target.new)? {
+        if !may_replace && !contents.is_empty() {
+            let message = format!("it is there and has {}", contents.shown());
             return Err(Error::new(ErrorKind::Exists, message));
         }
         server.run(&format!("DROP DATABASE {};\n", identifier(&target.new)))?;
     }
     let mut write = |input: &mut dyn Write| {
-        let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, input);
+        let mut buffered = WithoutSandbox::new(BufWriter::with_capacity(BUFFER_BYTES, input));
         if target.old == target.new {
             feed(&mut buffered)?;
         } else {
@@ -114,7 +163,7 @@ fn load_database(server: &Server, target: &Target, may_replace: bool, feed: &mut
             feed(&mut rename)?;
             rename.finish().wrap(|| "cannot write the dump")?;
         }
-        buffered.flush().wrap(|| "cannot write the dump")
+        buffered.finish().wrap(|| "cannot write the dump")
     };
     let fed = server.client()?.feed(&mut write);
     fed.wrap(|| "the dump was not taken to its end; what is there of the database is not whole")

@@ -3,6 +3,8 @@
 //! What must hold: the password reaches a client by a file in memory or by a variable; names are quoted wherever they
 //! become part of a statement.
 
+use std::sync::Arc;
+
 use super::super::{Access, Listener};
 use super::{Mariadb, OWN};
 use crate::base::{Error, ErrorKind, Result, Wrap};
@@ -18,6 +20,20 @@ pub(super) struct Names {
 const OF_MARIADB: Names = Names { client: "mariadb", dump: "mariadb-dump" };
 const OF_MYSQL: Names = Names { client: "mysql", dump: "mysqldump" };
 
+/// What older clients do not know, and say so.
+const LOOSE: [&str; 2] = ["--loose-skip-print-query-on-error", "--loose-sandbox"];
+
+/// A listener that is not told what is no news: that a client does not know what it need not know.
+fn without_unknown(listener: &Listener) -> Listener {
+    let passed_on = Arc::clone(listener);
+    Arc::new(move |line| {
+        let names_one = line.contains("print-query-on-error") || line.contains("sandbox");
+        if !(names_one && line.contains("unknown")) {
+            passed_on(line);
+        }
+    })
+}
+
 /// A server that has answered.
 #[derive(Clone)]
 pub(super) struct Server {
@@ -25,6 +41,31 @@ pub(super) struct Server {
     listener: Listener,
     pub names: Names,
     version: String,
+}
+
+/// What a database has, as many of each as there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contents {
+    /// Views and sequences are among them.
+    tables: u64,
+    routines: u64,
+    events: u64,
+}
+
+impl Contents {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables == 0 && self.routines == 0 && self.events == 0
+    }
+
+    /// For people: `1 table, 2 routines`.
+    pub(super) fn shown(&self) -> String {
+        let counts = [(self.tables, "table"), (self.routines, "routine"), (self.events, "event")];
+        let shown = counts.iter().filter(|(count, _)| *count > 0).map(|(count, name)| {
+            let plural = if *count == 1 { "" } else { "s" };
+            format!("{count} {name}{plural}")
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A name as a part of a statement.
@@ -42,6 +83,7 @@ impl Server {
     pub(super) fn ask_version(engine: &Mariadb, listener: &Listener) -> Result<Self> {
         // MariaDB has had the names of MySQL's programs for long.
         let names: &[Names] = if engine.is_mysql { &[OF_MYSQL, OF_MARIADB] } else { &[OF_MARIADB, OF_MYSQL] };
+        let listener = without_unknown(listener);
         let mut first = None;
         for names in names {
             let access = engine.access.clone();
@@ -82,10 +124,12 @@ impl Server {
         self.program(self.names.dump)
     }
 
-    /// The client, that reads statements until one fails.
+    /// The client, that reads statements until one fails. What it says of one that fails must not be the statement: that
+    /// has hashes of passwords, or rows. Nothing in a dump makes it run programs, if it knows how to be kept from it.
     pub(super) fn client(&self) -> Result<Program> {
         let program = self.program(self.names.client)?;
         let arguments = ["--batch", "--skip-column-names", "--max-allowed-packet=1G"];
+        let program = program.arguments(LOOSE);
         Ok(program.arguments(arguments).argument("--default-character-set=utf8mb4"))
     }
 
@@ -173,19 +217,27 @@ impl Server {
             .collect())
     }
 
-    /// How many tables and views a database has; `None` if there is no such database.
-    pub(super) fn tables_of(&self, database: &str) -> Result<Option<Vec<String>>> {
+    /// What a database has; `None` if there is no such database.
+    pub(super) fn contents_of(&self, database: &str) -> Result<Option<Contents>> {
         let name = text(database);
-        let found = self.column(&format!(
-            "SELECT count(*) FROM information_schema.schemata WHERE schema_name = {name}"
-        ))?;
-        if found.first().is_none_or(|count| count == "0") {
-            return Ok(None);
+        let count = |table: &str, column: &str| {
+            format!("(SELECT count(*) FROM information_schema.{table} WHERE {column} = {name})")
+        };
+        let counts = [
+            count("schemata", "schema_name"),
+            count("tables", "table_schema"),
+            count("routines", "routine_schema"),
+            count("events", "event_schema"),
+        ];
+        let row = self.rows(&format!("SELECT {}", counts.join(", ")))?.into_iter().next().unwrap_or_default();
+        let numbers: Option<Vec<u64>> = row.iter().map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([0, ..]) => Ok(None),
+            Some([_, tables, routines, events]) => {
+                Ok(Some(Contents { tables: *tables, routines: *routines, events: *events }))
+            }
+            _ => Err(Error::new(ErrorKind::Failed, format!("the server does not say what {database} has"))),
         }
-        self.column(&format!(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = {name} ORDER BY 1"
-        ))
-        .map(Some)
     }
 
     /// An error if it is a database of the server's own.

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use zeroize::Zeroizing;
+
 use super::MARKER;
 use super::server::{Server, identifier};
 use crate::base::Result;
@@ -39,20 +41,30 @@ pub(super) fn script(server: &Server) -> Result<Vec<u8>> {
     Ok((lines.join("\n") + "\n").into_bytes())
 }
 
-/// What of a script is run on a server that has these users.
-pub(super) fn without(script: &str, there: &BTreeSet<String>) -> String {
+/// What of a script is run on a server that has these users: what makes the others, and what gives them their rights.
+pub(super) fn without(script: &str, there: &BTreeSet<String>) -> (Zeroizing<String>, Zeroizing<String>) {
     let mut is_kept = true;
-    let mut kept = String::new();
+    // So long that no part is left behind where it grows.
+    let room = || Zeroizing::new(String::with_capacity(script.len() + 1));
+    let (mut created, mut granted) = (room(), room());
     for line in script.lines() {
         if let Some(account) = line.strip_prefix(SECTION) {
             is_kept = !there.contains(account);
         }
         if is_kept && !line.starts_with("--") {
+            let is_creation = line.starts_with("CREATE USER ") || line.starts_with("CREATE ROLE ");
+            let kept = if is_creation { &mut created } else { &mut granted };
             kept.push_str(line);
             kept.push('\n');
         }
     }
-    kept
+    (created, granted)
+}
+
+/// A statement for people: what follows is the hash of a password.
+pub(super) fn without_password(statement: &str) -> &str {
+    let end = statement.find(" IDENTIFIED ").unwrap_or(statement.len());
+    statement.get(..end).unwrap_or_default().trim_end_matches(';')
 }
 
 /// The users and roles that a server has, as scripts name them.
@@ -90,6 +102,10 @@ mod tests {
         let script = "-- users and grants\n-- of `r`\nCREATE ROLE `r`;\n-- of `a`@`%`\nCREATE USER 1;\n-- of `b`@`%`\n\
                       CREATE USER 2;\n-- of `a`@`%`\nGRANT 1;\n-- of `b`@`%`\nGRANT 2;\n-- Dump completed\n";
         let there = BTreeSet::from(["`a`@`%`".to_owned()]);
-        assert_eq!(without(script, &there), "CREATE ROLE `r`;\nCREATE USER 2;\nGRANT 2;\n");
+        let (created, granted) = without(script, &there);
+        assert_eq!(created.as_str(), "CREATE ROLE `r`;\nCREATE USER 2;\n");
+        assert_eq!(granted.as_str(), "GRANT 2;\n");
+        assert_eq!(without_password("GRANT 1 TO `a`@`%` IDENTIFIED BY PASSWORD '*1';"), "GRANT 1 TO `a`@`%`");
+        assert_eq!(without_password("GRANT 1;"), "GRANT 1");
     }
 }

@@ -4,11 +4,13 @@
 //! read is not taken for put back; that it is back is said by the server itself.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::place::{Beside, beside, describe, set, sync_folder_of};
+use super::super::rdb::begins_with_keys;
 use super::super::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 use super::append_only::MANIFEST;
 use super::client::Client;
@@ -96,13 +98,15 @@ pub(super) fn plan(
         plan.steps.push(empty_step(old));
     }
     let like = Arc::new(Like::of(&folder));
+    let has_keys = Arc::new(AtomicBool::new(false));
     for (name, path) in places.files {
-        plan.steps.push(place_step(name, path, &like, listener));
+        plan.steps.push(place_step(name, path, &like, &has_keys, listener));
     }
     if let Some((path, text)) = places.manifest {
         plan.steps.push(manifest_step(path, text, &like, listener));
     }
-    plan.steps.push(start_step(redis, client, places.is_append_only, places.emptied, listener));
+    let expected = Expected { is_append_only: places.is_append_only, has_keys };
+    plan.steps.push(start_step(redis, client, expected, places.emptied, listener));
     Ok(plan)
 }
 
@@ -274,10 +278,77 @@ fn empty_step(folder: PathBuf) -> LoadStep {
     LoadStep { what, dump: None, run: Box::new(run) }
 }
 
-fn place_step(name: String, path: PathBuf, like: &Arc<Like>, listener: &Listener) -> LoadStep {
-    let (like, listener) = (Arc::clone(like), Arc::clone(listener));
+/// What the server must have read once it is back.
+struct Expected {
+    is_append_only: bool,
+    /// Whether what was placed holds something.
+    has_keys: Arc<AtomicBool>,
+}
+
+impl Expected {
+    fn check(&self, client: &Client, keys: u64) -> Result<()> {
+        let reads = client.configuration("appendonly").ok();
+        let message = match (self.is_append_only, reads.as_deref()) {
+            (false, Some("yes")) => {
+                "the server reads append-only files, and has not read the RDB file that was put in place; \
+                 now that it answers and this is known, restore it once more"
+            }
+            (true, Some("no")) => {
+                "the server has not read the append-only files that were put in place (appendonly is no): set \
+                 appendonly yes in its file of configuration, and restore it once more"
+            }
+            _ if keys == 0 && self.has_keys.load(Ordering::Acquire) => {
+                "the server is back without any key, and what was put in place holds some: it reads other files, or \
+                 all of them have expired or were deleted"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Failed, message))
+    }
+}
+
+/// Passes on what is placed, and keeps its beginning.
+struct Beginning<'w> {
+    output: &'w mut dyn Write,
+    bytes: Vec<u8>,
+}
+
+impl Write for Beginning<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        const KEPT_BYTES_MAX: usize = 4 << 10;
+        let count = self.output.write(bytes)?;
+        let room = KEPT_BYTES_MAX.saturating_sub(self.bytes.len()).min(count);
+        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output.flush()
+    }
+}
+
+fn place_step(
+    name: String,
+    path: PathBuf,
+    like: &Arc<Like>,
+    has_keys: &Arc<AtomicBool>,
+    listener: &Listener,
+) -> LoadStep {
+    let (like, has_keys, listener) = (Arc::clone(like), Arc::clone(has_keys), Arc::clone(listener));
+    let is_manifest = name.ends_with(MANIFEST);
     let what = format!("place {name} as {}", show_file(&path));
-    let run = move |feed: &mut Feed<'_>| place(&path, feed, &like, &listener);
+    let run = move |feed: &mut Feed<'_>| {
+        let mut keeping = |output: &mut dyn Write| {
+            let mut beginning = Beginning { output, bytes: Vec::new() };
+            feed(&mut beginning)?;
+            let is_rdb = ["REDIS", "VALKEY"].iter().any(|word| beginning.bytes.starts_with(word.as_bytes()));
+            // A file of changes is empty until there are some.
+            let holds = if is_rdb { begins_with_keys(&beginning.bytes) } else { !beginning.bytes.is_empty() };
+            has_keys.fetch_or(holds && !is_manifest, Ordering::AcqRel);
+            Ok(())
+        };
+        place(&path, &mut keeping, &like, &listener)
+    };
     LoadStep { what, dump: Some(name), run: Box::new(run) }
 }
 
@@ -307,7 +378,7 @@ fn place(path: &Path, feed: &mut Feed<'_>, like: &Like, listener: &Listener) -> 
 fn start_step(
     redis: &Redis,
     client: Client,
-    is_append_only: bool,
+    expected: Expected,
     emptied: Option<PathBuf>,
     listener: &Listener,
 ) -> LoadStep {
@@ -335,14 +406,11 @@ fn start_step(
             let error = last.unwrap_or_else(|| Error::new(ErrorKind::Unreachable, "it does not answer"));
             return Err(error.while_doing("the server was started and does not answer"));
         };
-        if !is_append_only && client.configuration("appendonly").is_ok_and(|is| is == "yes") {
-            let message = "the server reads append-only files, and has not read the RDB file that was put in place; \
-                           now that it answers and this is known, restore it once more";
-            return Err(Error::new(ErrorKind::Failed, message));
-        }
+        let keys = client.keys()?;
+        expected.check(&client, keys)?;
         // Only now the old ones are of no use any more.
         drop(emptied.map(|folder| std::fs::remove_dir_all(beside(&folder, ASIDE))));
-        listener(&format!("{} is back, with {} keys", server.shown(), client.keys()?));
+        listener(&format!("{} is back, with {} keys", server.shown(), keys));
         Ok(())
     };
     LoadStep { what: "start the Redis server".to_owned(), dump: None, run: Box::new(run) }

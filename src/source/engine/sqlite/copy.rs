@@ -70,7 +70,7 @@ pub(in crate::source::engine) struct Moment {
     path: PathBuf,
     /// Gone before the locks that back it up.
     connection: Option<Connection>,
-    _hold: Hold,
+    hold: Option<Hold>,
     /// What stands beside it comes of this connection.
     made_log: bool,
 }
@@ -88,7 +88,7 @@ impl Moment {
             match Hold::take(&path, is_wal) {
                 Ok(hold) => {
                     let made_log = made_log && is_wal;
-                    return Ok(Self { path, connection: Some(connection), _hold: hold, made_log });
+                    return Ok(Self { path, connection: Some(connection), hold: Some(hold), made_log });
                 }
                 Err(error) if attempts >= BEGIN_ATTEMPTS_MAX => return Err(error.while_doing(what())),
                 Err(_) => attempts += 1,
@@ -123,6 +123,8 @@ impl Moment {
 impl Drop for Moment {
     fn drop(&mut self) {
         drop(self.connection.take());
+        // Nobody is the last to close the database while this is held.
+        drop(self.hold.take());
         // Reading a database with a write-ahead log makes the log, if nobody has it open, and what only reads does not
         // remove it. What writes does, as it closes; nothing is written by that, as the log is empty.
         let log = beside(&self.path, "-wal");

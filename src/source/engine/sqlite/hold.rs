@@ -6,6 +6,9 @@
 //! file. Another source of the same run that reads the folder in which the database lies does just that, and a writer
 //! could then change pages under a copy. Locks of an open file (`F_OFD_SETLK`) are not lost so; they cover the same
 //! bytes, and so other processes heed them as they heed SQLite's own.
+//!
+//! With a write-ahead log the main file is held, too: who closes a database as the last one, by that file's locks, writes
+//! the log into it and looks at no reader's byte.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -24,6 +27,9 @@ use crate::base::{Error, ErrorKind, Result, Wrap};
 const SHARED: (i64, i64) = (0x4000_0002, 510);
 /// The bytes of the index of a write-ahead log, each for readers of one state (`WAL_READ_LOCK` in SQLite's `wal.c`).
 const READERS: std::ops::Range<i64> = 123..128;
+/// The byte of it that says that the index is in use (`UNIX_SHM_DMS` in `os_unix.c`): who opens it and finds nobody there
+/// makes it anew.
+const IN_USE: (i64, i64) = (128, 1);
 /// A lock is refused only while another process begins or ends something.
 const ATTEMPTS_MAX: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -39,16 +45,13 @@ impl Hold {
     /// Takes them for a transaction that has just read for the first time. Fails if that has lost its locks already.
     pub(super) fn take(database: &Path, is_wal: bool) -> Result<Self> {
         let main = open(database)?;
-        let mut files = Vec::new();
-        let is_held = if is_wal {
+        let mut is_held = hold(&main, SHARED);
+        let mut files = vec![main];
+        if is_wal && is_held == Ok(true) {
             let index = open(&beside(database, "-shm"))?;
-            let taken = hold_readers(&index);
+            is_held = hold(&index, IN_USE).and_then(|is_used| Ok(hold_readers(&index)? && is_used));
             files.push(index);
-            taken
-        } else {
-            hold(&main, SHARED)
-        };
-        files.push(main);
+        }
         match is_held {
             Ok(true) => Ok(Self { _files: files }),
             // File systems without such locks are few, and none on which SQLite's own are sure.
