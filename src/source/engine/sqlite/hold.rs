@@ -47,9 +47,11 @@ impl Hold {
         let main = open(database)?;
         let mut is_held = hold(&main, SHARED);
         let mut files = vec![main];
-        if is_wal && is_held == Ok(true) {
+        if is_wal && is_held.is_ok() {
+            // Whether the transaction lives its reader's byte tells: the other locks are the process' own, and SQLite does
+            // not take them once more for a second connection.
             let index = open(&beside(database, "-shm"))?;
-            is_held = hold(&index, IN_USE).and_then(|is_used| Ok(hold_readers(&index)? && is_used));
+            is_held = hold(&index, IN_USE).and_then(|_| hold_readers(&index));
             files.push(index);
         }
         match is_held {
