@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clap::Args;
 use jiff::tz::TimeZone;
 use packstone::base::host::Host;
 use packstone::base::{Change, Error, ErrorKind, Finding, Item, Lack, Monitor, Result, ThawCounts, Thawing};
@@ -34,6 +35,29 @@ pub fn configured(context: &Context) -> Outcome<Arc<Configured>> {
     configured.hint(ErrorKind::Usage, || {
         "\"packstone config init\" writes one to begin with; --config names another".to_owned()
     })
+}
+
+/// Which jobs a command is about, and which of their sources.
+#[derive(Args, Debug)]
+pub struct Chosen {
+    /// The names of jobs [default: all of the configuration]
+    #[arg(value_name = "JOB")]
+    jobs: Vec<String>,
+    /// Only this source of the job; may be given more than once
+    #[arg(long = "only-source", value_name = "NAME")]
+    pub only: Vec<String>,
+}
+
+impl Chosen {
+    /// The jobs. `Usage` if sources are chosen of more than one.
+    pub fn find<'c>(&self, config: &'c Config) -> Outcome<Vec<&'c JobConfig>> {
+        let found = find(config, &self.jobs)?;
+        if found.len() > 1 && !self.only.is_empty() {
+            let message = "--only-source is about one job: name it";
+            return Err(Error::new(ErrorKind::Usage, message).into());
+        }
+        Ok(found)
+    }
 }
 
 /// The jobs of these names; without names all.

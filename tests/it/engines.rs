@@ -25,6 +25,16 @@ use zeroize::Zeroizing;
 
 use crate::support::scratch::Scratch;
 
+/// Waits until something holds; what never comes ends the test.
+#[track_caller]
+pub fn until(mut holds: impl FnMut() -> bool) {
+    let since = std::time::Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < std::time::Duration::from_secs(60), "it never came");
+        std::thread::yield_now();
+    }
+}
+
 /// A listener, and what it was told.
 pub fn listener() -> (Listener, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));

@@ -5,6 +5,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -400,6 +401,8 @@ fn a_failure_ends_the_dumps_that_still_run() {
 
     let repository = in_memory(Parameters::tiny());
     let (begun, has_begun) = channel();
+    let was_stopped = Arc::new(AtomicBool::new(false));
+    let of_stop = Arc::clone(&was_stopped);
     let sources = vec![
         database("silent", OnFailure::Partial, move || {
             let open = move || {
@@ -410,7 +413,10 @@ fn a_failure_ends_the_dumps_that_still_run() {
                 Ok(OpenDump {
                     reader: Box::new(Silent(stopped)),
                     end: Box::new(end),
-                    stop: Box::new(move || stop.lock().unwrap().send(()).unwrap_or_default()),
+                    stop: Box::new(move || {
+                        of_stop.store(true, Ordering::Relaxed);
+                        stop.lock().unwrap().send(()).unwrap_or_default();
+                    }),
                 })
             };
             Ok(dumps_of(vec![Dump { name: "a".into(), metadata: None, open: Box::new(open) }]))
@@ -422,6 +428,7 @@ fn a_failure_ends_the_dumps_that_still_run() {
     ];
     let error = run(&repository, sources).0.unwrap_err();
     assert_eq!(error.chain().join(": "), "the source broken failed; no snapshot was made: refused");
+    assert!(was_stopped.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -10,10 +10,11 @@ use packstone::job::{PlannedSource, RunPlan};
 use packstone::ops::backup::OnFailure;
 
 use crate::context::Context;
+use crate::jobs::{self, Chosen};
 use crate::json::JobPlanLine;
 use crate::progress::{Progress, Work};
 use crate::report::{self, Done, Outcome};
-use crate::{jobs, show};
+use crate::show;
 
 const AFTER_HELP: &str = "\
 Patterns are expanded, servers are asked which databases they have, and rules are applied to the snapshots that are \
@@ -28,12 +29,8 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// The names of jobs [default: all of the configuration]
-    #[arg(value_name = "JOB")]
-    jobs: Vec<String>,
-    /// Only this source of the job; may be given more than once
-    #[arg(long = "only-source", value_name = "NAME")]
-    only: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 /// Says what runs would do.
@@ -41,8 +38,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let configured = jobs::configured(context)?;
     let config = &configured.config;
     let mut done = Done::Fully;
-    for job in jobs::find(config, &arguments.jobs)? {
-        let ready = jobs::ready(context, job, &arguments.only)?;
+    let only = arguments.chosen.only.as_slice();
+    for job in arguments.chosen.find(config)? {
+        let ready = jobs::ready(context, job, only)?;
         let repository = jobs::repository_of(config, &job.repository)?;
         // What would be kept can be told only of a repository that is there.
         let opened = match jobs::open_repository(&context.without_cache(), repository) {
@@ -53,7 +51,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
                 None
             }
         };
-        let options = jobs::options(config, job, opened.as_ref(), &arguments.only)?;
+        let options = jobs::options(config, job, opened.as_ref(), only)?;
         let progress =
             Arc::new(Progress::hidden(&context.global, &context.interruption, Work::Other("plan")));
         let plan = context.interruption.gently(|| {

@@ -13,7 +13,7 @@ use packstone::config::{Config, JobConfig};
 use packstone::job::{Log, RunReport};
 
 use crate::context::Context;
-use crate::jobs::{self, Logged};
+use crate::jobs::{self, Chosen, Logged};
 use crate::json::RunLine;
 use crate::progress::{Progress, Work};
 use crate::report::{self, Done, Failure, Hint, Outcome};
@@ -39,29 +39,21 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct Arguments {
-    /// The names of jobs
-    #[arg(value_name = "JOB")]
-    jobs: Vec<String>,
-    /// Only this source of the job; may be given more than once
-    #[arg(long = "only-source", value_name = "NAME")]
-    only: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
 }
 
 /// Runs jobs.
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let configured = jobs::configured(context)?;
-    let chosen = jobs::find(&configured.config, &arguments.jobs)?;
-    if chosen.len() > 1 && !arguments.only.is_empty() {
-        let message = "--only-source is about one job: name it";
-        return Err(Error::new(ErrorKind::Usage, message).into());
-    }
+    let chosen = arguments.chosen.find(&configured.config)?;
     let (mut done, mut failures) = (Done::Fully, Vec::new());
     let count = chosen.len();
     for job in chosen {
         if context.interruption.is_requested() {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted").into());
         }
-        match run_job(&configured.config, job, &arguments.only, context) {
+        match run_job(&configured.config, job, &arguments.chosen.only, context) {
             Ok(of_job) => done = worse(done, of_job),
             Err(failure) => {
                 // At once: the next may take hours, or be interrupted.

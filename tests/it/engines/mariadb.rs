@@ -84,9 +84,7 @@ impl Writer {
             drop(child.kill());
             child.wait().expect("it ends");
         });
-        while server.ask("SELECT moves > 20 FROM shop.counter") != "1" {
-            std::thread::yield_now();
-        }
+        super::until(|| server.ask("SELECT moves > 20 FROM shop.counter") == "1");
         Self(stop, Some(thread))
     }
 }

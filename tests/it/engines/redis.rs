@@ -63,9 +63,7 @@ impl Writer {
             drop(child.kill());
             child.wait().expect("it ends");
         });
-        while server.ask(&["EXISTS", "notes"]) != "1" {
-            std::thread::yield_now();
-        }
+        super::until(|| server.ask(&["EXISTS", "notes"]) == "1");
         Self(stop, Some(thread))
     }
 }
@@ -239,9 +237,7 @@ fn a_server_that_dies_or_whose_disk_is_full_gives_no_dump() {
         std::thread::scope(|scope| {
             let reading = scope.spawn(|| super::kept::keep(dumps).map(drop));
             // It saves for three seconds.
-            while !server.ask(&["INFO", "persistence"]).contains("rdb_bgsave_in_progress:1") {
-                std::thread::yield_now();
-            }
+            super::until(|| server.ask(&["INFO", "persistence"]).contains("rdb_bgsave_in_progress:1"));
             server.kill();
             let error = reading.join().expect("no panic").expect_err("it died");
             println!("{:?}", error.chain());

@@ -290,20 +290,20 @@ mod tests {
         make("srv/shop/data/shop.db", b"SQLite format 3\0and more");
         make("srv/shop/other.db", b"something else");
         make("srv/vectors/chroma.sqlite3", b"SQLite format 3\0");
-        make("root/stack/compose.yaml", b"x");
+        make("home/stack/compose.yaml", b"x");
         make("run/postgresql/.s.PGSQL.5433", b"");
         make("run/postgresql/.s.PGSQL.5433.lock", b"");
         make("run/mysqld/mysqld.sock", b"");
         make("run/redis/redis-server.sock", b"");
         make("run/redis/redis-server.pid", b"1");
         make("run/valkey/valkey-server.pid", b"2");
-        make("root/stack/.env", b"A=b");
+        make("home/stack/.env", b"A=b");
         make("root/.env", b"A=b");
         std::fs::create_dir_all(folder.path().join("opt")).expect("a folder");
         let found = found::look(folder.path());
         let expected = Found {
             configs: vec!["/etc".into()],
-            compose: vec!["/root/stack/.env".into(), "/root/stack/compose.yaml".into()],
+            compose: vec!["/home/stack/.env".into(), "/home/stack/compose.yaml".into()],
             data: vec!["/srv".into()],
             postgres: vec![("/run/postgresql".into(), 5433)],
             mariadb: vec![("/run/mysqld/mysqld.sock".into(), false)],
