@@ -29,6 +29,7 @@ impl Mariadb {
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         install.arg(format!("--datadir={}", server.data().display())).args(as_root());
+        install.arg(server.temporary());
         let made = install.stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(made.expect("mariadb-install-db runs").success());
         server.run();
@@ -39,13 +40,20 @@ impl Mariadb {
         self.scratch.join("data")
     }
 
+    /// A folder for its temporary files alone: a server that starts removes all that it takes for its own.
+    fn temporary(&self) -> String {
+        let folder = self.scratch.join("temporary");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        format!("--tmpdir={}", folder.display())
+    }
+
     /// Starts it on the files that are there.
     pub fn run(&mut self) {
         let log = std::fs::File::create(self.scratch.join("log")).expect("a log");
         let mut command = Command::new("mariadbd");
         command.args(["--no-defaults", "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]);
         command.args(["--innodb-buffer-pool-size=32M", "--performance-schema=off", "--event-scheduler=off"]);
-        command.arg(format!("--datadir={}", self.data().display()));
+        command.arg(format!("--datadir={}", self.data().display())).arg(self.temporary());
         command.arg(format!("--socket={}", self.socket())).args(as_root());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.server = Some(child.expect("mariadbd runs"));
