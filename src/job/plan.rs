@@ -4,7 +4,6 @@
 //! would take.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::base::{Monitor, Result};
 use crate::job::{Job, JobInput, JobSource, RetentionReport, RunOptions, retention, sources};
@@ -91,8 +90,7 @@ fn of(source: &JobSource, backup: &BackupOptions, monitor: &dyn Monitor) -> Resu
         JobInput::Engine(engine) => {
             planned.kind = engine.kind().into();
             planned.paths = vec![PathBuf::from(crate::ops::backup::DUMPS_FOLDER).join(&source.name)];
-            let quiet: Listener = Arc::new(|_| {});
-            match engine.plan(&quiet) {
+            match engine.plan(&Listener::silent()) {
                 Ok(lines) => planned.lines = lines,
                 Err(error) => planned.failure = Some(error.chain().join(": ")),
             }

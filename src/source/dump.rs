@@ -6,13 +6,10 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::base::Result;
 use crate::format::node::Metadata;
-
-/// Told what is worth a line in a log: what a server is asked, what a program says of itself.
-pub type Listener = Arc<dyn Fn(&str) + Send + Sync>;
+use crate::source::Listener;
 
 /// Bytes that come, and who says whether they ended well.
 pub struct OpenDump {

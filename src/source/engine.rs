@@ -29,9 +29,8 @@ pub use postgres::Postgres;
 pub use redis::Redis;
 pub use sqlite::Sqlite;
 
-use crate::source::dump::{
-    Dump, Dumps, Engine, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump,
-};
+use crate::source::dump::{Dump, Dumps, Engine, Feed, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump};
+use crate::source::listener::Listener;
 
 /// A secret that is given to a client. It is wiped when the last one who has it lets go.
 #[derive(Clone, PartialEq, Eq)]

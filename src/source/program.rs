@@ -29,6 +29,7 @@ use uzers::os::unix::UserExt;
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::engine::{Access, Container, Password};
+use crate::source::limit::Limit;
 use crate::source::{CommandStop, CommandStream, Listener, OpenDump};
 
 use messages::LastLines;
@@ -40,6 +41,8 @@ pub use whole::{Completeness, EndsWith, NotEmpty, Tail};
 pub const OWN_SECRETS: [&str; 2] = ["PACKSTONE_PASSWORD", "PACKSTONE_FROM_PASSWORD"];
 /// Most that is taken of an answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Longest time that an answer may take.
+const ANSWER_SECONDS_MAX: u64 = 600;
 /// In a container: gives its own variable the name that the program reads, then becomes the program.
 const WITH_CONTAINER_PASSWORD: &str = r#"export NEEDED="${VARIABLE?}"; exec "$@""#;
 
@@ -58,22 +61,28 @@ pub struct Program {
     container_script: Option<String>,
     run_as: Option<String>,
     folder: Option<String>,
-    listener: Option<Listener>,
+    listener: Listener,
 }
 
 impl Program {
     /// A client of a server: where it runs is said by `access`. Its messages are in English, so that they are
     /// recognised.
-    pub fn client(name: &str, access: &Access) -> Self {
+    pub fn client(name: &str, access: &Access, listener: &Listener) -> Self {
         let program = Self {
             folder: access.programs.clone(),
-            ..Self::of_command(name, access.container.as_ref(), access.run_as.as_deref())
+            ..Self::of_command(name, access.container.as_ref(), access.run_as.as_deref(), listener)
         };
         program.variable("LC_ALL", "C")
     }
 
-    /// Any program, in a container or on this machine, as another user or as this one.
-    pub fn of_command(name: &str, container: Option<&Container>, run_as: Option<&str>) -> Self {
+    /// Any program, in a container or on this machine, as another user or as this one. The listener is told each line
+    /// of its messages, and can end it.
+    pub fn of_command(
+        name: &str,
+        container: Option<&Container>,
+        run_as: Option<&str>,
+        listener: &Listener,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             arguments: Vec::new(),
@@ -85,7 +94,7 @@ impl Program {
             container_script: None,
             run_as: run_as.map(str::to_owned),
             folder: None,
-            listener: None,
+            listener: listener.clone(),
         }
     }
 
@@ -155,13 +164,6 @@ impl Program {
         self
     }
 
-    /// Tells each line of its messages to a listener.
-    #[must_use]
-    pub fn listener(mut self, listener: &Listener) -> Self {
-        self.listener = Some(Arc::clone(listener));
-        self
-    }
-
     /// How messages name it: with its container, never with its arguments.
     pub fn shown(&self) -> String {
         let name = show_path(self.name.as_bytes());
@@ -174,10 +176,18 @@ impl Program {
     /// Runs it without input, and gives what it writes.
     pub fn capture(&self) -> Result<Vec<u8>> {
         let (mut stream, lines) = self.start(Stdio::null(), Stdio::piped())?;
+        let stopper = stream.stopper();
+        let limit = Limit::start(ANSWER_SECONDS_MAX, Arc::new(move || stopper.stop()))?;
         let mut answer = Vec::new();
         let read = (&mut stream).take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
         read.wrap(|| format!("cannot read the output of {}", self.shown()))?;
-        stream.finish().map_err(|error| lines.explain(&error))?;
+        let ended = stream.finish();
+        if limit.is_over() {
+            let minutes = ANSWER_SECONDS_MAX / 60;
+            let message = format!("{} gave no answer within {minutes} minutes", self.shown());
+            return Err(lines.explain(&Error::new(ErrorKind::Failed, message)));
+        }
+        ended.map_err(|error| lines.explain(&error))?;
         Ok(answer)
     }
 
@@ -277,13 +287,13 @@ impl Program {
         command.stdin(input).stdout(output);
         let lines = LastLines::default();
         let secrets = self.secrets.iter().map(|(_, secret)| secret.clone()).collect();
-        let keeper = lines.keeper(self.listener.as_ref(), secrets);
+        let keeper = lines.keeper(&self.listener, secrets);
         let started = CommandStream::of(&mut command, self.shown(), keeper);
         let started = started.map_err(|error| match error.kind() {
             ErrorKind::NotFound => self.not_there(),
             _ => error,
         });
-        Ok((started?, lines))
+        Ok((started?.ended_by(self.listener.stops()), lines))
     }
 
     fn not_there(&self) -> Error {

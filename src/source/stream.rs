@@ -1,7 +1,8 @@
 //! The output of a command as a source.
 //!
 //! What must hold: output counts as whole only if it was read to its end and the command then said that it succeeded;
-//! no error names the command's arguments, which can hold secrets; a command does not outlive its stream.
+//! no error names the command's arguments, which can hold secrets; a command does not outlive its stream; who reads is
+//! never held by what a command left behind, nor by one that was stopped.
 //!
 //! The command runs in a process group of its own. An interruption typed at the terminal (Ctrl-C) so reaches the engine
 //! alone, which then ends the group. Were both struck at once, a command that takes an interruption for a good end
@@ -10,6 +11,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind as Io, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -17,17 +19,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::retry_on_intr;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
 
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::source::{Stoppable, Stops};
 
 /// Longest line of messages that is given in one piece.
 const LINE_BYTES_MAX: usize = 4 << 10;
 /// Most that is still read of the messages once the command has ended: as much as a pipe holds at most by default.
 const LATE_BYTES_MAX: usize = 1 << 20;
+/// How long output may be silent once the command itself has ended, and something else still holds it open.
+const SILENCE_SECONDS_MAX: i64 = 30;
 
 /// A running command whose standard output is read.
 ///
@@ -39,29 +47,47 @@ pub struct CommandStream {
     child: Child,
     output: Option<ChildStdout>,
     stop: CommandStop,
+    /// Becomes readable when the command itself ends; `None` once it has, or where the system cannot tell.
+    ended: Option<OwnedFd>,
+    /// Set once the command itself has ended.
+    silence: Option<Timespec>,
     messages: Option<Messages>,
     at_end: bool,
+    /// Who else can end it.
+    stoppable: Option<Stoppable>,
 }
 
 /// Ends a command from another thread: one that listens for interruptions, while this one waits for output.
 #[derive(Clone, Debug)]
-pub struct CommandStop(Arc<Mutex<Option<Pid>>>);
+pub struct CommandStop(Arc<Running>);
+
+#[derive(Debug)]
+struct Running {
+    group: Mutex<Option<Pid>>,
+    /// Something can be read here once the command is stopped.
+    stopped: PipeReader,
+    stopping: PipeWriter,
+    was_stopped: AtomicBool,
+}
 
 impl CommandStop {
     /// Kills the command and all of its group, if it still runs. Its stream then ends, and `finish` fails.
     pub fn stop(&self) {
         self.kill();
+        self.0.was_stopped.store(true, Ordering::Release);
+        // Whatever the command left behind may hold its output open.
+        drop((&self.0.stopping).write_all(b"\n"));
     }
 
     /// Whether the command could be killed; `None` if it is gone and was waited for.
     fn kill(&self) -> Option<bool> {
-        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let group = self.0.group.lock().unwrap_or_else(PoisonError::into_inner);
         // The number stays the command's own while the lock is held: it is cleared before the process is let go.
         group.map(|group| kill_process_group(group, Signal::KILL).is_ok())
     }
 
     fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.group.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -99,10 +125,30 @@ impl CommandStream {
         if let Some(messages) = &messages {
             command.stderr(messages.pipe.try_clone().wrap(|| "cannot prepare the messages of a command")?);
         }
-        let mut child = command.spawn().wrap(|| format!("cannot start {shown}"))?;
-        let output = child.stdout.take();
-        let stop = CommandStop(Arc::new(Mutex::new(Some(Pid::from_child(&child)))));
-        Ok(Self { program: shown, child, output, stop, messages, at_end: false })
+        let cannot = || format!("cannot start {shown}");
+        let (stopped, stopping) = std::io::pipe().wrap(cannot)?;
+        let mut child = command.spawn().wrap(cannot)?;
+        let (output, process) = (child.stdout.take(), Pid::from_child(&child));
+        let group = Mutex::new(Some(process));
+        let running = Running { group, stopped, stopping, was_stopped: AtomicBool::new(false) };
+        Ok(Self {
+            program: shown,
+            child,
+            output,
+            stop: CommandStop(Arc::new(running)),
+            ended: pidfd_open(process, PidfdFlags::empty()).ok(),
+            silence: None,
+            messages,
+            at_end: false,
+            stoppable: None,
+        })
+    }
+
+    /// Lets it be ended together with others, for as long as it runs.
+    pub(super) fn ended_by(mut self, stops: &Arc<Stops>) -> Self {
+        let stop = self.stopper();
+        self.stoppable = Some(stops.add(Arc::new(move || stop.stop())));
+        self
     }
 
     /// Where its input is written, if that is a pipe; only once.
@@ -125,10 +171,12 @@ impl CommandStream {
         }
         self.output = None;
         let status = self.reap().wrap(|| format!("cannot wait for {}", self.program))?;
-        if status.success() {
+        let was_stopped = self.stop.0.was_stopped.load(Ordering::Acquire);
+        if status.success() && !was_stopped {
             return Ok(());
         }
         let how = match (status.code(), status.signal()) {
+            _ if was_stopped => "was stopped".to_owned(),
             (Some(code), _) => format!("exited with status {code}"),
             (None, Some(signal)) => format!("was ended by signal {signal}"),
             (None, None) => "ended in an unknown way".to_owned(),
@@ -159,11 +207,28 @@ fn prepare(program: &OsStr, arguments: &[OsString], hidden: &[&str]) -> Command 
 
 impl Read for CommandStream {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let Some(output) = self.output.as_mut().filter(|_| !self.at_end) else { return Ok(0) };
+        if self.at_end || buffer.is_empty() {
+            return Ok(0);
+        }
         loop {
-            match output.read(buffer) {
+            let Some(output) = &mut self.output else { return Ok(0) };
+            let comes = match wait(output.as_fd(), &self.stop.0.stopped, self.ended.as_ref(), self.silence)? {
+                Waited::Output => output.read(buffer),
+                Waited::Stopped => Ok(0),
+                Waited::Ended => {
+                    (self.ended, self.silence) =
+                        (None, Some(Timespec { tv_sec: SILENCE_SECONDS_MAX, tv_nsec: 0 }));
+                    continue;
+                }
+                Waited::Silence => {
+                    let message =
+                        format!("{} has ended, but left something that holds its output", self.program);
+                    return Err(std::io::Error::new(Io::TimedOut, message));
+                }
+            };
+            match comes {
                 Err(error) if error.kind() == Io::Interrupted => {}
-                Ok(0) if !buffer.is_empty() => {
+                Ok(0) => {
                     self.at_end = true;
                     return Ok(0);
                 }
@@ -182,6 +247,33 @@ impl Drop for CommandStream {
             drop(self.reap());
         }
     }
+}
+
+/// What came first.
+enum Waited {
+    Output,
+    Stopped,
+    Ended,
+    Silence,
+}
+
+/// Waits until there is output or its end, or the command is stopped, or itself has ended; no longer than `silence`.
+fn wait(
+    output: BorrowedFd<'_>,
+    stopped: &PipeReader,
+    ended: Option<&OwnedFd>,
+    silence: Option<Timespec>,
+) -> std::io::Result<Waited> {
+    let ended = ended.map_or(stopped.as_fd(), AsFd::as_fd);
+    let mut all = [output, stopped.as_fd(), ended].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let count = retry_on_intr(|| poll(&mut all, silence.as_ref()))?;
+    let [output, stopped, _] = all.map(|fd| !fd.revents().is_empty());
+    Ok(match (count, stopped, output) {
+        (0, ..) => Waited::Silence,
+        (_, true, _) => Waited::Stopped,
+        (_, _, true) => Waited::Output,
+        _ => Waited::Ended,
+    })
 }
 
 /// The messages of a command on their way to a listener.

@@ -39,12 +39,12 @@ pub fn until(mut holds: impl FnMut() -> bool) {
 pub fn listener() -> (Listener, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
-    (Arc::new(move |line: &str| telling.lock().expect("a list").push(line.to_owned())), told)
+    (Listener::new(move |line: &str| telling.lock().expect("a list").push(line.to_owned())), told)
 }
 
 /// A listener of which nothing is wanted.
 pub fn deaf() -> Listener {
-    listener().0
+    Listener::silent()
 }
 
 pub fn password(text: &str) -> Password {

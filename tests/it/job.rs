@@ -48,7 +48,7 @@ impl Engine for Shop {
         if self.refuses.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Failed, "connection refused"));
         }
-        listener("asked");
+        listener.tell("asked");
         let open = || {
             let (end, stop) = (Box::new(|| Ok(())), Box::new(|| {}));
             Ok(OpenDump { reader: Box::new(&b"rows"[..]), end, stop })

@@ -210,7 +210,7 @@ fn find<'r>(repository: &'r Repository, entry: &'r SnapshotEntry, name: &str) ->
 }
 
 fn listener() -> Listener {
-    Arc::new(|_| {})
+    Listener::silent()
 }
 
 fn restore(

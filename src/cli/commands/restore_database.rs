@@ -124,7 +124,7 @@ impl Run<'_> {
             may_replace,
         };
         let (name, progress) = (self.name.to_owned(), Arc::clone(&self.progress));
-        let listener: Listener = Arc::new(move |text| progress.note(&format!("{name}: {text}")));
+        let listener = Listener::new(move |text| progress.note(&format!("{name}: {text}")));
         let planned = self.context.interruption.gently(|| self.source.plan(self.engine, &options, &listener));
         planned.wrap(|| format!("cannot restore {}", self.name))
     }

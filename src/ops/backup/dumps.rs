@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::monitor::show_path;
 use crate::base::{Change, ChunkId, Error, ErrorKind, FindingKind, Result, Timestamp, Wrap};
@@ -18,47 +18,11 @@ use crate::ops::backup::roots::{self, bare_directory};
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::backup::sources::{OnFailure, StreamOfSource, StreamWork};
 use crate::ops::backup::stream::{Failed, StreamInput, store};
-use crate::source::{Dump, Dumps, Listener, OpenDump};
+use crate::source::{Dump, Dumps, Listener, OpenDump, Stop};
 use crate::tree::DirectoryBuilder;
 
 /// Lines that a source may say: some programs say one for each file.
 const NOTES_MAX: usize = 100;
-
-/// Ends all dumps that run, from any thread.
-#[derive(Default)]
-pub(super) struct Stops(Mutex<Stopping>);
-
-#[derive(Default)]
-struct Stopping {
-    is_over: bool,
-    next: u64,
-    running: BTreeMap<u64, Arc<dyn Fn() + Send + Sync>>,
-}
-
-impl Stops {
-    /// Remembers what ends a dump, and ends it at once if all are to end. Gives what to forget it by.
-    fn add(&self, stop: Arc<dyn Fn() + Send + Sync>) -> u64 {
-        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = stopping.next;
-        stopping.next += 1;
-        stopping.running.insert(number, Arc::clone(&stop));
-        if stopping.is_over {
-            stop();
-        }
-        number
-    }
-
-    fn forget(&self, number: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&number);
-    }
-
-    /// Ends those that run, and those that will begin.
-    pub(super) fn stop_all(&self) {
-        let mut stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stopping.is_over = true;
-        stopping.running.values().for_each(|stop| stop());
-    }
-}
 
 /// Takes a source that is no path; what it gives goes to the roots of the run.
 pub(super) fn take(run: &Run<'_>, pool: &rayon::ThreadPool, source: StreamOfSource<'_>) {
@@ -164,6 +128,8 @@ fn take_many(
         return Ok(None);
     }
     let listener = listener(run, counts);
+    let stops = Arc::clone(listener.stops());
+    let _with_run = run.stops.add(Arc::new(move || stops.stop_all()));
     let Dumps { consistency, dumps, problems, end } = begin(&listener).map_err(Failed::Source)?;
     counts.set_consistency(consistency);
     for problem in problems {
@@ -178,7 +144,7 @@ fn take_many(
             return Ok(None);
         }
         let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
-        match take_dump(run, pool, (counts, &shown), dump, &mut folder) {
+        match take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder) {
             Ok(size) => counts.add_node(size),
             Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
                 run.finding(counts, shown, FindingKind::Unreadable, error.chain().join(": "));
@@ -207,7 +173,7 @@ fn listener(run: &Run<'_>, counts: &SourceCounts) -> Listener {
     let notes = run.notes.clone();
     let told = AtomicUsize::new(0);
     // Once the run is over, nobody listens.
-    Arc::new(move |text| match told.fetch_add(1, Ordering::Relaxed) {
+    Listener::new(move |text| match told.fetch_add(1, Ordering::Relaxed) {
         ..NOTES_MAX => drop(notes.send(Some(format!("{name}: {text}")))),
         NOTES_MAX => drop(notes.send(Some(format!("{name}: what it says further is not told")))),
         _ => {}
@@ -218,7 +184,7 @@ fn listener(run: &Run<'_>, counts: &SourceCounts) -> Listener {
 fn take_dump(
     run: &Run<'_>,
     pool: &rayon::ThreadPool,
-    (counts, path): (&SourceCounts, &[u8]),
+    (counts, path, listener): (&SourceCounts, &[u8], &Listener),
     dump: Dump,
     folder: &mut Folder,
 ) -> std::result::Result<u64, Failed> {
@@ -226,11 +192,11 @@ fn take_dump(
     let place = folder.place(&names).map_err(Failed::Source)?;
     run.monitor.begin(path);
     let OpenDump { reader, end, stop } = (dump.open)().map_err(Failed::Source)?;
-    let stop: Arc<dyn Fn() + Send + Sync> = Arc::from(stop);
-    let number = run.stops.add(Arc::clone(&stop));
+    let stop: Stop = Arc::from(stop);
+    let stoppable = listener.stops().add(Arc::clone(&stop));
     let stored = store(run, reader, &|| stop(), pool);
     let ended = stored.and_then(|stored| end().map(|()| stored).map_err(Failed::Source));
-    run.stops.forget(number);
+    drop(stoppable);
     let (content, size) = ended?;
     run.add_bytes_read(size);
     count(run, counts, path, &content, size).map_err(Failed::Run)?;

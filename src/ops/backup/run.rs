@@ -21,14 +21,14 @@ use crate::ops::backup::buffers::Buffers;
 use crate::ops::backup::changes::Earlier;
 use crate::ops::backup::counts::Counts;
 use crate::ops::backup::directory::Finished;
-use crate::ops::backup::dumps::{self, Stops};
+use crate::ops::backup::dumps;
 use crate::ops::backup::filter::Filter;
 use crate::ops::backup::sources::{PathOfSource, Prepared, StreamOfSource, StreamWork};
 use crate::ops::backup::{BackupOptions, Taken, carry, interrupted, roots};
 use crate::ops::path::PathLink;
 use crate::ops::pool::{pool, worker_count};
 use crate::repository::{ChunkKind, Session};
-use crate::source::Directory;
+use crate::source::{Directory, Stops};
 
 /// One stream more for so much of the memory limit.
 const STREAM_BYTES: usize = 48 << 20;

@@ -68,7 +68,7 @@ impl Engine for Chroma {
         let (paused, moment) = self.pause(&database, listener)?;
         let (files, problems) = Files::of(&folder)?;
         let owners = Owners::new();
-        let (at, of_copy) = (database.clone(), Arc::clone(listener));
+        let (at, of_copy) = (database.clone(), listener.clone());
         let mut dumps = vec![Dump {
             name: DATABASE.to_owned(),
             metadata: Some(metadata(&stat, &owners, None)),

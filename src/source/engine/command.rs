@@ -33,8 +33,8 @@ impl AnyCommand {
         let [name, arguments @ ..] = command else {
             return Err(Error::new(ErrorKind::Usage, "no command is given"));
         };
-        let program = Program::of_command(name, self.container.as_ref(), self.run_as.as_deref());
-        let program = program.arguments(arguments).listener(listener);
+        let program = Program::of_command(name, self.container.as_ref(), self.run_as.as_deref(), listener);
+        let program = program.arguments(arguments);
         Ok(self.environment.iter().fold(program, |program, (name, value)| program.secret(name, value)))
     }
 }

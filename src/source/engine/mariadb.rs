@@ -85,7 +85,7 @@ impl Engine for Mariadb {
         let odd = server.tables_without_transactions(&names)?;
         if !odd.is_empty() {
             let told = format!("tables without transactions, which can change meanwhile: {}", odd.join(", "));
-            listener(&told);
+            listener.tell(&told);
             consistency.push_str(&format!(", but {told}"));
         }
         Ok(Dumps { consistency, dumps, problems, end: None })
@@ -109,7 +109,7 @@ impl Mariadb {
             let (none, databases): (Vec<_>, Vec<_>) =
                 there.into_iter().partition(|name| name.starts_with(NO_DATABASE));
             for name in none.iter().filter_map(|name| name.strip_prefix(NO_DATABASE)) {
-                listener(&format!("the folder {name} of the server is no database, and is left out"));
+                listener.tell(&format!("the folder {name} of the server is no database, and is left out"));
             }
             return Ok(databases.into_iter().filter(|name| !OWN.contains(&name.as_str())).collect());
         };

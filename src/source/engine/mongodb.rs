@@ -47,7 +47,7 @@ impl Mongodb {
     /// A tool that is told how to reach the server.
     fn tool(&self, name: &str, listener: &Listener) -> Result<Program> {
         let access = &self.access;
-        let mut program = Program::client(name, access).listener(listener);
+        let mut program = Program::client(name, access, listener);
         for (option, value) in [
             ("--host", access.host.clone().or_else(|| access.socket.clone())),
             ("--port", access.port.map(|port| port.to_string())),
@@ -102,8 +102,8 @@ impl Mongodb {
     }
 
     /// The version of a tool, as `100.9.4`.
-    fn version(&self, name: &str) -> Result<String> {
-        let program = Program::client(name, &self.access).argument("--version");
+    fn version(&self, name: &str, listener: &Listener) -> Result<String> {
+        let program = Program::client(name, &self.access, listener).argument("--version");
         let answer = program.capture_text()?;
         // `mongodump version: 100.9.4`
         let words = answer.lines().next().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
@@ -137,7 +137,7 @@ impl Engine for Mongodb {
 
     fn dump(&self, listener: &Listener) -> Result<Dumps> {
         let parts = self.parts()?;
-        let version = self.version("mongodump").wrap(|| "cannot ask mongodump for its version")?;
+        let version = self.version("mongodump", listener).wrap(|| "cannot ask mongodump for its version")?;
         let mut dumps = Vec::new();
         for (file, database) in parts {
             let mut program = self.tool("mongodump", listener)?.argument("--archive");
@@ -289,8 +289,8 @@ mod tests {
                 r#"password: 'a''$b\ "c'"#,
             ),
         ] {
-            let program =
-                Program::of_command("sh", None, None).arguments(["-c", &script, "sh", "sh", "-c", shown]);
+            let program = Program::of_command("sh", None, None, &Listener::silent())
+                .arguments(["-c", &script, "sh", "sh", "-c", shown]);
             let answer = program.secret(variable, &password(value)).capture_text().expect("an answer");
             assert_eq!(answer, format!("{wanted}\n0\n"));
         }

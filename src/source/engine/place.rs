@@ -105,7 +105,7 @@ pub(super) fn set(file: &File, shown: &Path, metadata: &Metadata, listener: &Lis
     LocalIds::new().localize(&mut metadata);
     let attributes = Attributes { metadata: &metadata, xattrs: &[] };
     for problem in apply_to_fd(file.as_fd(), &attributes, &ApplyOptions::default()) {
-        listener(&format!("{}: {}", show_file(shown), problem.message));
+        listener.tell(&format!("{}: {}", show_file(shown), problem.message));
     }
 }
 

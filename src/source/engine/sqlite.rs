@@ -131,7 +131,7 @@ fn dump_of(path: &Path, room: &Arc<Room>, owners: &Owners, listener: &Listener) 
         Error::new(ErrorKind::Unsupported, message)
     })?;
     let stat = looks_right(path)?;
-    let (path, room, listener) = (path.to_owned(), Arc::clone(room), Arc::clone(listener));
+    let (path, room, listener) = (path.to_owned(), Arc::clone(room), listener.clone());
     Ok(Dump {
         name: name.trim_start_matches('/').to_owned(),
         metadata: Some(metadata(&stat, owners, None)),
@@ -180,7 +180,7 @@ fn target_of(dump: &StoredDump, options: &LoadOptions) -> Result<PathBuf> {
 }
 
 fn step(dump: &StoredDump, target: PathBuf, may_replace: bool, listener: &Listener) -> LoadStep {
-    let (metadata, listener) = (dump.metadata.clone(), Arc::clone(listener));
+    let (metadata, listener) = (dump.metadata.clone(), listener.clone());
     let what = format!("restore the SQLite database {} from {}", show_file(&target), dump.name);
     let run = Box::new(move |feed: &mut super::Feed<'_>| {
         let waiting = Beside::write(&target, feed)?;

@@ -25,20 +25,14 @@ pub struct LastLines(Arc<Mutex<VecDeque<String>>>);
 
 impl LastLines {
     /// What is done with each line: it is told and kept, without what must not be told.
-    pub fn keeper(
-        &self,
-        listener: Option<&Listener>,
-        secrets: Vec<Password>,
-    ) -> impl FnMut(&[u8]) + Send + 'static {
-        let (lines, listener) = (self.clone(), listener.cloned());
+    pub fn keeper(&self, listener: &Listener, secrets: Vec<Password>) -> impl FnMut(&[u8]) + Send + 'static {
+        let (lines, listener) = (self.clone(), listener.clone());
         move |line| {
             if line.starts_with(FRAME) {
                 return;
             }
             let line = presentable(line, &secrets);
-            if let Some(listener) = &listener {
-                listener(&line);
-            }
+            listener.tell(&line);
             let mut lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() == LINES_MAX {
                 lines.pop_front();
@@ -178,10 +172,10 @@ mod tests {
     fn kept(lines: &[&str], secrets: &[&str]) -> (LastLines, Vec<String>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let telling = Arc::clone(&told);
-        let listener: Listener = Arc::new(move |line| telling.lock().unwrap().push(line.to_owned()));
+        let listener = Listener::new(move |line| telling.lock().unwrap().push(line.to_owned()));
         let secrets = secrets.iter().map(|text| Password::new(Zeroizing::new((*text).to_owned()))).collect();
         let kept = LastLines::default();
-        let mut keep = kept.keeper(Some(&listener), secrets);
+        let mut keep = kept.keeper(&listener, secrets);
         lines.iter().for_each(|line| keep(line.as_bytes()));
         let told = told.lock().unwrap().clone();
         (kept, told)

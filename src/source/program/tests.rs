@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::*;
 
 fn shell(script: &str) -> Program {
-    Program::of_command("sh", None, None).arguments(["-c", script])
+    Program::of_command("sh", None, None, &Listener::silent()).arguments(["-c", script])
 }
 
 fn password(text: &str) -> Password {
@@ -44,8 +44,10 @@ fn chain<T: fmt::Debug>(result: Result<T>) -> Vec<String> {
 #[test]
 fn secrets_are_in_the_environment_alone() {
     let access = Access { password: Some(password("s3cret")), ..Access::default() };
-    let client =
-        Program::client("psql", &access).argument("-X").password("PGPASSWORD", &access).expect("a client");
+    let client = Program::client("psql", &access, &Listener::silent())
+        .argument("-X")
+        .password("PGPASSWORD", &access)
+        .expect("a client");
     let removed = OWN_SECRETS.map(|name| (name.to_owned(), None));
     let client = client.without("HOME");
     let removed_here = [&removed[..], &[("HOME".to_owned(), None)]].concat();
@@ -60,8 +62,10 @@ fn secrets_are_in_the_environment_alone() {
     assert_eq!(sorted(variables), sorted(wanted));
 
     let access = Access { password: Some(password("s3cret")), ..in_container(Some("postgres")) };
-    let client =
-        Program::client("psql", &access).argument("-X").password("PGPASSWORD", &access).expect("a client");
+    let client = Program::client("psql", &access, &Listener::silent())
+        .argument("-X")
+        .password("PGPASSWORD", &access)
+        .expect("a client");
     let (arguments, variables) = transcript(&client);
     let wanted = "docker exec -i -u postgres --env LC_ALL=C --env PGPASSWORD db psql -X";
     assert_eq!(arguments, wanted.split(' ').collect::<Vec<_>>());
@@ -104,11 +108,13 @@ fn what_is_for_this_program_is_passed_on_to_no_other() {
         assert_eq!(passed_on::is_of_anybody(name.as_ref()), is_of_anybody, "{name}");
     }
     // What is set for a program reaches it, whatever its name.
-    let set = Program::of_command("printenv", None, None).secret("AWS_ACCESS_KEY_ID", &password("mine"));
+    let set = Program::of_command("printenv", None, None, &Listener::silent())
+        .secret("AWS_ACCESS_KEY_ID", &password("mine"));
     assert_eq!(set.argument("AWS_ACCESS_KEY_ID").capture_text().expect("set"), "mine\n");
     let current = uzers::get_user_by_uid(uzers::get_effective_uid());
     let Some(name) = current.as_ref().and_then(|user| user.name().to_str()) else { return };
-    let printed = Program::of_command("env", None, Some(name)).capture_text().expect("variables");
+    let printed =
+        Program::of_command("env", None, Some(name), &Listener::silent()).capture_text().expect("variables");
     let is_wanted =
         |name: &str| passed_on::is_of_anybody(name.as_ref()) || ["HOME", "USER", "LOGNAME"].contains(&name);
     for line in printed.lines() {
@@ -119,22 +125,29 @@ fn what_is_for_this_program_is_passed_on_to_no_other() {
 #[test]
 fn a_container_gives_its_own_password() {
     let access = Access { container_password: Some("POSTGRES_PASSWORD".into()), ..in_container(None) };
-    let client =
-        Program::client("psql", &access).argument("-X").password("PGPASSWORD", &access).expect("a client");
+    let client = Program::client("psql", &access, &Listener::silent())
+        .argument("-X")
+        .password("PGPASSWORD", &access)
+        .expect("a client");
     let script = r#"export PGPASSWORD="${POSTGRES_PASSWORD?}"; exec "$@""#;
     let wanted = ["docker", "exec", "-i", "--env", "LC_ALL=C", "db", "sh", "-c", script, "sh", "psql", "-X"]
         .map(str::to_owned);
     assert_eq!(transcript(&client).0, wanted);
     for bad in ["", "1A", "A B", "A}", "É"] {
         let access = Access { container_password: Some(bad.into()), ..in_container(None) };
-        let refused = Program::client("psql", &access).password("PGPASSWORD", &access).expect_err("no name");
+        let refused = Program::client("psql", &access, &Listener::silent())
+            .password("PGPASSWORD", &access)
+            .expect_err("no name");
         assert_eq!(refused.kind(), ErrorKind::Usage, "{bad}");
     }
     let nowhere = Access { container: None, ..access };
-    Program::client("psql", &nowhere).password("PGPASSWORD", &nowhere).expect_err("whose variable");
+    Program::client("psql", &nowhere, &Listener::silent())
+        .password("PGPASSWORD", &nowhere)
+        .expect_err("whose variable");
     // As a shell takes it.
     let run = |variable: &str| {
-        let program = Program::of_command("sh", None, None).variable("GIVEN", "a 'b' $c");
+        let program =
+            Program::of_command("sh", None, None, &Listener::silent()).variable("GIVEN", "a 'b' $c");
         let arguments =
             ["-c", &script.replace("POSTGRES_PASSWORD", variable), "sh", "printenv", "PGPASSWORD"];
         program.arguments(arguments).capture_text()
@@ -148,8 +161,8 @@ fn a_container_gives_its_own_password() {
 fn an_answer_is_taken_and_a_failure_explained() {
     let said = Arc::new(Mutex::new(Vec::new()));
     let saying = Arc::clone(&said);
-    let listener: Listener = Arc::new(move |line| saying.lock().expect("a list").push(line.to_owned()));
-    assert_eq!(shell("echo a; echo b >&2").listener(&listener).capture_text().expect("an answer"), "a\n");
+    let listener = Listener::new(move |line| saying.lock().expect("a list").push(line.to_owned()));
+    assert_eq!(Program { listener, ..shell("echo a; echo b >&2") }.capture_text().expect("an answer"), "a\n");
     assert_eq!(*said.lock().expect("a list"), ["b"]);
     let failed = shell("echo one >&2; echo Connection refused >&2; exit 4").capture();
     assert_eq!(
@@ -161,7 +174,7 @@ fn an_answer_is_taken_and_a_failure_explained() {
             "Connection refused",
         ]
     );
-    let program = Program::of_command("printenv", None, None);
+    let program = Program::of_command("printenv", None, None, &Listener::silent());
     assert_eq!(
         program.clone().secret("A_SECRET", &password("s")).argument("A_SECRET").capture().expect("set"),
         b"s\n"
@@ -172,15 +185,18 @@ fn an_answer_is_taken_and_a_failure_explained() {
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    let absent = Program::of_command("no-such-program", None, None).argument("secret");
+    let absent = Program::of_command("no-such-program", None, None, &Listener::silent()).argument("secret");
     let error = absent.capture().expect_err("absent");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.chain(), ["there is no program no-such-program on this machine"]);
     let access = Access { programs: Some("/no/such/folder".into()), ..Access::default() };
-    let absent = Program::client("psql", &access).open("cannot dump it", NotEmpty).err().expect("absent");
+    let absent = Program::client("psql", &access, &Listener::silent())
+        .open("cannot dump it", NotEmpty)
+        .err()
+        .expect("absent");
     assert_eq!(absent.chain(), ["cannot dump it", "there is no program psql in the folder /no/such/folder"]);
     let container = Container { name: "db".into(), program: "no-docker".into() };
-    let absent = Program::of_command("psql", Some(&container), None).run();
+    let absent = Program::of_command("psql", Some(&container), None, &Listener::silent()).run();
     assert_eq!(chain(absent), ["there is no program no-docker on this machine"]);
 }
 
@@ -299,8 +315,10 @@ fn another_program_judges_whether_output_is_whole() {
 
 #[test]
 fn another_user_is_become_by_root_alone() {
-    let program =
-        |user: &str| Program::of_command("sh", None, Some(user)).arguments(["-c", "id -u; id -G; pwd"]);
+    let program = |user: &str| {
+        Program::of_command("sh", None, Some(user), &Listener::silent())
+            .arguments(["-c", "id -u; id -G; pwd"])
+    };
     let nobody = program("no such user").capture_text();
     assert_eq!(chain(nobody), ["this machine has no user no such user"]);
     let is_root = uzers::get_effective_uid() == 0;
@@ -316,6 +334,9 @@ fn another_user_is_become_by_root_alone() {
     assert!(!reads_secret_files(&access));
     assert!(!reads_secret_files(&in_container(None)));
     let file = SecretFile::new(b"in memory").expect("a file");
-    let read = Program::of_command("cat", None, None).argument(file.path()).holding(&file).capture_text();
+    let read = Program::of_command("cat", None, None, &Listener::silent())
+        .argument(file.path())
+        .holding(&file)
+        .capture_text();
     assert_eq!(read.expect("readable"), "in memory");
 }

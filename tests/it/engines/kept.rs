@@ -19,12 +19,12 @@ pub struct Kept {
 pub fn listening() -> (Listener, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let writer = Arc::clone(&told);
-    (Arc::new(move |line: &str| writer.lock().expect("no panic").push(line.to_owned())), told)
+    (Listener::new(move |line: &str| writer.lock().expect("no panic").push(line.to_owned())), told)
 }
 
 /// A listener that prints.
 pub fn printing() -> Listener {
-    Arc::new(|line: &str| println!("  {line}"))
+    Listener::new(|line: &str| println!("  {line}"))
 }
 
 /// Dumps everything. The first dump that is not whole is the error.

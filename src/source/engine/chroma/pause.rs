@@ -2,8 +2,6 @@
 //!
 //! What must hold: it goes on, however that while ends; only what was paused here is told to go on.
 
-use std::sync::Arc;
-
 use super::super::{Container, Listener};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::program::Program;
@@ -19,8 +17,9 @@ impl Paused {
     /// Pauses a container that runs.
     pub(super) fn pause(container: &Container, listener: &Listener) -> Result<Self> {
         let what = || format!("cannot pause the container {}", container.name);
-        let asked =
-            command(container, &["inspect", "--format", "{{.State.Paused}}"]).capture_text().wrap(what)?;
+        let asked = command(container, &["inspect", "--format", "{{.State.Paused}}"], listener)
+            .capture_text()
+            .wrap(what)?;
         if asked.trim() == "true" {
             // Of a run that was killed, or of somebody who wants it so: nobody but the user can tell.
             let message = format!(
@@ -30,9 +29,9 @@ impl Paused {
             return Err(Error::new(ErrorKind::Fenced, message));
         }
         // If pausing breaks off in the middle, it may be paused nonetheless.
-        let paused = Self { container: container.clone(), listener: Arc::clone(listener), is_paused: true };
-        command(container, &["pause"]).run().wrap(what)?;
-        listener(&format!("the container {} is paused", container.name));
+        let paused = Self { container: container.clone(), listener: listener.clone(), is_paused: true };
+        command(container, &["pause"], listener).run().wrap(what)?;
+        listener.tell(&format!("the container {} is paused", container.name));
         Ok(paused)
     }
 
@@ -44,8 +43,8 @@ impl Paused {
     fn unpause(&mut self) -> Result<()> {
         self.is_paused = false;
         let what = || format!("the container {} is still paused", self.container.name);
-        command(&self.container, &["unpause"]).run().wrap(what)?;
-        (self.listener)(&format!("the container {} goes on", self.container.name));
+        command(&self.container, &["unpause"], &self.listener.for_undoing()).run().wrap(what)?;
+        self.listener.tell(&format!("the container {} goes on", self.container.name));
         Ok(())
     }
 }
@@ -55,11 +54,11 @@ impl Drop for Paused {
         if self.is_paused
             && let Err(error) = self.unpause()
         {
-            (self.listener)(&error.chain().join(": "));
+            self.listener.tell(&error.chain().join(": "));
         }
     }
 }
 
-fn command(container: &Container, words: &[&str]) -> Program {
-    Program::of_command(&container.program, None, None).arguments(words).argument(&container.name)
+fn command(container: &Container, words: &[&str], listener: &Listener) -> Program {
+    Program::of_command(&container.program, None, None, listener).arguments(words).argument(&container.name)
 }

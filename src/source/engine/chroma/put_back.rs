@@ -45,7 +45,7 @@ pub(super) fn plan(
     let mut is_first = true;
     for dump in stored {
         let path = made.path.join(inside(&dump.name)?);
-        let (made, metadata, listener) = (Arc::clone(&made), dump.metadata.clone(), Arc::clone(listener));
+        let (made, metadata, listener) = (Arc::clone(&made), dump.metadata.clone(), listener.clone());
         let clears = std::mem::take(&mut is_first);
         let is_database = dump.name == DATABASE;
         plan.steps.push(LoadStep {
@@ -64,7 +64,7 @@ pub(super) fn plan(
             }),
         });
     }
-    let (folder, listener) = (folder.to_owned(), Arc::clone(listener));
+    let (folder, listener) = (folder.to_owned(), listener.clone());
     plan.steps.push(LoadStep {
         what: format!("swap it with {}", show_file(&folder)),
         dump: None,

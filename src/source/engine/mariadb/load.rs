@@ -65,7 +65,7 @@ pub(super) fn plan(
         });
     }
     if let Some(users) = users {
-        let listener = Arc::clone(listener);
+        let listener = listener.clone();
         plan.steps.push(LoadStep {
             what: "give the new users their rights".to_owned(),
             dump: None,
@@ -131,7 +131,7 @@ impl Users {
         for statement in script.lines() {
             if let Err(error) = server.run(&format!("{statement}\n")) {
                 let shown = users::without_password(statement);
-                listener(&format!("cannot run {shown}: {}", error.chain().join(": ")));
+                listener.tell(&format!("cannot run {shown}: {}", error.chain().join(": ")));
                 failed.push(shown);
             }
         }

@@ -3,8 +3,6 @@
 //! What must hold: the password reaches a client by a file in memory or by a variable; names are quoted wherever they
 //! become part of a statement.
 
-use std::sync::Arc;
-
 use super::super::{Access, Listener};
 use super::{Mariadb, OWN};
 use crate::base::{Error, ErrorKind, Result, Wrap};
@@ -25,11 +23,11 @@ const LOOSE: [&str; 2] = ["--loose-skip-print-query-on-error", "--loose-sandbox"
 
 /// A listener that is not told what is no news: that a client does not know what it need not know.
 fn without_unknown(listener: &Listener) -> Listener {
-    let passed_on = Arc::clone(listener);
-    Arc::new(move |line| {
+    let passed_on = listener.clone();
+    listener.with(move |line| {
         let names_one = line.contains("print-query-on-error") || line.contains("sandbox");
         if !(names_one && line.contains("unknown")) {
-            passed_on(line);
+            passed_on.tell(line);
         }
     })
 }
@@ -135,7 +133,7 @@ impl Server {
 
     fn program(&self, name: &str) -> Result<Program> {
         let access = &self.access;
-        let mut program = Program::client(name, access).listener(&self.listener);
+        let mut program = Program::client(name, access, &self.listener);
         match &access.password {
             Some(password) if reads_secret_files(access) => {
                 let file = SecretFile::new(options_with(password.expose()).as_bytes())?;

@@ -27,8 +27,8 @@ impl Postgres {
         if self.format == Format::BaseBackup {
             return self.base_backup(&server, listener);
         }
-        let version = self.fitting_client("pg_dump", &server)?;
-        self.fitting_client("pg_dumpall", &server)?;
+        let version = self.fitting_client("pg_dump", &server, listener)?;
+        self.fitting_client("pg_dumpall", &server, listener)?;
         let (names, problems) = self.chosen(&server, listener)?;
         let mut dumps = vec![self.globals(&server, listener)?];
         for name in &names {
@@ -38,7 +38,7 @@ impl Postgres {
             format!("each database in one transaction (pg_dump {version}, server {})", server.version);
         if !server.reads_passwords {
             let without = "roles without their passwords, which this user may not read";
-            listener(&format!("{GLOBALS} has {without}"));
+            listener.tell(&format!("{GLOBALS} has {without}"));
             consistency.push_str(&format!("; {without}"));
         }
         Ok(Dumps { consistency, dumps, problems, end: None })
@@ -52,7 +52,7 @@ impl Postgres {
             let (open, closed): (Vec<_>, Vec<_>) = own.partition(|database| database.allows_connections);
             for database in closed {
                 let name = show_path(database.name.as_bytes());
-                listener(&format!("the database {name} is left out: it allows no connections"));
+                listener.tell(&format!("the database {name} is left out: it allows no connections"));
             }
             return Ok((open.into_iter().map(|database| database.name.clone()).collect(), problems));
         };
@@ -96,7 +96,7 @@ impl Postgres {
             return Ok(dump(file_name + PLAIN, move || program.open(&failed, whole)));
         }
         let program = program.arguments(["--format=custom", "--compress=0"]).arguments(&self.options);
-        let reader = self.second_reader(version)?;
+        let reader = self.second_reader(version, listener)?;
         let open = move || {
             let whole =
                 ReadBy::start(&reader, "pg_dump").map_err(|error| error.while_doing(failed.as_str()))?;
@@ -106,17 +106,17 @@ impl Postgres {
     }
 
     /// What reads a dump in pg_dump's own format to its end, and does nothing with it.
-    fn second_reader(&self, version: &Version) -> Result<Program> {
-        let restore = self.client_version("pg_restore")?;
+    fn second_reader(&self, version: &Version, listener: &Listener) -> Result<Program> {
+        let restore = self.client_version("pg_restore", listener)?;
         if restore.major() < version.major() {
             let message = format!("pg_restore {restore} is older than pg_dump {version}");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        Ok(Program::client("pg_restore", &self.access).argument("--file=/dev/null"))
+        Ok(Program::client("pg_restore", &self.access, listener).argument("--file=/dev/null"))
     }
 
     fn base_backup(&self, server: &Server, listener: &Listener) -> Result<Dumps> {
-        let version = self.fitting_client("pg_basebackup", server)?;
+        let version = self.fitting_client("pg_basebackup", server, listener)?;
         let program = self.client("pg_basebackup", listener)?;
         let wanted = ["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast"];
         let program = program.arguments(wanted).arguments(&self.options);

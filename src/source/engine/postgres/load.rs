@@ -82,7 +82,7 @@ impl Postgres {
         let mut plan = LoadPlan::default();
         let is_all = options.databases.is_empty() && options.new_name.is_none();
         if !is_all {
-            listener("roles and tablespaces stay as they are, because not all databases are put back");
+            listener.tell("roles and tablespaces stay as they are, because not all databases are put back");
         } else if stored.iter().any(|dump| dump.name == GLOBALS) {
             let (engine, listener, server) = (self.clone(), listener.clone(), server.clone());
             plan.steps.push(LoadStep {
@@ -173,7 +173,7 @@ impl Postgres {
         let mut edit = GlobalsEdit {
             roles: names("SELECT rolname FROM pg_catalog.pg_roles")?,
             tablespaces: names("SELECT spcname FROM pg_catalog.pg_tablespace")?,
-            knows_restrict: self.client_version("psql")?.knows_restrict(),
+            knows_restrict: self.client_version("psql", listener)?.knows_restrict(),
             kept: BTreeSet::new(),
         };
         let psql = self.psql(&server.database, listener)?.argument("--file=-");
@@ -185,7 +185,7 @@ impl Postgres {
         })
         .wrap(cannot)?;
         for kept in &edit.kept {
-            listener(&format!("{kept} is there already and stays as it is"));
+            listener.tell(&format!("{kept} is there already and stays as it is"));
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Postgres {
         listener: &Listener,
     ) -> Result<()> {
         // What is there is touched only if the clients that are needed are there as well.
-        let knows_restrict = self.client_version("psql")?.knows_restrict();
+        let knows_restrict = self.client_version("psql", listener)?.knows_restrict();
         let restore = if target.is_custom { Some(self.restore_program(listener)?) } else { None };
         let mut edit = DatabaseEdit {
             old: target.old.clone(),
@@ -227,8 +227,8 @@ impl Postgres {
 
     /// What makes a script of a dump in pg_dump's own format.
     fn restore_program(&self, listener: &Listener) -> Result<Program> {
-        let version = self.client_version("pg_restore")?;
-        let program = Program::client("pg_restore", &self.access).listener(listener);
+        let version = self.client_version("pg_restore", listener)?;
+        let program = Program::client("pg_restore", &self.access, listener);
         let program = program.arguments(["--create", "--exit-on-error"]);
         // Older ones took the sign for the name of a file, and wrote there without being told.
         Ok(if version.is_at_least(12) { program.argument("--file=-") } else { program })

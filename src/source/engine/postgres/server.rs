@@ -135,8 +135,7 @@ impl Postgres {
     /// A client that is told how to reach the server.
     pub(super) fn client(&self, name: &str, listener: &Listener) -> Result<Program> {
         let access = &self.access;
-        let mut program =
-            Program::client(name, access).variable("PGCONNECT_TIMEOUT", "60").listener(listener);
+        let mut program = Program::client(name, access, listener).variable("PGCONNECT_TIMEOUT", "60");
         for (option, value) in [
             ("--host", self.host()),
             ("--port", access.port.map(|port| port.to_string())),
@@ -235,8 +234,8 @@ impl Postgres {
     }
 
     /// The version of a client.
-    pub(super) fn client_version(&self, name: &str) -> Result<Version> {
-        let program = Program::client(name, &self.access).argument("--version");
+    pub(super) fn client_version(&self, name: &str, listener: &Listener) -> Result<Version> {
+        let program = Program::client(name, &self.access, listener).argument("--version");
         let answer = program.capture_text()?;
         // `pg_dump (PostgreSQL) 15.6 (Debian 15.6-0+deb12u1)`
         let version = answer.split_once("(PostgreSQL) ").and_then(|(_, version)| Version::parse(version));
@@ -247,8 +246,8 @@ impl Postgres {
     }
 
     /// The version of a client that must not be older than the server.
-    pub(super) fn fitting_client(&self, name: &str, server: &Server) -> Result<Version> {
-        let client = self.client_version(name)?;
+    pub(super) fn fitting_client(&self, name: &str, server: &Server, listener: &Listener) -> Result<Version> {
+        let client = self.client_version(name, listener)?;
         if client.major >= server.version.major {
             return Ok(client);
         }

@@ -57,7 +57,7 @@ impl Client {
     pub(super) fn find(access: &Access, listener: &Listener) -> Result<Self> {
         let mut missing = None;
         for name in CLIENTS {
-            match Program::client(name, access).argument("--version").capture() {
+            match Program::client(name, access, listener).argument("--version").capture() {
                 Ok(_) => return Ok(Self::of(name, access, listener)),
                 Err(error) => drop(missing.get_or_insert(error)),
             }
@@ -69,9 +69,9 @@ impl Client {
     pub(super) fn of(name: &'static str, access: &Access, listener: &Listener) -> Self {
         let passed_on = listener.clone();
         // It tells each step of a transfer, which is no news as long as all is well.
-        let listener: Listener = std::sync::Arc::new(move |line| {
+        let listener = listener.with(move |line| {
             if !STEPS.iter().any(|step| line.starts_with(step)) {
-                passed_on(line);
+                passed_on.tell(line);
             }
         });
         Self { name, access: access.clone(), listener }
@@ -87,7 +87,7 @@ impl Client {
         let access = &self.access;
         let port = access.port.map(|port| port.to_string());
         let options = [("-s", &access.socket), ("-h", &access.host), ("-p", &port), ("--user", &access.user)];
-        let mut program = Program::client(self.name, access).listener(&self.listener);
+        let mut program = Program::client(self.name, access, &self.listener);
         for (option, value) in options {
             if let Some(value) = value {
                 program = program.arguments([option, value]);
@@ -197,6 +197,6 @@ impl Client {
     /// Another program in the container of the server, if it has one.
     pub(super) fn in_container(&self, name: &str) -> Option<Program> {
         let container = self.access.container.as_ref()?;
-        Some(Program::of_command(name, Some(container), self.access.run_as.as_deref()))
+        Some(Program::of_command(name, Some(container), self.access.run_as.as_deref(), &self.listener))
     }
 }

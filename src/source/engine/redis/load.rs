@@ -224,11 +224,11 @@ fn run_words(client: &Client, words: &[String], listener: &Listener) -> Result<(
     if Client::known(program).is_some() {
         return client.program()?.arguments(arguments).run();
     }
-    Program::of_command(program, None, None).arguments(arguments).listener(listener).run()
+    Program::of_command(program, None, None, listener).arguments(arguments).run()
 }
 
 fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: bool) -> LoadStep {
-    let (redis, client, listener) = (redis.clone(), client.clone(), Arc::clone(listener));
+    let (redis, client, listener) = (redis.clone(), client.clone(), listener.clone());
     let run = move |_: &mut Feed<'_>| {
         if !may_replace {
             return Err(Error::new(ErrorKind::Exists, "the server has data, which would be replaced"));
@@ -334,7 +334,7 @@ fn place_step(
     has_keys: &Arc<AtomicBool>,
     listener: &Listener,
 ) -> LoadStep {
-    let (like, has_keys, listener) = (Arc::clone(like), Arc::clone(has_keys), Arc::clone(listener));
+    let (like, has_keys, listener) = (Arc::clone(like), Arc::clone(has_keys), listener.clone());
     let is_manifest = name.ends_with(MANIFEST);
     let what = format!("place {name} as {}", show_file(&path));
     let run = move |feed: &mut Feed<'_>| {
@@ -353,7 +353,7 @@ fn place_step(
 }
 
 fn manifest_step(path: PathBuf, text: String, like: &Arc<Like>, listener: &Listener) -> LoadStep {
-    let (like, listener) = (Arc::clone(like), Arc::clone(listener));
+    let (like, listener) = (Arc::clone(like), listener.clone());
     let what = format!("name it in {}", show_file(&path));
     let run = move |_: &mut Feed<'_>| {
         let mut feed = |writer: &mut dyn std::io::Write| {
@@ -382,10 +382,10 @@ fn start_step(
     emptied: Option<PathBuf>,
     listener: &Listener,
 ) -> LoadStep {
-    let (redis, listener) = (redis.clone(), Arc::clone(listener));
+    let (redis, listener) = (redis.clone(), listener.clone());
     let run = move |_: &mut Feed<'_>| {
         if redis.start_command.is_empty() {
-            listener("the data are in place; the server is yours to start");
+            listener.tell("the data are in place; the server is yours to start");
             return Ok(());
         }
         run_words(&client, &redis.start_command, &listener).wrap(|| "cannot start the server")?;
@@ -410,7 +410,7 @@ fn start_step(
         expected.check(&client, keys)?;
         // Only now the old ones are of no use any more.
         drop(emptied.map(|folder| std::fs::remove_dir_all(beside(&folder, ASIDE))));
-        listener(&format!("{} is back, with {} keys", server.shown(), keys));
+        listener.tell(&format!("{} is back, with {} keys", server.shown(), keys));
         Ok(())
     };
     LoadStep { what: "start the Redis server".to_owned(), dump: None, run: Box::new(run) }

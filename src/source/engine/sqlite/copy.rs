@@ -156,7 +156,7 @@ fn read_only(path: &Path, wait: Duration, listener: &Listener) -> Result<(Connec
             if matches!(cause.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)) =>
         {
             let begun = begin(OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|_| explain(cause))?;
-            listener(&format!("{}: opened for writing, as SQLite had to recover it", show_file(path)));
+            listener.tell(&format!("{}: opened for writing, as SQLite had to recover it", show_file(path)));
             Ok(begun)
         }
         begun => begun.map_err(explain),

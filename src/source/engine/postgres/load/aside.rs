@@ -34,16 +34,16 @@ impl Postgres {
         let aside = self.set_aside(target, server, is_allowed, listener)?;
         let shown = show_path(aside.as_bytes());
         if !there.is_empty {
-            listener(&format!(
+            listener.tell(&format!(
                 "the database {} is kept as {shown} until the new one is whole",
                 target.shown()
             ));
         }
         if let Err(error) = load() {
-            return Err(match self.put_back(target, server, &aside, listener) {
+            return Err(match self.put_back(target, server, &aside, &listener.for_undoing()) {
                 Ok(()) => error.while_doing(format!("the database {} is as it was", target.shown())),
                 Err(other) => {
-                    listener(&format!("the former database {} is now {shown}: {other}", target.shown()));
+                    listener.tell(&format!("the former database {} is now {shown}: {other}", target.shown()));
                     error.while_doing(format!("the former database {} is now {shown}", target.shown()))
                 }
             });

@@ -46,7 +46,7 @@ impl Postgres {
         let shown = show_path(folder.as_bytes());
         let path = Path::new(folder);
         DirBuilder::new().mode(0o700).create(path).wrap(|| format!("cannot create the folder {shown}"))?;
-        let program = Program::of_command("tar", None, None).variable("LC_ALL", "C").listener(listener);
+        let program = Program::of_command("tar", None, None, listener).variable("LC_ALL", "C");
         // Numbers of users, because the names of another machine mean nothing here.
         let arguments = ["--extract", "--file=-", "--numeric-owner", "--no-overwrite-dir"];
         let program = program.arguments(arguments).argument(format!("--directory={folder}"));
@@ -54,7 +54,7 @@ impl Postgres {
         let owner = self.owner(path).wrap(|| format!("cannot see what was unpacked into {shown}"))?;
         own_all(path, owner).wrap(|| format!("cannot give {shown} to the server's user"))?;
         let start = format!("pg_ctl --pgdata={folder} start");
-        listener(&format!("the server's files are in {shown}; its own user starts it with: {start}"));
+        listener.tell(&format!("the server's files are in {shown}; its own user starts it with: {start}"));
         Ok(())
     }
 

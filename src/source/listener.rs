@@ -1,0 +1,164 @@
+//! Who listens while programs and threads work for a source: is told what they say, and can end them all.
+//!
+//! What must hold: what begins after the end was asked for is ended at once; what has ended is never ended again; a
+//! listener can be asked from any thread, also while others wait for what may never come.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Ends something that works, from any thread; may be called more than once.
+pub type Stop = Arc<dyn Fn() + Send + Sync>;
+
+/// Told what is worth a line in a log: what a server is asked, what a program says of itself. Everything that works for
+/// the source is known to it while it works.
+#[derive(Clone)]
+pub struct Listener {
+    tell: Arc<dyn Fn(&str) + Send + Sync>,
+    stops: Arc<Stops>,
+}
+
+impl Listener {
+    /// One that does this with each line, from whichever thread.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { tell: Arc::new(tell), stops: Arc::default() }
+    }
+
+    /// One that does nothing with what it is told.
+    pub fn silent() -> Self {
+        Self::new(|_| {})
+    }
+
+    /// One for the same work that is told other lines.
+    #[must_use]
+    pub fn with(&self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { tell: Arc::new(tell), stops: Arc::clone(&self.stops) }
+    }
+
+    /// One for the same work that is told nothing.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        self.with(|_| {})
+    }
+
+    /// One that is told the same, for what is done even if everything is to end: what was changed for a while is put
+    /// in order again.
+    #[must_use]
+    pub fn for_undoing(&self) -> Self {
+        Self { tell: Arc::clone(&self.tell), stops: Arc::default() }
+    }
+
+    /// Tells it a line.
+    pub fn tell(&self, line: &str) {
+        (self.tell)(line);
+    }
+
+    /// What works for the source.
+    pub const fn stops(&self) -> &Arc<Stops> {
+        &self.stops
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Listener")
+    }
+}
+
+/// Everything that works at the moment and is to end together.
+#[derive(Default)]
+pub struct Stops(Mutex<Stopping>);
+
+#[derive(Default)]
+struct Stopping {
+    is_over: bool,
+    next: u64,
+    running: BTreeMap<u64, Stop>,
+}
+
+/// Something that works, until it is dropped.
+pub struct Stoppable {
+    stops: Arc<Stops>,
+    number: u64,
+}
+
+impl Stops {
+    /// Remembers what ends something, for as long as what it gives is held; ends it at once if all are to end.
+    #[must_use = "it is forgotten when this is dropped"]
+    pub fn add(self: &Arc<Self>, stop: Stop) -> Stoppable {
+        let mut stopping = self.lock();
+        let number = stopping.next;
+        stopping.next += 1;
+        if stopping.is_over {
+            stop();
+        }
+        stopping.running.insert(number, stop);
+        Stoppable { stops: Arc::clone(self), number }
+    }
+
+    /// Ends what works, and what will begin.
+    pub fn stop_all(&self) {
+        let mut stopping = self.lock();
+        stopping.is_over = true;
+        stopping.running.values().for_each(|stop| stop());
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Stopping> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Stops {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Stops({})", self.lock().running.len())
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        self.stops.lock().running.remove(&self.number);
+    }
+}
+
+impl fmt::Debug for Stoppable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Stoppable({})", self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_works_is_ended_and_what_has_ended_is_not() {
+        let stopped = Arc::new(AtomicUsize::new(0));
+        let stop = |by: usize| -> Stop {
+            let stopped = Arc::clone(&stopped);
+            Arc::new(move || {
+                stopped.fetch_add(by, Ordering::Relaxed);
+            })
+        };
+        let listener = Listener::silent();
+        let works = listener.stops().add(stop(1));
+        drop(listener.stops().add(stop(10)));
+        assert!(!listener.stops().is_over());
+        listener.with(|_| {}).stops().stop_all();
+        assert!(listener.stops().is_over());
+        assert_eq!(stopped.load(Ordering::Relaxed), 1);
+        let late = listener.stops().add(stop(100));
+        assert_eq!(stopped.load(Ordering::Relaxed), 101);
+        drop((works, late));
+        listener.stops().stop_all();
+        assert_eq!(stopped.load(Ordering::Relaxed), 101);
+        assert_eq!(format!("{:?}", listener.stops()), "Stops(0)");
+        assert!(!listener.for_undoing().stops().is_over());
+    }
+}
