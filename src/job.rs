@@ -52,6 +52,8 @@ pub struct JobSource {
     pub name: String,
     /// What becomes of the run if it fails.
     pub on_failure: OnFailure,
+    /// Longest time that it may take; only of databases and programs.
+    pub time_limit: Option<Duration>,
     /// What it is.
     pub input: JobInput,
 }

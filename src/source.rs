@@ -11,7 +11,7 @@ pub mod engine;
 pub mod exclude;
 pub mod file;
 pub mod glob;
-mod limit;
+pub mod limit;
 pub mod listener;
 pub mod listing;
 pub mod plan;
@@ -23,6 +23,7 @@ pub use dump::{Dump, Dumps, Engine, Feed, LoadOptions, LoadPlan, LoadStep, OpenD
 pub use exclude::{Excludes, GivenPattern, Marker, Patterns, Reason, Sought};
 pub use file::File;
 pub use glob::{Globbed, glob};
+pub use limit::Limit;
 pub use listener::{Listener, Stop, Stoppable, Stops};
 pub use listing::{Listed, Listing, Names};
 pub use plan::{Planned, PlannedDirectory, join_lists, plan, stream_path};

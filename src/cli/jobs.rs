@@ -147,7 +147,8 @@ fn ready_source(context: &Context, source: &SourceConfig, is_meant: bool) -> Res
             })
         }
     };
-    Ok(JobSource { name: source.name.clone(), on_failure: source.on_failure, input })
+    let SourceConfig { name, on_failure, time_limit, .. } = source;
+    Ok(JobSource { name: name.clone(), on_failure: *on_failure, time_limit: *time_limit, input })
 }
 
 /// A source of which not even the secrets can be read.

@@ -11,6 +11,7 @@ use super::reader::{Entry, Section};
 use super::rules;
 use super::schedule::Schedule;
 use super::sources::{self, ON_FAILURE_WORDS, SourceConfig};
+use super::values::parse_time_limit;
 use crate::ops::check::Portion;
 use crate::ops::forget::Policy;
 
@@ -89,8 +90,10 @@ pub(super) fn read(name: &str, entry: &Entry<'_>, around: &Around<'_>) -> Option
     let repository = repository(&mut section, around);
     let rules = rules::read(&mut section, around.folder);
     let on_failure = section.word("on-failure", ON_FAILURE_WORDS).unwrap_or_default();
+    let time_limit = section.parsed("time-limit", parse_time_limit);
+    let shared = sources::Shared { folder: around.folder, rules, on_failure, time_limit };
     let sources = match section.take("source") {
-        Some(entry) => sources::read(&entry, &sources::Shared { folder: around.folder, rules, on_failure }),
+        Some(entry) => sources::read(&entry, &shared),
         None => sources::Sources::default(),
     };
     if section.has("source") && !section.is_empty_list("source") && !sources.may_have_paths {

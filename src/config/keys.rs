@@ -36,6 +36,7 @@ pub(super) const JOB: &[&str] = &[
     "description",
     "source",
     "on-failure",
+    "time-limit",
     "parallel",
     "exclude",
     "iexclude",
@@ -100,6 +101,7 @@ pub(super) const POSTGRES: &[&str] = &[
     "type",
     "name",
     "on-failure",
+    "time-limit",
     "databases",
     "format",
     "options",
@@ -122,6 +124,7 @@ pub(super) const MARIADB: &[&str] = &[
     "type",
     "name",
     "on-failure",
+    "time-limit",
     "databases",
     "options",
     "host",
@@ -144,6 +147,7 @@ pub(super) const REDIS: &[&str] = &[
     "type",
     "name",
     "on-failure",
+    "time-limit",
     "method",
     "folder",
     "stop-command",
@@ -168,6 +172,7 @@ pub(super) const MONGODB: &[&str] = &[
     "type",
     "name",
     "on-failure",
+    "time-limit",
     "databases",
     "oplog",
     "authentication-database",
@@ -187,17 +192,18 @@ pub(super) const MONGODB: &[&str] = &[
 ];
 
 /// Those of SQLite files.
-pub(super) const SQLITE: &[&str] = &["type", "name", "on-failure", "paths"];
+pub(super) const SQLITE: &[&str] = &["type", "name", "on-failure", "time-limit", "paths"];
 
 /// Those of a folder of ChromaDB's.
 pub(super) const CHROMADB: &[&str] =
-    &["type", "name", "on-failure", "path", "paused-container", "container-program"];
+    &["type", "name", "on-failure", "time-limit", "path", "paused-container", "container-program"];
 
 /// Those of a command.
 pub(super) const COMMAND: &[&str] = &[
     "type",
     "name",
     "on-failure",
+    "time-limit",
     "command",
     "filename",
     "ends-with",

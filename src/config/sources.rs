@@ -10,11 +10,13 @@ mod given;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::keys;
 use super::reader::{Entry, Section};
 use super::rules::{self, Rules};
 use super::secrets::{SecretSource, Secrets};
+use super::values::parse_time_limit;
 use crate::base::{Result, Wrap};
 use crate::ops::backup::OnFailure;
 use crate::source::Engine;
@@ -33,6 +35,8 @@ pub struct SourceConfig {
     pub kind: &'static str,
     /// What becomes of the run if it fails.
     pub on_failure: OnFailure,
+    /// Longest time that it may take; only of databases and programs.
+    pub time_limit: Option<Duration>,
     /// What it is.
     pub input: Input,
 }
@@ -161,6 +165,8 @@ pub(super) struct Shared<'a> {
     pub rules: Rules,
     /// What a failure means.
     pub on_failure: OnFailure,
+    /// Longest time that each database or program may take.
+    pub time_limit: Option<Duration>,
 }
 
 /// The types, as they are written, and the keys of each.
@@ -220,6 +226,10 @@ fn one(
 ) -> Option<SourceConfig> {
     let name = name(&mut section, kind, names);
     let on_failure = section.word("on-failure", ON_FAILURE_WORDS).unwrap_or(shared.on_failure);
+    let time_limit = match kind {
+        "path" => None,
+        _ => section.parsed("time-limit", parse_time_limit).or(shared.time_limit),
+    };
     let input = match kind {
         "path" => {
             let rules = shared.rules.with(rules::read(&mut section, shared.folder));
@@ -232,7 +242,7 @@ fn one(
         }
     };
     section.finish();
-    Some(SourceConfig { name: name?, kind, on_failure, input: input? })
+    Some(SourceConfig { name: name?, kind, on_failure, time_limit, input: input? })
 }
 
 /// The name of a source; without one it is called as its type.

@@ -202,6 +202,20 @@ fn a_source_adds_to_the_rules_of_its_job() {
 }
 
 #[test]
+fn what_may_take_so_long_is_said_by_a_job_or_a_source() {
+    let source = "type = \"redis\"\n[[job.nightly.source]]\ntype = \"sqlite\"\npaths = [\"/a\"]\ntime-limit = \"90s\"\n";
+    let sources = |line: &str| {
+        let text = with_source(source).replacen("[[job", &format!("{line}\n[[job"), 1);
+        parse(&text).jobs[0].sources.iter().map(|source| source.time_limit).collect::<Vec<_>>()
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(sources(""), [None, seconds(90)]);
+    assert_eq!(sources("time-limit = \"2h\""), [seconds(7200), seconds(90)]);
+    let told = problems(&with_source("type = \"redis\"\ntime-limit = \"0s\""));
+    assert!(told.ends_with("time-limit: nothing could be done in that time"), "{told}");
+}
+
+#[test]
 fn servers_of_databases_are_read() {
     let access = "host = \"db\"\nport = 5433\nuser = \"backup\"\npassword-env = \"DB\"\nrun-as = \"postgres\"\n\
         programs = \"/usr/lib/postgresql/15/bin\"\n";

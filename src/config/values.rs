@@ -62,6 +62,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(refused()) } else { Ok(Duration::from_millis(milliseconds)) }
 }
 
+/// Reads a limit of time, of which something is left.
+pub fn parse_time_limit(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("nothing could be done in that time".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
 /// Reads of how many periods snapshots are kept.
 pub fn parse_count(text: &str) -> Result<Count, String> {
     let is_number = text.starts_with(|first: char| first.is_ascii_digit());

@@ -4,6 +4,7 @@
 //! would take.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::base::{Monitor, Result};
 use crate::job::{Job, JobInput, JobSource, RetentionReport, RunOptions, retention, sources};
@@ -90,8 +91,12 @@ fn of(source: &JobSource, backup: &BackupOptions, monitor: &dyn Monitor) -> Resu
         JobInput::Engine(engine) => {
             planned.kind = engine.kind().into();
             planned.paths = vec![PathBuf::from(crate::ops::backup::DUMPS_FOLDER).join(&source.name)];
-            match engine.plan(&Listener::silent()) {
+            let listener = Listener::silent();
+            let stops = Arc::clone(listener.stops());
+            monitor.on_cancel(Box::new(move || stops.stop_all()));
+            match engine.plan(&listener) {
                 Ok(lines) => planned.lines = lines,
+                Err(error) if monitor.cancelled() => return Err(error),
                 Err(error) => planned.failure = Some(error.chain().join(": ")),
             }
         }

@@ -11,7 +11,7 @@ use crate::base::monitor::show_file;
 use crate::base::{Error, Finding, FindingKind, Result};
 use crate::job::{Job, JobInput, JobSource};
 use crate::ops::backup::{BackupSource, SourceInput};
-use crate::source::{Engine, Excludes, GivenPattern, Patterns, glob};
+use crate::source::{Engine, Excludes, GivenPattern, Listener, Patterns, glob};
 
 /// What SQLite keeps beside a database while it is in use.
 const BESIDE_DATABASES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
@@ -28,7 +28,8 @@ fn of<'j>(source: &'j JobSource, taken: &[PathBuf]) -> Result<BackupSource<'j>> 
         JobInput::Engine(engine) => {
             let engine: Arc<dyn Engine> = Arc::clone(engine);
             let kind = engine.kind().to_owned();
-            SourceInput::Dumps { kind, begin: Box::new(move |listener| engine.dump(listener)) }
+            let begin = Box::new(move |listener: &Listener| engine.dump(listener));
+            SourceInput::Dumps { kind, begin, time_limit: source.time_limit }
         }
         JobInput::Paths { patterns, excludes } => {
             let (paths, problems) = expand(patterns)?;

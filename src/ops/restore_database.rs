@@ -110,7 +110,9 @@ impl<'r> StoredSource<'r> {
 
     /// What would be done to put it back. Nothing is changed yet.
     pub fn plan(&self, engine: &dyn Engine, options: &LoadOptions, listener: &Listener) -> Result<LoadPlan> {
-        let plan = engine.load(&self.dumps, options, listener)?;
+        let plan = engine.load(&self.dumps, options, listener);
+        let plan =
+            plan.map_err(|error| if listener.stops().is_over() { interrupted(error) } else { error })?;
         if plan.steps.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, "none of the stored dumps is what was asked for"));
         }
@@ -151,6 +153,7 @@ impl<'r> StoredSource<'r> {
             monitor.begin(step.what.as_bytes());
             let what = step.what.clone();
             let bytes = self.run(step, monitor).map_err(|error| {
+                let error = if monitor.cancelled() { interrupted(error) } else { error };
                 error.while_doing(format!("cannot {what} (step {}{})", place.shown(), place.not_begun()))
             })?;
             summary.steps += 1;
@@ -172,6 +175,14 @@ impl<'r> StoredSource<'r> {
         feeding.judge(outcome)?;
         monitor.advance(1, 0);
         Ok(Some(dump.size_bytes))
+    }
+}
+
+/// What was ended because somebody asked for it failed for no other reason.
+fn interrupted(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Interrupted => error,
+        _ => Error::caused(ErrorKind::Interrupted, "interrupted", error),
     }
 }
 

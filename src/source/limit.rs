@@ -19,13 +19,13 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Calls `stop` after so many seconds, unless it is dropped before.
-    pub fn start(seconds: u64, stop: Stop) -> Result<Self> {
+    /// Calls `stop` after this time, unless it is dropped before.
+    pub fn start(limit: Duration, stop: Stop) -> Result<Self> {
         let (needed, ended): (_, Receiver<()>) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let wait = move || {
-            if ended.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                 over.store(true, Ordering::Release);
                 stop();
             }
@@ -52,8 +52,8 @@ mod tests {
             let ended = ended.clone();
             Arc::new(move || ended.send(name).expect("a listener"))
         };
-        let in_time = Limit::start(3600, stop("in time")).expect("a thread");
-        let late = Limit::start(0, stop("late")).expect("a thread");
+        let in_time = Limit::start(Duration::MAX, stop("in time")).expect("a thread");
+        let late = Limit::start(Duration::ZERO, stop("late")).expect("a thread");
         assert_eq!(told.recv(), Ok("late"));
         assert!(late.is_over() && !in_time.is_over());
         drop((in_time, late, ended));

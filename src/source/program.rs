@@ -22,6 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use uzers::os::unix::UserExt;
@@ -29,8 +30,7 @@ use uzers::os::unix::UserExt;
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::engine::{Access, Container, Password};
-use crate::source::limit::Limit;
-use crate::source::{CommandStop, CommandStream, Listener, OpenDump};
+use crate::source::{CommandStop, CommandStream, Limit, Listener, OpenDump};
 
 use messages::LastLines;
 
@@ -42,7 +42,7 @@ pub const OWN_SECRETS: [&str; 2] = ["PACKSTONE_PASSWORD", "PACKSTONE_FROM_PASSWO
 /// Most that is taken of an answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Longest time that an answer may take.
-const ANSWER_SECONDS_MAX: u64 = 600;
+const ANSWER_LIMIT: Duration = Duration::from_secs(600);
 /// In a container: gives its own variable the name that the program reads, then becomes the program.
 const WITH_CONTAINER_PASSWORD: &str = r#"export NEEDED="${VARIABLE?}"; exec "$@""#;
 
@@ -173,18 +173,22 @@ impl Program {
         }
     }
 
-    /// Runs it without input, and gives what it writes.
+    /// Runs it without input, and gives what it writes, which must come within ten minutes.
     pub fn capture(&self) -> Result<Vec<u8>> {
+        self.capture_within(ANSWER_LIMIT)
+    }
+
+    fn capture_within(&self, longest: Duration) -> Result<Vec<u8>> {
         let (mut stream, lines) = self.start(Stdio::null(), Stdio::piped())?;
         let stopper = stream.stopper();
-        let limit = Limit::start(ANSWER_SECONDS_MAX, Arc::new(move || stopper.stop()))?;
+        let limit = Limit::start(longest, Arc::new(move || stopper.stop()))?;
         let mut answer = Vec::new();
         let read = (&mut stream).take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
         read.wrap(|| format!("cannot read the output of {}", self.shown()))?;
         let ended = stream.finish();
         if limit.is_over() {
-            let minutes = ANSWER_SECONDS_MAX / 60;
-            let message = format!("{} gave no answer within {minutes} minutes", self.shown());
+            let seconds = longest.as_secs();
+            let message = format!("{} gave no answer within {seconds} seconds", self.shown());
             return Err(lines.explain(&Error::new(ErrorKind::Failed, message)));
         }
         ended.map_err(|error| lines.explain(&error))?;

@@ -35,7 +35,7 @@ const LINE_BYTES_MAX: usize = 4 << 10;
 /// Most that is still read of the messages once the command has ended: as much as a pipe holds at most by default.
 const LATE_BYTES_MAX: usize = 1 << 20;
 /// How long output may be silent once the command itself has ended, and something else still holds it open.
-const SILENCE_SECONDS_MAX: i64 = 30;
+const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// A running command whose standard output is read.
 ///
@@ -47,10 +47,9 @@ pub struct CommandStream {
     child: Child,
     output: Option<ChildStdout>,
     stop: CommandStop,
-    /// Becomes readable when the command itself ends; `None` once it has, or where the system cannot tell.
-    ended: Option<OwnedFd>,
-    /// Set once the command itself has ended.
-    silence: Option<Timespec>,
+    itself: Itself,
+    /// How long its output may be silent once it has ended itself.
+    patience: Timespec,
     messages: Option<Messages>,
     at_end: bool,
     /// Who else can end it.
@@ -136,8 +135,8 @@ impl CommandStream {
             child,
             output,
             stop: CommandStop(Arc::new(running)),
-            ended: pidfd_open(process, PidfdFlags::empty()).ok(),
-            silence: None,
+            itself: pidfd_open(process, PidfdFlags::empty()).map_or(Itself::Unknown, Itself::Runs),
+            patience: PATIENCE,
             messages,
             at_end: false,
             stoppable: None,
@@ -170,6 +169,11 @@ impl CommandStream {
             return Err(Error::new(ErrorKind::Failed, message));
         }
         self.output = None;
+        let was_stopped = self.stop.0.was_stopped.load(Ordering::Acquire);
+        if was_stopped && self.stop.kill() == Some(false) {
+            // It runs as another user and refuses.
+            return Err(Error::new(ErrorKind::Failed, format!("{} was stopped", self.program)));
+        }
         let status = self.reap().wrap(|| format!("cannot wait for {}", self.program))?;
         let was_stopped = self.stop.0.was_stopped.load(Ordering::Acquire);
         if status.success() && !was_stopped {
@@ -212,17 +216,18 @@ impl Read for CommandStream {
         }
         loop {
             let Some(output) = &mut self.output else { return Ok(0) };
-            let comes = match wait(output.as_fd(), &self.stop.0.stopped, self.ended.as_ref(), self.silence)? {
+            let comes = match self.itself.wait(output.as_fd(), &self.stop.0.stopped, &self.patience)? {
                 Waited::Output => output.read(buffer),
                 Waited::Stopped => Ok(0),
                 Waited::Ended => {
-                    (self.ended, self.silence) =
-                        (None, Some(Timespec { tv_sec: SILENCE_SECONDS_MAX, tv_nsec: 0 }));
+                    self.itself = Itself::HasEnded;
                     continue;
                 }
                 Waited::Silence => {
-                    let message =
-                        format!("{} has ended, but left something that holds its output", self.program);
+                    let message = format!(
+                        "{} has ended, but what it started still holds its output open",
+                        self.program
+                    );
                     return Err(std::io::Error::new(Io::TimedOut, message));
                 }
             };
@@ -249,6 +254,16 @@ impl Drop for CommandStream {
     }
 }
 
+/// Whether the command itself still runs.
+#[derive(Debug)]
+enum Itself {
+    /// It did; what becomes readable when it ends.
+    Runs(OwnedFd),
+    HasEnded,
+    /// The system cannot tell.
+    Unknown,
+}
+
 /// What came first.
 enum Waited {
     Output,
@@ -257,23 +272,29 @@ enum Waited {
     Silence,
 }
 
-/// Waits until there is output or its end, or the command is stopped, or itself has ended; no longer than `silence`.
-fn wait(
-    output: BorrowedFd<'_>,
-    stopped: &PipeReader,
-    ended: Option<&OwnedFd>,
-    silence: Option<Timespec>,
-) -> std::io::Result<Waited> {
-    let ended = ended.map_or(stopped.as_fd(), AsFd::as_fd);
-    let mut all = [output, stopped.as_fd(), ended].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let count = retry_on_intr(|| poll(&mut all, silence.as_ref()))?;
-    let [output, stopped, _] = all.map(|fd| !fd.revents().is_empty());
-    Ok(match (count, stopped, output) {
-        (0, ..) => Waited::Silence,
-        (_, true, _) => Waited::Stopped,
-        (_, _, true) => Waited::Output,
-        _ => Waited::Ended,
-    })
+impl Itself {
+    /// Waits until there is output or its end, or the command is stopped or ends; once it has, no longer than `patience`.
+    fn wait(
+        &self,
+        output: BorrowedFd<'_>,
+        stopped: &PipeReader,
+        patience: &Timespec,
+    ) -> std::io::Result<Waited> {
+        let (ended, patience) = match self {
+            Self::Runs(ended) => (ended.as_fd(), None),
+            Self::HasEnded => (stopped.as_fd(), Some(patience)),
+            Self::Unknown => (stopped.as_fd(), None),
+        };
+        let mut all = [output, stopped.as_fd(), ended].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let count = retry_on_intr(|| poll(&mut all, patience))?;
+        let [output, stopped, _] = all.map(|fd| !fd.revents().is_empty());
+        Ok(match (count, stopped, output) {
+            (0, ..) => Waited::Silence,
+            (_, true, _) => Waited::Stopped,
+            (_, _, true) => Waited::Output,
+            _ => Waited::Ended,
+        })
+    }
 }
 
 /// The messages of a command on their way to a listener.

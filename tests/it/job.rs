@@ -85,11 +85,13 @@ impl Stage {
             JobSource {
                 name: "configs".into(),
                 on_failure: OnFailure::Fail,
+                time_limit: None,
                 input: JobInput::Paths { patterns, excludes: Excludes::default() },
             },
             JobSource {
                 name: "shop".into(),
                 on_failure: OnFailure::Partial,
+                time_limit: None,
                 input: JobInput::Engine(Arc::clone(&shop) as _),
             },
         ];
@@ -266,6 +268,7 @@ fn a_job_never_runs_twice_at_a_time() {
     stage.job.sources.push(JobSource {
         name: "nested".into(),
         on_failure: OnFailure::Partial,
+        time_limit: None,
         input: JobInput::Engine(Arc::new(nested)),
     });
     let report = stage.run_at(0, &[], Vec::new()).unwrap();

@@ -15,6 +15,7 @@ use packstone::format::config::Parameters;
 use packstone::ops::backup::{BackupOptions, BackupSource, OnFailure, SourceInput, backup_sources};
 use packstone::ops::restore_database::{RestoreDatabaseSummary, StoredSource, database_sources};
 use packstone::repository::{Repository, SnapshotEntry};
+use packstone::source::engine::AnyCommand;
 use packstone::source::{
     Dump, Dumps, Engine, Excludes, Feed, Listener, LoadOptions, LoadPlan, LoadStep, OpenDump, StoredDump,
 };
@@ -157,7 +158,8 @@ fn dump(name: &'static str, content: Vec<u8>, is_whole: bool) -> Dump {
 
 fn database(name: &str, on_failure: OnFailure, dumps: Vec<Dump>) -> BackupSource<'static> {
     let dumps = Dumps { consistency: "by hand".into(), dumps, problems: Vec::new(), end: None };
-    let input = SourceInput::Dumps { kind: "made-up".into(), begin: Box::new(move |_| Ok(dumps)) };
+    let input =
+        SourceInput::Dumps { kind: "made-up".into(), begin: Box::new(move |_| Ok(dumps)), time_limit: None };
     BackupSource { name: name.into(), on_failure, input }
 }
 
@@ -293,6 +295,36 @@ fn a_step_that_fails_is_the_last_and_one_that_took_half_has_failed() {
     let engine = MadeUp::new(&[("a", Step::Takes), ("b", Step::Takes), ("c", Step::EndsWell)]);
     restore(&source, &engine, &Counting::default()).unwrap();
     assert_eq!(engine.begun(), ["a", "b", "c", "analyse"]);
+}
+
+#[test]
+fn an_interruption_ends_a_program_that_reads_nothing() {
+    let repository = in_memory(Parameters::tiny());
+    // More than a pipe holds.
+    let dumps = vec![dump("long", noise(6, 1 << 20), true)];
+    let entry = back_up(&repository, vec![database("shop", OnFailure::Fail, dumps)]);
+    let source = find(&repository, &entry, "shop").unwrap();
+    let engine = AnyCommand {
+        command: Vec::new(),
+        file_name: "long".into(),
+        environment: Vec::new(),
+        container: None,
+        run_as: None,
+        ends_with: None,
+        restore_command: ["sh", "-c", "echo ready >&2; exec sleep 1000"].map(str::to_owned).into(),
+    };
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let listener = Listener::new(move |line| ready.send(line.to_owned()).unwrap());
+    let options = LoadOptions { may_replace: true, ..LoadOptions::default() };
+    let (plan, monitor) = (source.plan(&engine, &options, &listener).unwrap(), Counting::default());
+    let error = std::thread::scope(|scope| {
+        let restoring = scope.spawn(|| source.restore(plan, &monitor));
+        assert_eq!(is_ready.recv().unwrap(), "ready");
+        monitor.is_stopped.store(true, Ordering::Relaxed);
+        listener.stops().stop_all();
+        restoring.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{:?}", error.chain());
 }
 
 #[test]

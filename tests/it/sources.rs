@@ -3,6 +3,8 @@
 //! What must hold: a dump that did not end well is never part of a snapshot as a whole one; each source has its status;
 //! what takes the place of a source that failed is its last good tree, and the snapshot says from when.
 
+mod ended;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +72,8 @@ fn database(
     on_failure: OnFailure,
     begin: impl FnOnce() -> Result<Dumps> + Send + 'static,
 ) -> BackupSource<'static> {
-    let input = SourceInput::Dumps { kind: "postgres".into(), begin: Box::new(|_| begin()) };
+    let input =
+        SourceInput::Dumps { kind: "postgres".into(), begin: Box::new(|_| begin()), time_limit: None };
     BackupSource { name: name.into(), on_failure, input }
 }
 

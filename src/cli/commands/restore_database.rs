@@ -125,6 +125,8 @@ impl Run<'_> {
         };
         let (name, progress) = (self.name.to_owned(), Arc::clone(&self.progress));
         let listener = Listener::new(move |text| progress.note(&format!("{name}: {text}")));
+        let stops = Arc::clone(listener.stops());
+        self.context.interruption.on_request(Box::new(move || stops.stop_all()));
         let planned = self.context.interruption.gently(|| self.source.plan(self.engine, &options, &listener));
         planned.wrap(|| format!("cannot restore {}", self.name))
     }

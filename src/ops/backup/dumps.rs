@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::base::monitor::show_path;
 use crate::base::{Change, ChunkId, Error, ErrorKind, FindingKind, Result, Timestamp, Wrap};
@@ -16,9 +17,9 @@ use crate::ops::backup::changes::Known;
 use crate::ops::backup::directory::Finished;
 use crate::ops::backup::roots::{self, bare_directory};
 use crate::ops::backup::run::{Run, SourceCounts};
-use crate::ops::backup::sources::{OnFailure, StreamOfSource, StreamWork};
+use crate::ops::backup::sources::{BeginDumps, OnFailure, StreamOfSource, StreamWork};
 use crate::ops::backup::stream::{Failed, StreamInput, store};
-use crate::source::{Dump, Dumps, Listener, OpenDump, Stop};
+use crate::source::{Dump, Dumps, Limit, Listener, OpenDump, Stop};
 use crate::tree::DirectoryBuilder;
 
 /// Lines that a source may say: some programs say one for each file.
@@ -31,8 +32,8 @@ pub(super) fn take(run: &Run<'_>, pool: &rayon::ThreadPool, source: StreamOfSour
     run.monitor.begin(&counts.path);
     let taken = match work {
         StreamWork::One(input) => take_one(run, pool, &path, &counts, input),
-        StreamWork::Many(begin) => {
-            let taken = take_many(run, pool, &path, &counts, on_failure, begin);
+        StreamWork::Many { begin, time_limit } => {
+            let taken = take_many(run, pool, &path, (&counts, on_failure), (begin, time_limit));
             taken.or_else(|failed| failed.unless_fatal(|error| give_up(run, &counts, on_failure, &error)))
         }
     };
@@ -120,9 +121,8 @@ fn take_many(
     run: &Run<'_>,
     pool: &rayon::ThreadPool,
     path: &Path,
-    counts: &SourceCounts,
-    on_failure: OnFailure,
-    begin: crate::ops::backup::BeginDumps<'_>,
+    (counts, on_failure): (&SourceCounts, OnFailure),
+    (begin, time_limit): (BeginDumps<'_>, Option<Duration>),
 ) -> std::result::Result<Option<Finished>, Failed> {
     if run.is_over() {
         return Ok(None);
@@ -130,7 +130,9 @@ fn take_many(
     let listener = listener(run, counts);
     let stops = Arc::clone(listener.stops());
     let _with_run = run.stops.add(Arc::new(move || stops.stop_all()));
-    let Dumps { consistency, dumps, problems, end } = begin(&listener).map_err(Failed::Source)?;
+    let limit = TimeLimit::start(time_limit, &listener).map_err(Failed::Run)?;
+    let begun = begin(&listener).map_err(|error| Failed::Source(limit.judge(error)));
+    let Dumps { consistency, dumps, problems, end } = begun?;
     counts.set_consistency(consistency);
     for problem in problems {
         if on_failure == OnFailure::Fail {
@@ -143,17 +145,28 @@ fn take_many(
         if run.is_over() {
             return Ok(None);
         }
+        if let Some(why) = limit.over() {
+            let name = show_path(dump.name.as_bytes());
+            let message = format!("{why}; {name} and what comes after it was not dumped");
+            if on_failure == OnFailure::Fail {
+                return Err(Failed::Source(Error::new(ErrorKind::Failed, message)));
+            }
+            run.finding(counts, counts.path.clone(), FindingKind::Unreadable, message);
+            break;
+        }
         let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
         match take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder) {
             Ok(size) => counts.add_node(size),
             Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
+                let error = limit.judge(error);
                 run.finding(counts, shown, FindingKind::Unreadable, error.chain().join(": "));
             }
+            Err(Failed::Source(error)) => return Err(Failed::Source(limit.judge(error))),
             Err(failed) => return Err(failed),
         }
     }
     if let Some(end) = end {
-        end().map_err(Failed::Source)?;
+        end().map_err(|error| Failed::Source(limit.judge(error)))?;
     }
     // If nothing was there to dump and nothing went wrong, an empty folder says so.
     let status = counts.status();
@@ -165,6 +178,33 @@ fn take_many(
     let above = path.parent().map(|above| above.as_os_str().as_encoded_bytes()).unwrap_or_default();
     let node = folder.store(run, counts, above, name).map_err(Failed::Run)?;
     Ok(Some(Finished { node, member: None, inode: 0 }))
+}
+
+/// The time that a source may take.
+struct TimeLimit(Option<(Duration, Limit)>);
+
+impl TimeLimit {
+    fn start(limit: Option<Duration>, listener: &Listener) -> Result<Self> {
+        let start = |limit: Duration| {
+            let stops = Arc::clone(listener.stops());
+            Ok((limit, Limit::start(limit, Arc::new(move || stops.stop_all()))?))
+        };
+        limit.map(start).transpose().map(Self)
+    }
+
+    /// That the time is over, if it is.
+    fn over(&self) -> Option<String> {
+        let (limit, _) = self.0.as_ref().filter(|(_, running)| running.is_over())?;
+        Some(format!("its time limit of {} s is over", limit.as_secs()))
+    }
+
+    /// Why something failed: it was stopped, if the time is over.
+    fn judge(&self, error: Error) -> Error {
+        match self.over() {
+            Some(why) => error.while_doing(why),
+            None => error,
+        }
+    }
 }
 
 /// Passes on what an engine says, under the name of its source. It is told at once, by whichever thread.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::{Finding, Result};
 use crate::ops::backup::path_bytes;
@@ -52,6 +53,8 @@ pub enum SourceInput<'i> {
         kind: String,
         /// Begins.
         begin: BeginDumps<'i>,
+        /// Longest time that all of it may take.
+        time_limit: Option<Duration>,
     },
 }
 
@@ -111,7 +114,7 @@ pub(super) struct StreamOfSource<'i> {
 /// What is read of it.
 pub(super) enum StreamWork<'i> {
     One(StreamInput<'i>),
-    Many(BeginDumps<'i>),
+    Many { begin: BeginDumps<'i>, time_limit: Option<Duration> },
 }
 
 /// Puts the sources in their places. `Usage` if two of them claim one.
@@ -159,12 +162,12 @@ pub(super) fn prepare<'i>(sources: Vec<BackupSource<'i>>, current_directory: &Pa
                 let work = StreamWork::One(input);
                 prepared.streams.push(StreamOfSource { path, counts, on_failure, work });
             }
-            SourceInput::Dumps { kind, begin } => {
+            SourceInput::Dumps { kind, begin, time_limit } => {
                 let path = absolute_of(&crate::source::stream_path(&format!("{DUMPS_FOLDER}/{name}"))?);
                 let counts = counts(path_bytes(path.clone()), Some(kind));
                 prepared.all.push((Arc::clone(&counts), on_failure));
                 places.push(path.clone());
-                let work = StreamWork::Many(begin);
+                let work = StreamWork::Many { begin, time_limit };
                 prepared.streams.push(StreamOfSource { path, counts, on_failure, work });
             }
         }

@@ -227,7 +227,7 @@ fn a_dump_is_stopped_from_elsewhere() {
         scope.spawn(|| (open.stop)());
         assert_eq!(open.reader.read(&mut [0]).expect("the end"), 0);
     });
-    assert_eq!(chain((open.end)()), ["cannot dump it", "sh was ended by signal 9"]);
+    assert_eq!(chain((open.end)()), ["cannot dump it", "sh was stopped"]);
 }
 
 #[test]
@@ -339,4 +339,28 @@ fn another_user_is_become_by_root_alone() {
         .holding(&file)
         .capture_text();
     assert_eq!(read.expect("readable"), "in memory");
+}
+
+#[test]
+fn a_question_without_an_answer_ends_in_time_or_when_all_is_to_end() {
+    let late = shell("echo why >&2; sleep 1000").capture_within(Duration::ZERO).expect_err("late");
+    let late = late.chain();
+    assert_eq!(late[0], "sh gave no answer within 0 seconds");
+
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let listener = Listener::new(move |line| asked.send(line.to_owned()).expect("a receiver"));
+    let stops = Arc::clone(listener.stops());
+    let questions =
+        [0, 1].map(|_| Program { listener: listener.clone(), ..shell("echo asked >&2; sleep 1000") });
+    std::thread::scope(|scope| {
+        let answers = questions.map(|question| scope.spawn(move || question.capture()));
+        assert_eq!((was_asked.recv(), was_asked.recv()), (Ok("asked".into()), Ok("asked".into())));
+        stops.stop_all();
+        for answer in answers {
+            assert_eq!(chain(answer.join().expect("no panic"))[0], "sh was stopped");
+        }
+    });
+    let refused = Program { listener: listener.clone(), ..shell("sleep 1000") }.run();
+    assert_eq!(chain(refused), ["sh was stopped"]);
+    Program { listener: listener.for_undoing(), ..shell("exit 0") }.run().expect("what must be done");
 }

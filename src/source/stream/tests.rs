@@ -124,9 +124,65 @@ fn a_command_is_stopped_from_another_thread_with_all_that_it_started() {
         scope.spawn(|| stopper.stop());
         assert_eq!(read_all(&mut stream), b"");
     });
-    assert_eq!(stream.finish().expect_err("stopped").to_string(), "sh was ended by signal 9");
+    assert_eq!(stream.finish().expect_err("stopped").to_string(), "sh was stopped");
     stopper.stop();
     assert_eq!(stopper.kill(), None, "what is gone is not killed again");
+}
+
+/// A shell that starts something outside of its group, which holds its output open; and the number of that.
+fn with_leftover(script: &str) -> (CommandStream, Pid) {
+    let mut stream = shell(&format!("setsid sleep 1000 & echo $!; {script}"));
+    let left = process(&first_line(&mut stream));
+    (stream, left)
+}
+
+#[test]
+fn a_command_is_stopped_even_if_its_output_is_held_by_what_is_not() {
+    for script in ["wait", "exit 0"] {
+        let (mut stream, left) = with_leftover(script);
+        let stopper = stream.stopper();
+        std::thread::scope(|scope| {
+            scope.spawn(|| stopper.stop());
+            assert_eq!(read_all(&mut stream), b"");
+        });
+        assert_eq!(stream.finish().expect_err("stopped").to_string(), "sh was stopped");
+        kill_process(left, Signal::KILL).expect("it still runs");
+    }
+}
+
+#[test]
+fn output_that_is_held_by_what_a_command_left_behind_is_no_success() {
+    let (mut stream, left) = with_leftover("echo more");
+    stream.patience = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    let mut output = Vec::new();
+    let error = stream.read_to_end(&mut output).expect_err("it has no end");
+    assert_eq!(output, b"more\n");
+    assert_eq!(error.to_string(), "sh has ended, but what it started still holds its output open");
+    kill_process(left, Signal::KILL).expect("it still runs");
+}
+
+#[test]
+fn what_writes_on_after_the_command_has_ended_is_read() {
+    let mut stream =
+        shell("main=$$; (until grep -q 'State:.*Z' /proc/$main/status; do :; done; echo late) & exit 0");
+    assert_eq!(read_all(&mut stream), b"late\n");
+    stream.finish().expect("success");
+}
+
+#[test]
+fn commands_end_together() {
+    let stops = Arc::new(Stops::default());
+    let mut streams = [shell("echo ready; sleep 1000"), shell("echo ready; sleep 1000")];
+    for stream in &mut streams {
+        assert_eq!(first_line(stream), "ready");
+    }
+    let streams = streams.map(|stream| stream.ended_by(&stops));
+    stops.stop_all();
+    let late = shell("sleep 1000").ended_by(&stops);
+    for mut stream in streams.into_iter().chain([late]) {
+        assert_eq!(read_all(&mut stream), b"");
+        assert_eq!(stream.finish().expect_err("stopped").to_string(), "sh was stopped");
+    }
 }
 
 #[test]

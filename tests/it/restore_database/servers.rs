@@ -41,7 +41,7 @@ impl Backup {
         let [folder, key_file] = on_disk(&scratch);
         let repository = open(std::sync::Arc::new(Local::open(&folder).unwrap()), None);
         let begin = Box::new(|listener: &_| engine.dump(listener));
-        let input = SourceInput::Dumps { kind: engine.kind().to_owned(), begin };
+        let input = SourceInput::Dumps { kind: engine.kind().to_owned(), begin, time_limit: None };
         let entry = back_up(
             &repository,
             vec![BackupSource { name: name.into(), on_failure: OnFailure::Fail, input }],
