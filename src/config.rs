@@ -8,6 +8,7 @@ mod job;
 mod keep;
 mod keys;
 mod nearest;
+mod plain_secrets;
 mod problem;
 mod reader;
 mod repository;
@@ -64,6 +65,21 @@ impl Config {
     /// The repository of this name.
     pub fn repository(&self, name: &str) -> Option<&RepositoryConfig> {
         self.repositories.iter().find(|repository| repository.name == name)
+    }
+
+    /// The names of the variables in which secrets are.
+    pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        let of_repositories =
+            self.repositories.iter().filter_map(|repository| match &repository.credential {
+                Some(CredentialSource::Password(source)) => source.variable(),
+                _ => None,
+            });
+        let sources = self.jobs.iter().flat_map(|job| &job.sources);
+        let engines = sources.filter_map(|source| match &source.input {
+            Input::Engine(engine) => Some(engine),
+            Input::Paths(_) => None,
+        });
+        of_repositories.chain(engines.flat_map(|engine| engine.secret_variables()))
     }
 
     /// The job of this name.

@@ -10,6 +10,7 @@ mod plan;
 mod retention;
 mod sources;
 
+pub use lock::{Lock, lock};
 pub use log::{Log, read_tail};
 pub use plan::{PlannedSource, RunPlan, plan};
 pub use retention::RetentionReport;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::base::clock::Stopwatch;
-use crate::base::{Error, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::ops::backup::{BackupOptions, BackupSummary, OnFailure, backup_sources};
 use crate::ops::check::{CheckOptions, CheckSummary, Portion, check};
 use crate::ops::copy::{CopyOptions, CopySummary};
@@ -134,20 +135,29 @@ pub struct RunReport {
 impl RunReport {
     /// What failed after the snapshot was made, in order, with what was being done.
     pub fn failures(&self) -> Vec<String> {
-        fn told<T>(what: &str, step: &Step<T>) -> Option<String> {
-            step.result.as_ref().err().map(|error| format!("{what}: {}", error.chain().join(": ")))
+        let told = |(what, error): (String, &Error)| format!("{what}: {}", error.chain().join(": "));
+        self.failed().into_iter().map(told).collect()
+    }
+
+    /// The kinds of these failures.
+    pub fn failure_kinds(&self) -> Vec<ErrorKind> {
+        self.failed().into_iter().map(|(_, error)| error.kind()).collect()
+    }
+
+    fn failed(&self) -> Vec<(String, &Error)> {
+        fn of<T>(what: impl Into<String>, step: Option<&Step<T>>) -> Option<(String, &Error)> {
+            Some((what.into(), step?.result.as_ref().err()?))
         }
         let of_copies = self.copies.iter().flat_map(|copy| {
-            let kept = copy.retention.as_ref();
             [
-                told(&format!("copy to {}", copy.name), &copy.copied),
-                kept.and_then(|kept| told(&format!("forget in {}", copy.name), kept)),
+                of(format!("copy to {}", copy.name), Some(&copy.copied)),
+                of(format!("forget in {}", copy.name), copy.retention.as_ref()),
             ]
         });
         let own = [
-            self.retention.as_ref().and_then(|step| told("forget", step)),
-            self.prune.as_ref().and_then(|step| told("prune", step)),
-            self.check.as_ref().and_then(|step| told("check", step)),
+            of("forget", self.retention.as_ref()),
+            of("prune", self.prune.as_ref()),
+            of("check", self.check.as_ref()),
         ];
         of_copies.chain(own).flatten().collect()
     }
@@ -163,29 +173,34 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Step<T> {
 /// A step that is not begun once somebody asked to stop.
 fn unless_cancelled<T>(monitor: &dyn Monitor, work: impl FnOnce() -> Result<T>) -> Step<T> {
     timed(|| match monitor.cancelled() {
-        true => Err(Error::new(crate::base::ErrorKind::Interrupted, "interrupted before it began")),
+        true => Err(Error::new(ErrorKind::Interrupted, "interrupted before it began")),
         false => work(),
     })
 }
 
-/// Runs a job: sources, copies, what is kept, a part of a check. `folder` is where this machine keeps what it knows of
-/// its jobs.
+/// Runs a job by the right to do so: sources, copies, what is kept, a part of a check.
 ///
-/// Errors: `Fenced` if the job runs already; `Usage` if it has no source of a name that was asked for; all that keeps the
-/// snapshot from being made.
+/// Errors: `Usage` if the right is to run another job, or the job has no source of a name that was asked for; all that
+/// keeps the snapshot from being made.
 pub fn run(
     repository: &Repository,
     job: &Job,
     options: &RunOptions,
-    folder: &Path,
+    lock: &Lock,
     copies: Vec<CopyTarget<'_>>,
     monitor: &dyn Monitor,
 ) -> Result<RunReport> {
-    let _lock = lock::take(folder, &job.name)?;
+    if lock.job != job.name {
+        let message = format!("the right to run {} is none to run {}", lock.job, job.name);
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
     let chosen = choose(job, &options.only)?;
+    let is_selective = chosen.len() < job.sources.len();
     let backup = BackupOptions {
         job: Some(job.name.clone()),
-        is_selective: chosen.len() < job.sources.len(),
+        is_selective,
+        // Who waits for the next run waits for one of all sources.
+        expected_next_seconds: options.backup.expected_next_seconds.filter(|_| !is_selective),
         ..options.backup.clone()
     };
     let since = Stopwatch::start();
@@ -224,7 +239,7 @@ fn choose<'j>(job: &'j Job, only: &[String]) -> Result<Vec<&'j JobSource>> {
         if !job.sources.iter().any(|source| source.name == *name) {
             let names: Vec<&str> = job.sources.iter().map(|source| source.name.as_str()).collect();
             let message = format!("the job {} has no source {name}; it has {}", job.name, names.join(", "));
-            return Err(Error::new(crate::base::ErrorKind::Usage, message));
+            return Err(Error::new(ErrorKind::Usage, message));
         }
     }
     let is_meant = |source: &&JobSource| only.is_empty() || only.contains(&source.name);
@@ -251,7 +266,7 @@ fn copy_to(
         let summary = crate::ops::copy::copy(repository, &other, &wanted, &copy_options, monitor, tell)?;
         if summary.unreadable > 0 {
             let message = format!("{} snapshots could not be read", summary.unreadable);
-            return Err(Error::new(crate::base::ErrorKind::Damaged, message));
+            return Err(Error::new(ErrorKind::Damaged, message));
         }
         if let Some(policy) = &keep {
             kept = Some(timed(|| {

@@ -4,13 +4,14 @@
 //! never touches another; a configuration that is wrong is never used in part; it is read only by commands that need it.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use packstone::base::monitor::show_file;
-use packstone::base::{Error, ErrorKind, Result, Wrap};
+use packstone::base::{Error, ErrorKind, Wrap, withheld};
 use packstone::config::{Config, Problem, RepositoryConfig, nearest};
 use packstone::storage::location::Location;
 
@@ -19,7 +20,7 @@ use crate::context::Context;
 use crate::credentials::Source;
 use crate::environment::{self, Environment};
 use crate::folders::Folder;
-use crate::report::{self, Hint, Outcome};
+use crate::report::{Hint, Outcome};
 use crate::{secrets, show};
 
 /// The configuration of all users.
@@ -70,33 +71,62 @@ pub fn places(environment: &Environment) -> Vec<PathBuf> {
     of_user.into_iter().chain([PathBuf::from(OF_SYSTEM)]).collect()
 }
 
-/// Reads and judges a file. Warns if others may change it, as its commands run with the rights of who uses it.
-pub fn judge(file: PathBuf) -> Result<Judged> {
+/// Reads and judges a file. `Usage` if others may change it, as its commands run with the rights of who uses it. The
+/// variables in which it says secrets are reach no other program from then on.
+pub fn judge(file: PathBuf) -> Outcome<Judged> {
     let shown = show_file(&file);
     let failed = || format!("cannot read the configuration {shown}");
     let metadata = std::fs::metadata(&file).wrap(failed)?;
     if metadata.len() > FILE_BYTES_MAX {
         let message = format!("the configuration {shown} is larger than any can be");
-        return Err(Error::new(ErrorKind::Usage, message));
+        return Err(Error::new(ErrorKind::Usage, message).into());
     }
     let text = std::fs::read_to_string(&file).wrap(failed)?;
-    if metadata.is_file() && metadata.mode() & 0o022 != 0 {
-        let mode = metadata.mode() & 0o777;
-        report::warn(&format!(
-            "others than its owner may change the configuration {shown}, whose commands run as you: its mode is \
-             {mode:04o}, not 0644 or 0600"
-        ));
-    }
-    let me = rustix::process::geteuid().as_raw();
-    if metadata.is_file() && metadata.uid() != 0 && metadata.uid() != me {
-        report::warn(&format!(
-            "the configuration {shown}, whose commands run as you, belongs to another user"
-        ));
-    }
     let absolute = std::path::absolute(&file).wrap(failed)?;
+    if metadata.is_file() {
+        refuse_if_of_others(&absolute, rustix::process::geteuid().as_raw())?;
+    }
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let config = Config::parse(&text, folder);
+    if let Ok(config) = &config {
+        withheld::withhold(config.secret_variables().map(str::to_owned));
+    }
     Ok(Judged { file, config })
+}
+
+/// Fails if somebody other than root and this user may change the file, or put another one in its place: the file and
+/// all folders above it are looked at, by the path that was given and where links lead.
+fn refuse_if_of_others(file: &Path, user: u32) -> Outcome<()> {
+    let real = std::fs::canonicalize(file).wrap(|| format!("cannot find {}", show_file(file)))?;
+    for path in file.ancestors().chain(real.ancestors()) {
+        let metadata =
+            std::fs::symlink_metadata(path).wrap(|| format!("cannot look at {}", show_file(path)))?;
+        let Some((why, remedy)) = why_others_may_change(&metadata, user) else { continue };
+        let what = if path == file || path == real {
+            format!("others may change the configuration {}", show_file(file))
+        } else {
+            format!("others may replace the configuration {} by way of {}", show_file(file), show_file(path))
+        };
+        let error = Error::new(ErrorKind::Usage, format!("{what}, and its commands would run as you: {why}"));
+        return Err(error).hint(ErrorKind::Usage, || {
+            format!("\"{remedy} {}\" makes it yours alone", show::argument(path, "PATH"))
+        });
+    }
+    Ok(())
+}
+
+/// Why somebody other than root and this user may change something, if so, and what helps.
+fn why_others_may_change(metadata: &Metadata, user: u32) -> Option<(String, String)> {
+    if metadata.uid() != 0 && metadata.uid() != user {
+        return Some((
+            format!("it belongs to the user of number {}", metadata.uid()),
+            format!("chown {user}"),
+        ));
+    }
+    // What lies in a folder with the sticky bit, only its owner may replace; the mode of a link says nothing.
+    let is_sticky = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
+    let is_open = metadata.mode() & 0o022 != 0 && !is_sticky && !metadata.is_symlink();
+    is_open.then(|| (format!("its mode is {:04o}", metadata.mode() & 0o7777), "chmod go-w".to_owned()))
 }
 
 impl Context {

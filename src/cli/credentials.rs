@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use packstone::base::monitor::show_path;
-use packstone::base::{Error, ErrorKind, Result, Wrap};
+use packstone::base::{Error, ErrorKind, Result, Wrap, withheld};
 use packstone::crypto::slot::Credential;
 use zeroize::Zeroizing;
 
@@ -178,7 +178,7 @@ pub fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>> {
     let failed = || "cannot run the password command";
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped());
-    for secret in environment::SECRETS {
+    for secret in environment::SECRETS.map(str::to_owned).into_iter().chain(withheld::names()) {
         shell.env_remove(secret);
     }
     let mut child = shell.spawn().wrap(failed)?;

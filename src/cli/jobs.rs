@@ -2,8 +2,9 @@
 //!
 //! What must hold: only what a run needs is read of secrets; a job that does not exist is told with those that do.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
@@ -11,7 +12,7 @@ use jiff::tz::TimeZone;
 use packstone::base::host::Host;
 use packstone::base::{Change, Error, ErrorKind, Finding, Item, Lack, Monitor, Result, ThawCounts, Thawing};
 use packstone::config::{Config, Input, JobConfig, RepositoryConfig, SourceConfig};
-use packstone::job::{Job, JobInput, JobSource, Log, RunOptions};
+use packstone::job::{Job, JobInput, JobSource, Lock, Log, RunOptions};
 use packstone::ops::backup::BackupOptions;
 use packstone::repository::{MemoryLimit, Repository};
 use packstone::source::{Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump};
@@ -60,7 +61,38 @@ impl Chosen {
     }
 }
 
-/// The jobs of these names; without names all.
+/// Refuses flags that are about one repository: a job names its own, and may copy to others.
+pub fn refuse_flags_of_one_repository(context: &Context, jobs: &[&JobConfig], command: &str) -> Outcome<()> {
+    let given = &context.given;
+    if given.repository.is_some() {
+        let message = format!(
+            "{command} works on the repositories that its jobs name in the configuration: -r names no other"
+        );
+        return Err(Error::new(ErrorKind::Usage, message).into());
+    }
+    let flags = [
+        ("--key-file", given.key_file.is_some()),
+        ("--password-file", given.password_file.is_some()),
+        ("--password-command", given.password_command.is_some()),
+    ];
+    let names: BTreeSet<&str> = jobs
+        .iter()
+        .flat_map(|job| job.copies.iter().map(|copy| &copy.repository).chain([&job.repository]))
+        .map(String::as_str)
+        .collect();
+    match flags.into_iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) if names.len() > 1 => {
+            let names: Vec<&str> = names.into_iter().collect();
+            let message =
+                format!("{flag} would be meant for each of several repositories: {}", names.join(", "));
+            let error: Result<()> = Err(Error::new(ErrorKind::Usage, message));
+            error.hint(ErrorKind::Usage, || "say in the configuration what opens each of them".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The jobs of these names, each once; without names all.
 pub fn find<'c>(config: &'c Config, names: &[String]) -> Outcome<Vec<&'c JobConfig>> {
     if config.jobs.is_empty() {
         return Err(Error::new(ErrorKind::Usage, "the configuration has no job").into());
@@ -75,7 +107,8 @@ pub fn find<'c>(config: &'c Config, names: &[String]) -> Outcome<Vec<&'c JobConf
             Error::new(ErrorKind::Usage, message).into()
         })
     };
-    names.iter().map(of).collect()
+    let mut seen = BTreeSet::new();
+    names.iter().filter(|name| seen.insert(name.as_str())).map(of).collect()
 }
 
 /// Where this machine keeps what it knows of jobs.
@@ -107,8 +140,14 @@ pub fn repository_of<'c>(config: &'c Config, name: &str) -> Result<&'c Repositor
     config.repository(name).ok_or_else(missing)
 }
 
-/// A job as it is run. Of sources that are not among `only`, no secret is read.
-pub fn ready(context: &Context, config: &JobConfig, only: &[String]) -> Outcome<Job> {
+/// A job as it is run, within the limits of its repository. Of sources that are not among `only`, no secret is read.
+pub fn ready(
+    context: &Context,
+    config: &JobConfig,
+    repository: &RepositoryConfig,
+    only: &[String],
+) -> Outcome<Job> {
+    let context = &context.with_repository(repository);
     let sources = config.sources.iter().map(|source| {
         let is_meant = only.is_empty() || only.contains(&source.name);
         ready_source(context, source, is_meant)
@@ -230,9 +269,9 @@ pub fn copies<'c>(
     job.copies.iter().map(target).collect()
 }
 
-/// Opens the log of a job. Without it, work goes on.
-pub fn log_of(folder: &Path, job: &str) -> Option<Log> {
-    match Log::open(folder, job, TimeZone::system()) {
+/// Opens the log of a job that is about to run. Without it, work goes on.
+pub fn log_of(lock: &Lock) -> Option<Log> {
+    match Log::open(lock, TimeZone::system()) {
         Ok(log) => Some(log),
         Err(error) => {
             report::warn(&format!("no log is kept: {}", error.chain().join(": ")));
@@ -241,22 +280,41 @@ pub fn log_of(folder: &Path, job: &str) -> Option<Log> {
     }
 }
 
-/// Passes everything on, and writes into the log what a person should find there the day after.
+/// Passes everything on, and writes into the log what a person should find there the day after. What a program said
+/// while it ran is not said again by the finding that it failed.
 pub struct Logged<'m> {
     /// Who is told.
     pub inner: &'m dyn Monitor,
     /// The log.
     pub log: Option<&'m Log>,
+    /// Whether who is told was shown all notes.
+    shows_notes: bool,
     findings: Mutex<usize>,
+    notes: Mutex<VecDeque<String>>,
 }
 
+/// So many of the last notes are compared with a finding: several sources may talk at a time.
+const NOTES_KEPT_MAX: usize = 200;
 /// Of more findings than this only their number is logged: the snapshot has all that matters of them.
 const FINDINGS_LOGGED_MAX: usize = 200;
 
 impl<'m> Logged<'m> {
     /// Passes on to a listener, and writes into a log if there is one.
-    pub const fn new(inner: &'m dyn Monitor, log: Option<&'m Log>) -> Self {
-        Self { inner, log, findings: Mutex::new(0) }
+    pub const fn new(inner: &'m dyn Monitor, log: Option<&'m Log>, shows_notes: bool) -> Self {
+        Self { inner, log, shows_notes, findings: Mutex::new(0), notes: Mutex::new(VecDeque::new()) }
+    }
+
+    /// A finding without the lines at its end that were notes of its source.
+    fn without_notes(&self, finding: &Finding) -> Finding {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut message = finding.message.as_str();
+        for note in notes.iter().rev() {
+            // A note begins with the name of its source.
+            let line = note.split_once(": ").map_or(note.as_str(), |(_, line)| line);
+            let before = message.strip_suffix(line).and_then(|before| before.strip_suffix(": "));
+            message = before.unwrap_or(message);
+        }
+        Finding { message: message.to_owned(), ..finding.clone() }
     }
 
     fn write(&self, text: &str) {
@@ -268,15 +326,16 @@ impl<'m> Logged<'m> {
 
 impl Monitor for Logged<'_> {
     fn finding(&self, finding: &Finding) {
+        let shortened = self.without_notes(finding);
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         *findings += 1;
         match *findings {
-            ..=FINDINGS_LOGGED_MAX => self.write(&format!("warning: {finding}")),
+            ..=FINDINGS_LOGGED_MAX => self.write(&format!("warning: {shortened}")),
             count if count == FINDINGS_LOGGED_MAX + 1 => self.write("warning: more findings are not logged"),
             _ => {}
         }
         drop(findings);
-        self.inner.finding(finding);
+        self.inner.finding(if self.shows_notes { &shortened } else { finding });
     }
 
     fn lacking(&self, lack: Lack, finding: &Finding) {
@@ -285,6 +344,12 @@ impl Monitor for Logged<'_> {
 
     fn note(&self, text: &str) {
         self.write(text);
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() == NOTES_KEPT_MAX {
+            notes.pop_front();
+        }
+        notes.push_back(text.to_owned());
+        drop(notes);
         self.inner.note(text);
     }
 

@@ -9,7 +9,12 @@ use std::ops::Range;
 use toml_edit::{Item, Key, TableLike, Value};
 
 use super::nearest::nearest;
+use super::plain_secrets;
 use super::problem::Problem;
+
+const ADDRESS_WITH_PASSWORD: &str = "has an address with a password, and no secret stands in this file: leave it out of \
+    the address, and name where it is: a server with password-file or its like, a command with environment = { NAME = \
+    { file = \"…\" } }";
 
 /// What is wrong with a text so far.
 #[derive(Debug)]
@@ -254,8 +259,18 @@ impl<'d> Entry<'d> {
         self.item.is_str()
     }
 
-    /// It as a text that is not empty.
+    /// It as a text that is not empty and has no address with a password.
     pub fn text(&self) -> Option<String> {
+        let text = self.address()?;
+        if plain_secrets::is_in_address(&text) {
+            self.refuse(ADDRESS_WITH_PASSWORD);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// It as a text that is not empty; what an address in it may hold, the caller knows better.
+    pub fn address(&self) -> Option<String> {
         match self.item.as_str() {
             Some("") => {
                 self.refuse("is empty");

@@ -101,7 +101,7 @@ fn location(section: &mut Section<'_>, folder: &Path) -> Option<Location> {
         section.missing("url");
         return None;
     };
-    let text = entry.text()?;
+    let text = entry.address()?;
     match Location::parse(text.as_bytes()) {
         Ok(Location::Local(path)) => match path.as_os_str().as_bytes() {
             [b'~', ..] => {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::plain_secrets;
 use super::reader::{Entry, Section};
 use crate::base::Result;
 
@@ -21,6 +22,16 @@ pub enum SecretSource {
     Variable(String),
     /// In a credential that systemd gives to the service.
     Credential(String),
+}
+
+impl SecretSource {
+    /// The name of the variable in which it is, if it is in one.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Variable(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// Reads secrets.
@@ -44,12 +55,22 @@ pub(super) fn password(section: &mut Section<'_>, folder: &Path) -> Option<Secre
     let [file, command, variable, credential] = PASSWORD_KEYS;
     let found = [
         section.take(file).and_then(|entry| path(&entry, folder)).map(SecretSource::File),
-        section.text(command).map(SecretSource::Shell),
+        section.take(command).and_then(|entry| shell(&entry)).map(SecretSource::Shell),
         section.take(variable).and_then(|entry| variable_name(&entry)).map(SecretSource::Variable),
         section.take(credential).and_then(|entry| credential_name(&entry)).map(SecretSource::Credential),
     ];
     section.only_one(&PASSWORD_KEYS);
     found.into_iter().flatten().next()
+}
+
+/// A command of the shell that prints a secret, and has none in it.
+fn shell(entry: &Entry<'_>) -> Option<String> {
+    let text = entry.text()?;
+    if let Some(name) = plain_secrets::in_words([text.as_str()]) {
+        entry.refuse(format!("holds a secret in {name}: it must print one that is kept elsewhere"));
+        return None;
+    }
+    Some(text)
 }
 
 /// Refuses secrets that stand in the table themselves.
@@ -97,7 +118,7 @@ pub(super) fn of_table(entry: &Entry<'_>, folder: &Path) -> Option<SecretSource>
     let mut section = entry.section(super::keys::SECRET)?;
     let found = [
         section.take("file").and_then(|entry| path(&entry, folder)).map(SecretSource::File),
-        section.text("command").map(SecretSource::Shell),
+        section.take("command").and_then(|entry| shell(&entry)).map(SecretSource::Shell),
         section.take("env").and_then(|entry| variable_name(&entry)).map(SecretSource::Variable),
         section.take("credential").and_then(|entry| credential_name(&entry)).map(SecretSource::Credential),
     ];

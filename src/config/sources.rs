@@ -121,6 +121,11 @@ impl EngineConfig {
         self.password.iter().chain(self.environment.iter().map(|(_, source)| source))
     }
 
+    /// The names of the variables in which its secrets are.
+    pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        self.secrets().filter_map(SecretSource::variable)
+    }
+
     /// With its secrets, ready to work: copies of databases that do not fit `memory_bytes` are put together in `scratch`.
     pub fn engine(
         &self,

@@ -14,10 +14,14 @@ use rustix::io::Errno;
 use crate::base::monitor::show_file;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
-/// The right to run a job, until it is dropped.
+/// The right to run a job, and to write its log, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     file: File,
+    /// Where this machine keeps what it knows of its jobs.
+    pub(super) folder: PathBuf,
+    /// The name of the job.
+    pub(super) job: String,
 }
 
 impl Drop for Lock {
@@ -41,13 +45,14 @@ pub(super) fn file_of(folder: &Path, job: &str, ending: &str) -> PathBuf {
 }
 
 /// Makes the folder where it is missing; nobody else may look into it.
-pub(super) fn make_folder(folder: &Path) -> Result<()> {
+fn make_folder(folder: &Path) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.wrap(|| format!("cannot make the folder {}", show_file(folder)))
 }
 
-/// Takes the right to run a job. `Fenced` if another process has it.
-pub(super) fn take(folder: &Path, job: &str) -> Result<Lock> {
+/// Takes the right to run a job. `folder` is where this machine keeps what it knows of its jobs. `Fenced` if another
+/// process has it.
+pub fn lock(folder: &Path, job: &str) -> Result<Lock> {
     make_folder(folder)?;
     let path = file_of(folder, job, "lock");
     let failed = || format!("cannot lock {}", show_file(&path));
@@ -68,7 +73,7 @@ pub(super) fn take(folder: &Path, job: &str) -> Result<Lock> {
     }
     file.set_len(0).and_then(|()| file.rewind()).wrap(failed)?;
     writeln!(file, "{}", std::process::id()).wrap(failed)?;
-    Ok(Lock { file })
+    Ok(Lock { file, folder: folder.to_owned(), job: job.to_owned() })
 }
 
 #[cfg(test)]
@@ -79,14 +84,14 @@ mod tests {
     fn a_job_is_locked_once_and_another_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("jobs");
-        let held = take(&folder, "nightly").unwrap();
-        let error = take(&folder, "nightly").unwrap_err();
+        let held = lock(&folder, "nightly").unwrap();
+        let error = lock(&folder, "nightly").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced);
         let id = std::process::id();
         assert_eq!(error.to_string(), format!("the job nightly runs already, as process {id}"));
-        take(&folder, "weekly").unwrap();
+        lock(&folder, "weekly").unwrap();
         drop(held);
-        take(&folder, "nightly").unwrap();
+        lock(&folder, "nightly").unwrap();
     }
 
     #[test]

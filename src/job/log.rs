@@ -1,7 +1,7 @@
 //! The log of a job: what its last runs said, on this machine.
 //!
 //! What must hold: a line is in the file as soon as it is said, so that a run that is killed leaves what it said; the
-//! file stays small by itself; what cannot be written never stops a run; no secret is in it, as none is in any message.
+//! file stays small by itself, and only who runs the job touches it; what cannot be written never stops a run; no secret is in it, as none is in any message.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::base::monitor::show_file;
 use crate::base::{Result, Timestamp, Wrap};
-use crate::job::lock::{file_of, make_folder};
+use crate::job::lock::{Lock, file_of};
 
 /// Beyond this a file is cut when the next run begins.
 const FILE_BYTES_MAX: u64 = 256 << 10;
@@ -28,10 +28,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a job, and cuts it if it has become long.
-    pub fn open(folder: &Path, job: &str, zone: TimeZone) -> Result<Self> {
-        make_folder(folder)?;
-        let path = file_of(folder, job, "log");
+    /// Opens the log of a job that is about to run, and cuts it if it has become long.
+    pub fn open(lock: &Lock, zone: TimeZone) -> Result<Self> {
+        let path = file_of(&lock.folder, &lock.job, "log");
         cut(&path).wrap(|| format!("cannot cut the log {}", show_file(&path)))?;
         let opened = File::options().append(true).create(true).mode(0o600).open(&path);
         let file = opened.wrap(|| format!("cannot open the log {}", show_file(&path)))?;
@@ -98,13 +97,15 @@ pub fn read_tail(folder: &Path, job: &str, lines_max: usize) -> Result<Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::lock::lock;
 
     #[test]
     fn a_log_keeps_its_tail_and_is_read_by_lines() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         assert_eq!(read_tail(folder, "nightly", 10).unwrap(), Vec::<String>::new());
-        let log = Log::open(folder, "nightly", TimeZone::UTC).unwrap();
+        let right = lock(folder, "nightly").unwrap();
+        let log = Log::open(&right, TimeZone::UTC).unwrap();
         for number in 0..4000 {
             log.write(&format!("line {number} {}", "x".repeat(60)));
         }
@@ -112,7 +113,7 @@ mod tests {
         drop(log);
         let long = folder.join("nightly.log").metadata().unwrap().len();
         assert!(long > FILE_BYTES_MAX);
-        Log::open(folder, "nightly", TimeZone::UTC).unwrap().write("the next run");
+        Log::open(&right, TimeZone::UTC).unwrap().write("the next run");
         let cut = folder.join("nightly.log").metadata().unwrap().len();
         assert!(cut <= TAIL_BYTES + 100, "{cut}");
         let lines = read_tail(folder, "nightly", 3).unwrap();

@@ -43,7 +43,7 @@ use super::remote::services::no_class;
 use super::remote::timing::RealTimer;
 use super::remote::transport::Purpose;
 use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
-use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::base::{Error, ErrorKind, Result, Wrap, withheld};
 
 /// Folders that are synced at the same time.
 const FOLDERS_AT_A_TIME: usize = 16;
@@ -140,6 +140,9 @@ impl Sftp {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         for name in self.withheld {
+            command.env_remove(name);
+        }
+        for name in withheld::names() {
             command.env_remove(name);
         }
         let connection = Arc::new(Connection::open(command, &self.host).await?);

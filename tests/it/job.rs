@@ -15,7 +15,7 @@ use packstone::base::monitor::Silent;
 use packstone::base::{Error, ErrorKind, Result, SessionId, Timestamp};
 use packstone::format::config::Parameters;
 use packstone::format::snapshot::SourceOutcome;
-use packstone::job::{CopyTarget, Job, JobInput, JobSource, RunOptions, RunReport, plan, run};
+use packstone::job::{CopyTarget, Job, JobInput, JobSource, RunOptions, RunReport, lock, plan, run};
 use packstone::ops::backup::{BackupOptions, OnFailure};
 use packstone::ops::check::Portion;
 use packstone::ops::forget::{Count, Period, Policy};
@@ -112,7 +112,8 @@ impl Stage {
         let backup = BackupOptions { time: Some(time), ..options() };
         let only = only.iter().map(|name| (*name).to_owned()).collect();
         let options = RunOptions { backup, only, zone: TimeZone::UTC };
-        run(&self.repository(), &self.job, &options, &self.state(), copies, &Silent)
+        let lock = lock(&self.state(), &self.job.name)?;
+        run(&self.repository(), &self.job, &options, &lock, copies, &Silent)
     }
 
     fn ids(&self) -> Vec<SessionId> {
@@ -236,7 +237,7 @@ fn the_newest_good_snapshot_is_told_by_order_not_by_generation() {
 fn a_job_never_runs_twice_at_a_time() {
     /// Runs the job again while it runs.
     #[derive(Debug)]
-    struct Nested(Arc<Memory>, PathBuf);
+    struct Nested(PathBuf);
 
     impl Engine for Nested {
         fn kind(&self) -> &'static str {
@@ -244,16 +245,7 @@ fn a_job_never_runs_twice_at_a_time() {
         }
 
         fn dump(&self, _: &Listener) -> Result<Dumps> {
-            let repository = open(Arc::clone(&self.0) as _, None);
-            let job = Job {
-                name: "nightly".into(),
-                sources: Vec::new(),
-                keep: None,
-                with_prune: false,
-                check: None,
-            };
-            let options = RunOptions { backup: options(), only: Vec::new(), zone: TimeZone::UTC };
-            let error = run(&repository, &job, &options, &self.1, Vec::new(), &Silent).unwrap_err();
+            let error = lock(&self.0, "nightly").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Fenced);
             Err(error)
         }
@@ -264,7 +256,7 @@ fn a_job_never_runs_twice_at_a_time() {
     }
 
     let mut stage = Stage::new(None);
-    let nested = Nested(Arc::clone(&stage.storage), stage.state());
+    let nested = Nested(stage.state());
     stage.job.sources.push(JobSource {
         name: "nested".into(),
         on_failure: OnFailure::Partial,

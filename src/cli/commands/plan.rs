@@ -39,9 +39,11 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let config = &configured.config;
     let mut done = Done::Fully;
     let only = arguments.chosen.only.as_slice();
-    for job in arguments.chosen.find(config)? {
-        let ready = jobs::ready(context, job, only)?;
+    let chosen = arguments.chosen.find(config)?;
+    jobs::refuse_flags_of_one_repository(context, &chosen, "plan")?;
+    for job in chosen {
         let repository = jobs::repository_of(config, &job.repository)?;
+        let ready = jobs::ready(context, job, repository, only)?;
         // What would be kept can be told only of a repository that is there.
         let opened = match jobs::open_repository(&context.without_cache(), repository) {
             Ok(opened) => Some(opened),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 use packstone::base::{Error, ErrorKind};
 use packstone::config::{Config, JobConfig};
-use packstone::job::{Log, RunReport};
+use packstone::job::{Lock, Log, RunReport};
 
 use crate::context::Context;
 use crate::jobs::{self, Chosen, Logged};
@@ -47,6 +47,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let configured = jobs::configured(context)?;
     let chosen = arguments.chosen.find(&configured.config)?;
+    jobs::refuse_flags_of_one_repository(context, &chosen, "run")?;
     let (mut done, mut failures) = (Done::Fully, Vec::new());
     let count = chosen.len();
     for job in chosen {
@@ -69,9 +70,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
         1 if count == 1 => failures.pop().map_or(Ok(done), |(_, failure)| Err(failure)),
         failed => {
             let kinds: Vec<ErrorKind> = failures.iter().map(|(_, failure)| failure.kind()).collect();
-            let is_damaged = done == Done::WithDamage;
-            let worst = WORST_FIRST.into_iter().find(|kind| kinds.contains(kind));
-            let kind = if is_damaged { ErrorKind::Damaged } else { worst.unwrap_or(ErrorKind::Failed) };
+            let kind = worst(&kinds, done == Done::WithDamage);
             let names: Vec<&str> = failures.iter().map(|(job, _)| job.name.as_str()).collect();
             let message = format!("{failed} of {count} jobs failed: {}", names.join(", "));
             Err(Error::new(kind, message).into())
@@ -79,8 +78,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     }
 }
 
-/// Of jobs that failed differently, what the exit code tells.
-const WORST_FIRST: [ErrorKind; 6] = [
+/// Of what failed differently, what the exit code tells.
+const WORST_FIRST: [ErrorKind; 7] = [
+    ErrorKind::Interrupted,
     ErrorKind::Damaged,
     ErrorKind::WrongKey,
     ErrorKind::NoRepository,
@@ -88,6 +88,18 @@ const WORST_FIRST: [ErrorKind; 6] = [
     ErrorKind::Usage,
     ErrorKind::Fenced,
 ];
+
+/// The kind of all that failed together. Nothing is worse than damage, wherever it was found.
+fn worst(kinds: &[ErrorKind], is_damaged: bool) -> ErrorKind {
+    let is_meant = |kind: &ErrorKind| kinds.contains(kind) || (is_damaged && *kind == ErrorKind::Damaged);
+    let found = WORST_FIRST.into_iter().find(is_meant);
+    let others = kinds.iter().any(|kind| kind.exit_code() == ErrorKind::Failed.exit_code());
+    match found {
+        // Whatever ends with the code of all others is worse than these two.
+        Some(ErrorKind::Usage | ErrorKind::Fenced) | None if others => ErrorKind::Failed,
+        found => found.unwrap_or(ErrorKind::Failed),
+    }
+}
 
 /// The one of two that is told by the exit code.
 const fn worse(one: Done, other: Done) -> Done {
@@ -99,11 +111,19 @@ const fn worse(one: Done, other: Done) -> Done {
 }
 
 fn run_job(config: &Config, job: &JobConfig, only: &[String], context: &Context) -> Outcome<Done> {
-    let folder = jobs::state_folder(context);
-    let log = jobs::log_of(&folder, &job.name);
+    // Whose run is refused has nothing to say in the log of the run that works.
+    let locked = packstone::job::lock(&jobs::state_folder(context), &job.name);
+    let lock = match locked.hint(ErrorKind::Fenced, || "run it again once that is over".to_owned()) {
+        Ok(lock) => lock,
+        Err(failure) => {
+            tell_failure(job, &failure);
+            return Err(failure);
+        }
+    };
+    let log = jobs::log_of(&lock);
     let write = |text: &str| log.iter().for_each(|log| log.write(text));
     write(&format!("run of {} begins", job.name));
-    let outcome = run_logged(config, job, only, context, log.as_ref());
+    let outcome = run_logged(config, job, only, context, (&lock, log.as_ref()));
     match &outcome {
         Ok((report, lines)) => {
             lines.iter().for_each(|line| write(line));
@@ -113,9 +133,7 @@ fn run_job(config: &Config, job: &JobConfig, only: &[String], context: &Context)
         Err(failure) => {
             write(&format!("error: {}", failure.chain().join(": ")));
             write(&format!("run of {} ends: failed", job.name));
-            if report::is_json() {
-                report::print_document(&RunLine::of_failure(&job.name, failure.chain()));
-            }
+            tell_failure(job, failure);
         }
     }
     let (report, lines) = outcome?;
@@ -127,16 +145,24 @@ fn run_job(config: &Config, job: &JobConfig, only: &[String], context: &Context)
     ended(&report)
 }
 
+/// Says with `--json` that a run made no snapshot.
+fn tell_failure(job: &JobConfig, failure: &Failure) {
+    if report::is_json() {
+        report::print_document(&RunLine::of_failure(&job.name, failure.chain()));
+    }
+}
+
 /// How a run ends that made its snapshot.
 fn ended(report: &RunReport) -> Outcome<Done> {
     let failures = report.failures();
     let id = report.backup.id.short();
     if let Some((first, others)) = failures.split_first() {
         others.iter().for_each(|failure| report::warn(failure));
+        let kind = worst(&report.failure_kinds(), summary::has_damage(report));
         let error = Error::caused(
-            ErrorKind::Failed,
+            kind,
             format!("snapshot {id} is made, but not all that comes after it is done"),
-            Error::new(ErrorKind::Failed, first.clone()),
+            Error::new(kind, first.clone()),
         );
         return Err(error.into());
     }
@@ -152,22 +178,58 @@ fn run_logged(
     job: &JobConfig,
     only: &[String],
     context: &Context,
-    log: Option<&Log>,
+    (lock, log): (&Lock, Option<&Log>),
 ) -> Outcome<(RunReport, Vec<String>)> {
-    let ready = jobs::ready(context, job, only)?;
-    let opened = jobs::open_repository(context, jobs::repository_of(config, &job.repository)?)?;
+    let repository = jobs::repository_of(config, &job.repository)?;
+    let ready = jobs::ready(context, job, repository, only)?;
+    let opened = jobs::open_repository(context, repository)?;
     let options = jobs::options(config, job, Some(&opened), only)?;
     let copies = jobs::copies(context, config, job);
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));
     let shown = progress.begin();
-    let monitor = Logged::new(&*progress, log);
-    let folder = jobs::state_folder(context);
+    let monitor = Logged::new(&*progress, log, !context.global.quiet && !report::is_json());
     let report = context
         .interruption
-        .gently(|| packstone::job::run(&opened.repository, &ready, &options, &folder, copies, &monitor));
+        .gently(|| packstone::job::run(&opened.repository, &ready, &options, lock, copies, &monitor));
     drop(shown);
-    let report = report.map_err(Failure::from);
-    let report = report.hint(ErrorKind::Fenced, || "run it again once that is over".to_owned())?;
+    let report = report.map_err(Failure::from)?;
     let lines = summary::lines(&job.name, &report, &options.zone);
     Ok((report, lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_the_worst_of_all() {
+        use ErrorKind::{
+            Damaged, Denied, Failed, Fenced, Frozen, Interrupted, NoRepository, Unreachable, Usage, WrongKey,
+        };
+        for (kinds, is_damaged, expected) in [
+            (&[Damaged][..], false, 13),
+            (&[Unreachable, Damaged], false, 13),
+            (&[Unreachable], true, 13),
+            (&[WrongKey, Damaged, Usage], false, 13),
+            (&[Interrupted, Failed], true, 130),
+            (&[Unreachable, WrongKey], false, 12),
+            (&[NoRepository, WrongKey], false, 12),
+            (&[Denied, NoRepository], false, 10),
+            (&[Fenced, Failed], false, 1),
+            (&[Fenced, Usage], false, 2),
+            (&[Fenced], false, 11),
+            (&[Denied, Frozen], false, 1),
+            (&[Fenced, Unreachable], false, 1),
+        ] {
+            assert_eq!(worst(kinds, is_damaged).exit_code(), expected, "{kinds:?} {is_damaged}");
+        }
+        for (one, other, expected) in [
+            (Done::Fully, Done::Fully, Done::Fully),
+            (Done::WithFindings, Done::Fully, Done::WithFindings),
+            (Done::Fully, Done::WithDamage, Done::WithDamage),
+            (Done::WithDamage, Done::WithFindings, Done::WithDamage),
+        ] {
+            assert_eq!(worse(one, other), expected);
+        }
+    }
 }

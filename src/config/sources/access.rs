@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use crate::config::plain_secrets;
 use crate::config::reader::{Entry, Section};
 use crate::config::secrets::{self, SecretSource};
 use crate::source::engine::{Access, Container, Databases};
@@ -84,7 +85,7 @@ pub(super) fn container(section: &mut Section<'_>, key: &'static str) -> Option<
 }
 
 fn host(entry: &Entry<'_>) -> Option<String> {
-    let text = entry.text()?;
+    let text = entry.address()?;
     if text.contains("://") || text.contains('@') {
         entry.refuse(
             "must be a name, an address or the folder of a socket; the user stands in user, and a password never here",
@@ -152,12 +153,11 @@ pub(super) fn options(section: &mut Section<'_>, short: Option<&str>) -> Vec<Str
     let options = entry.texts();
     for option in &options {
         let is_short = short.is_some_and(|short| option.starts_with(short) && !option.starts_with("--"));
-        let has_password = is_short
-            || option.to_ascii_lowercase().starts_with("--pass")
-            || option.split_once("://").is_some_and(|(_, address)| address.contains('@'));
-        if has_password {
-            let name = option.split(['=', ' ', ':']).next().unwrap_or_default();
-            let name = if is_short { short.unwrap_or_default() } else { name };
+        let has_password = is_short || option.to_ascii_lowercase().starts_with("--pass");
+        let name = option.split(['=', ' ', ':']).next().unwrap_or_default();
+        let name = if is_short { short.unwrap_or_default() } else { name };
+        let found = has_password.then(|| name.to_owned());
+        if let Some(name) = found.or_else(|| plain_secrets::in_words([option.as_str()])) {
             entry.refuse(format!(
                 "holds a password in {name}, which every user could read in the list of processes: use password-file or \
                  its like"
@@ -177,5 +177,12 @@ pub(super) fn command(section: &mut Section<'_>, name: &'static str) -> Vec<Stri
     if entry.elements().is_some_and(|elements| elements.is_empty()) {
         entry.refuse("is empty: it must begin with a program");
     }
-    entry.texts()
+    let words = entry.texts();
+    if let Some(name) = plain_secrets::in_words(words.iter().map(String::as_str)) {
+        entry.refuse(format!(
+            "holds a secret in {name}: it would stand in this file, and every user could read it in the list of processes: \
+             let the program read it from a file, or from a variable that environment = {{ NAME = {{ file = \"…\" }} }} sets"
+        ));
+    }
+    words
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::access::{self, absolute, command, container, databases, options};
 use super::given::Written;
 use super::{EngineConfig, EngineOptions, absolute_paths};
+use crate::config::plain_secrets;
 use crate::config::reader::Section;
 use crate::config::secrets::{self, SecretSource};
 use crate::source::engine::{
@@ -151,7 +152,6 @@ type Variables<S> = Vec<(String, S)>;
 
 /// `environment`: variables that stand there, and those that are secret.
 fn environment(section: &mut Section<'_>, folder: &Path) -> (Variables<Password>, Variables<SecretSource>) {
-    const SECRET_WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "API_KEY"];
     let (mut plain, mut secret) = (Vec::new(), Vec::new());
     let Some(variables) = section.section("environment", &[]) else { return (plain, secret) };
     for (name, entry) in variables.named() {
@@ -160,13 +160,17 @@ fn environment(section: &mut Section<'_>, folder: &Path) -> (Variables<Password>
             entry.refuse("is no name of a variable");
         } else if !entry.is_text() {
             secret.extend(secrets::of_table(&entry, folder).map(|source| (name, source)));
-        } else if SECRET_WORDS.iter().any(|word| name.to_ascii_uppercase().contains(word)) {
-            entry.refuse(
-                "looks like a secret, and none stands in this file: write { file = \"…\" }, { command = \"…\" }, \
-                 { env = \"…\" } or { credential = \"…\" }",
-            );
-        } else if let Some(text) = entry.text() {
-            plain.push((name, Password::new(Zeroizing::new(text))));
+        } else if let Some(text) = entry.address() {
+            if plain_secrets::is_in_address(&text)
+                || (plain_secrets::is_name(&name) && plain_secrets::is_value(&text))
+            {
+                entry.refuse(
+                    "looks like a secret, and none stands in this file: write { file = \"…\" }, { command = \"…\" }, \
+                     { env = \"…\" } or { credential = \"…\" }",
+                );
+            } else {
+                plain.push((name, Password::new(Zeroizing::new(text))));
+            }
         }
     }
     (plain, secret)

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::clock::Stopwatch;
@@ -60,7 +60,7 @@ pub(super) struct Run<'s> {
     /// Ends dumps that run.
     pub(super) stops: Arc<Stops>,
     /// What is to be told at once by whoever listens; nothing ends the telling.
-    pub(super) notes: Sender<Option<String>>,
+    pub(super) notes: SyncSender<Option<String>>,
     /// Directories above paths of this machine; others exist in the snapshot alone.
     pub(super) real_parents: &'s BTreeSet<PathBuf>,
 }
@@ -195,7 +195,7 @@ impl<'s> Run<'s> {
         prepared: &'s Prepared<'_>,
         workers: usize,
         monitor: &'s dyn Monitor,
-        (earlier, notes): (&'s Earlier<'s>, Sender<Option<String>>),
+        (earlier, notes): (&'s Earlier<'s>, SyncSender<Option<String>>),
     ) -> Result<Self> {
         let cutter = session.repository().cutter()?;
         let batches_max = batches_max(session, &cutter, workers);
@@ -267,6 +267,10 @@ impl<'s> Run<'s> {
     pub(super) fn finding(&self, source: &SourceCounts, path: Vec<u8>, kind: FindingKind, message: String) {
         source.findings.fetch_add(1, Ordering::Relaxed);
         source.told().message.get_or_insert_with(|| shortened(&message));
+        if source.kind.is_some() {
+            // Once this is taken, all that its program said was told. After the streams nobody takes it.
+            drop(self.notes.send(Some(String::new())));
+        }
         self.monitor.finding(&Finding { kind, path, message });
     }
 
@@ -379,7 +383,8 @@ pub(super) fn take_sources(
     let streams = std::mem::take(&mut prepared.streams);
     let has_only_stream = prepared.paths.is_empty()
         && matches!(streams.as_slice(), [StreamOfSource { work: StreamWork::One(_), .. }]);
-    let (notes, told) = mpsc::channel();
+    // One that is taken is told before the next is taken.
+    let (notes, told) = mpsc::sync_channel(0);
     let run = Run::new(session, options, &prepared, workers, monitor, (earlier, notes.clone()))?;
     run.count_file_systems(&prepared.paths);
     for (counts, problem) in &prepared.problems {
@@ -396,7 +401,8 @@ pub(super) fn take_sources(
     let end_of_notes = EndOfNotes(notes);
     std::thread::scope(|scope| {
         let _end = end_of_notes;
-        scope.spawn(move || told.iter().map_while(|note| note).for_each(|note| monitor.note(&note)));
+        let told = told.into_iter().map_while(|note| note).filter(|note| !note.is_empty());
+        scope.spawn(move || told.for_each(|note| monitor.note(&note)));
         let readers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
@@ -457,7 +463,7 @@ fn pool_of_streams(
 }
 
 /// Says that nothing more is told, when it is dropped.
-struct EndOfNotes(Sender<Option<String>>);
+struct EndOfNotes(SyncSender<Option<String>>);
 
 impl Drop for EndOfNotes {
     fn drop(&mut self) {

@@ -1,10 +1,12 @@
 //! What of this process's environment other programs are given.
 //!
 //! What must hold: no other program gets a password of a repository or the credentials of its storage, whatever of
-//! them is set; a program of another user gets nothing but what finds programs and says language and time.
+//! them is set, nor a variable that was named as the place of a secret; a program of another user gets nothing but what finds programs and says language and time.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+
+use crate::base::withheld;
 
 /// What the names of variables begin with that are this program's, or its storages'.
 const OWN_PREFIXES: [&str; 7] = ["PACKSTONE_", "AWS_", "B2_", "AZURE_", "RCLONE_", "WEBDAV_", "GOOGLE_"];
@@ -23,7 +25,9 @@ pub fn is_of_anybody(name: &OsStr) -> bool {
 
 /// The variables of this process that no other program is given.
 pub fn own() -> Vec<OsString> {
-    std::env::vars_os().map(|(name, _)| name).filter(|name| is_own(name)).collect()
+    let named = withheld::names();
+    let is_withheld = |name: &OsString| is_own(name) || named.iter().any(|other| name == other.as_str());
+    std::env::vars_os().map(|(name, _)| name).filter(is_withheld).collect()
 }
 
 /// The variables of this process that another user's programs are given.

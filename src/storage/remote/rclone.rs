@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use super::services::{RemoteOptions, Stopped};
 use crate::base::id::to_hex;
-use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::base::{Error, ErrorKind, Result, Wrap, withheld};
 
 /// So long it remembers a folder: less than any request takes. With none at all, 1.75 took ten times the processor.
 const FOLDER_MEMORY: &str = "1us";
@@ -176,6 +176,9 @@ impl Rclone {
         command.args(["--dir-cache-time", FOLDER_MEMORY, "--poll-interval", "0s", "--buffer-size", "0"]);
         command.args(["--no-modtime", "--ask-password=false", "--log-level", "NOTICE", "--", &self.remote]);
         for name in UNWANTED.iter().copied().chain(self.hidden.iter().copied()) {
+            command.env_remove(name);
+        }
+        for name in withheld::names() {
             command.env_remove(name);
         }
         command.env("RCLONE_USER", USER).env("RCLONE_PASS", self.password.as_str());

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use packstone::base::{Error, ErrorKind, Monitor, Result, Wrap};
+use packstone::base::{Error, ErrorKind, Monitor, Result, Wrap, withheld};
 use packstone::ops::backup::{BackupOptions, BackupSummary, StreamInput, backup_stream};
 use packstone::source::CommandStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -81,7 +81,10 @@ pub fn of_command(
         return Err(Error::new(ErrorKind::Usage, "no command was given"));
     };
     let messages = Arc::clone(progress);
-    let command = CommandStream::spawn_listening(program, rest, &environment::SECRETS, move |line| {
+    let named = withheld::names();
+    let hidden: Vec<&str> =
+        environment::SECRETS.into_iter().chain(named.iter().map(String::as_str)).collect();
+    let command = CommandStream::spawn_listening(program, rest, &hidden, move |line| {
         messages.pass_on(line);
     })?;
     let stopper = command.stopper();

@@ -41,13 +41,21 @@ impl fmt::Display for Status {
     }
 }
 
+fn check_of(report: &RunReport) -> Option<&CheckSummary> {
+    report.check.as_ref().and_then(|step| step.result.as_ref().ok())
+}
+
+/// Whether its check found damage.
+pub fn has_damage(report: &RunReport) -> bool {
+    check_of(report).is_some_and(|check| check.damaged > 0)
+}
+
 /// How a run ended that made its snapshot.
 pub fn status(report: &RunReport) -> Status {
-    let is_damaged = |check: &CheckSummary| check.damaged > 0;
-    let check = report.check.as_ref().and_then(|step| step.result.as_ref().ok());
+    let check = check_of(report);
     if !report.failures().is_empty() {
         Status::Incomplete
-    } else if check.is_some_and(is_damaged) {
+    } else if has_damage(report) {
         Status::Damaged
     } else if report.backup.snapshot.findings > 0
         || check.is_some_and(|check| check.unreadable + check.frozen.count > 0)
