@@ -14,6 +14,7 @@ pub use lock::{Lock, lock};
 pub use log::{Log, read_tail};
 pub use plan::{PlannedSource, RunPlan, plan};
 pub use retention::RetentionReport;
+pub use sources::expand;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -175,7 +175,8 @@ fn ready_source(context: &Context, source: &SourceConfig, is_meant: bool) -> Res
         }
         Input::Engine(engine) => {
             let secrets = OfSources { environment: &context.environment };
-            let scratch = open::cache_path(context).unwrap_or_else(std::env::temp_dir);
+            let cache = open::cache_path(context).filter(|folder| folder.is_dir());
+            let scratch = cache.unwrap_or_else(std::env::temp_dir);
             let limit = context.global.memory_limit.map_or_else(MemoryLimit::default, MemoryLimit::of);
             let memory_bytes = (limit.bytes() / 8) as u64;
             let options = engine.engine(&secrets, Some(&scratch), memory_bytes);
@@ -407,5 +408,61 @@ impl Monitor for Logged<'_> {
 
     fn on_cancel(&self, action: Box<dyn Fn() + Send + Sync>) {
         self.inner.on_cancel(action);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Arguments;
+    use crate::environment::tests::environment;
+
+    const TEXT: &str = "[repository.main]\nurl = \"/r\"\nmemory-limit = \"64M\"\ncache-dir = \"cache\"\n\
+        [job.nightly]\n[[job.nightly.source]]\ntype = \"sqlite\"\npaths = [\"/a.db\"]\n\
+        [job.copied]\ncopy = []\n[[job.copied.source]]\ntype = \"sqlite\"\npaths = [\"/a.db\"]\n";
+
+    fn context(line: &str) -> Context {
+        let arguments = Arguments::try_parse_from(line.split(' ')).expect("arguments");
+        Context {
+            given: Arc::new(arguments.global.clone()),
+            global: arguments.global,
+            environment: environment(&[]),
+            interruption: crate::interruption::Interruption::default(),
+            storages: crate::storages::Storages::default(),
+            configuration: crate::configuration::Loaded::default(),
+        }
+    }
+
+    #[test]
+    fn sources_work_within_the_limits_of_their_repository() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let of_name = |name: &str| folder.path().join(name);
+        ["cache", "other"].iter().for_each(|name| std::fs::create_dir(of_name(name)).expect("a folder"));
+        let config = Config::parse(TEXT, folder.path()).expect("a configuration");
+        let other = format!("packstone --cache-dir {} run", of_name("other").display());
+        let missing = format!("packstone --cache-dir {} run", of_name("missing").display());
+        for (line, bytes, scratch) in [
+            ("packstone run", (64 << 20) / 8, of_name("cache")),
+            ("packstone --memory-limit 96M run", (96 << 20) / 8, of_name("cache")),
+            (&other, (64 << 20) / 8, of_name("other")),
+            (&missing, (64 << 20) / 8, std::env::temp_dir()),
+            ("packstone --no-cache run", (64 << 20) / 8, std::env::temp_dir()),
+        ] {
+            let job = ready(&context(line), &config.jobs[0], &config.repositories[0], &[]).expect("a job");
+            let JobInput::Engine(engine) = &job.sources[0].input else { panic!("a database") };
+            let shown = format!("{engine:?}");
+            assert!(shown.contains(&format!("memory_bytes: {bytes}")), "{line}: {shown}");
+            assert!(shown.contains(&format!("scratch: Some({scratch:?})")), "{line}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_named_once() {
+        let config = Config::parse(TEXT, std::path::Path::new("/c")).expect("a configuration");
+        let names = ["copied", "nightly", "copied"].map(str::to_owned);
+        let found = find(&config, &names).expect("jobs");
+        assert_eq!(found.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["copied", "nightly"]);
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod engines;
 mod given;
+mod places;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::source::Engine;
 use crate::source::engine::{AnyCommand, Chroma, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite};
 
 use given::Written;
+use places::Places;
 
 pub use given::{Given, is_same_kind};
 
@@ -205,7 +207,7 @@ pub(super) struct Sources {
 
 /// Reads the sources of a job.
 pub(super) fn read(entry: &Entry<'_>, shared: &Shared<'_>) -> Sources {
-    let mut names = BTreeSet::new();
+    let mut seen = Seen::default();
     let mut sources = Sources::default();
     // Which keys there are is known once the type is.
     for mut section in entry.sections(&["type"]) {
@@ -218,18 +220,25 @@ pub(super) fn read(entry: &Entry<'_>, shared: &Shared<'_>) -> Sources {
         };
         sources.may_have_paths |= found.is_none_or(|kind| kind.word == "path");
         let Some(kind) = found else { continue };
-        sources.list.extend(one(section.of_kind(kind.keys), kind.word, shared, &mut names));
+        sources.list.extend(one(section.of_kind(kind.keys), kind.word, shared, &mut seen));
     }
     sources
+}
+
+/// What the sources of a job that were read have for themselves.
+#[derive(Default)]
+struct Seen {
+    names: BTreeSet<String>,
+    places: Places,
 }
 
 fn one(
     mut section: Section<'_>,
     kind: &'static str,
     shared: &Shared<'_>,
-    names: &mut BTreeSet<String>,
+    seen: &mut Seen,
 ) -> Option<SourceConfig> {
-    let name = name(&mut section, kind, names);
+    let name = name(&mut section, kind, &mut seen.names);
     let on_failure = section.word("on-failure", ON_FAILURE_WORDS).unwrap_or(shared.on_failure);
     let time_limit = match kind {
         "path" => None,
@@ -238,9 +247,13 @@ fn one(
     let input = match kind {
         "path" => {
             let rules = shared.rules.with(rules::read(&mut section, shared.folder));
-            absolute_paths(&mut section).map(|paths| Input::Paths(PathsConfig { paths, rules }))
+            let mut claim = |path: &str| seen.places.add_path(path, name.as_deref().unwrap_or(kind));
+            absolute_paths(&mut section, &mut claim).map(|paths| Input::Paths(PathsConfig { paths, rules }))
         }
         _ => {
+            if let Some(Err(why)) = name.as_deref().map(|name| seen.places.add_dumps(name)) {
+                section.refuse_all(why);
+            }
             let written = given::written(&section, shared.folder);
             let engine = engines::read(&mut section, kind, shared.folder);
             engine.map(|engine| Input::Engine(Box::new(EngineConfig { written, ..engine })))
@@ -275,8 +288,11 @@ fn name(section: &mut Section<'_>, kind: &str, names: &mut BTreeSet<String>) -> 
     None
 }
 
-/// `paths`: absolute paths and patterns.
-fn absolute_paths(section: &mut Section<'_>) -> Option<Vec<String>> {
+/// `paths`: absolute paths and patterns, each of which `claim` may refuse.
+fn absolute_paths(
+    section: &mut Section<'_>,
+    claim: &mut dyn FnMut(&str) -> std::result::Result<(), String>,
+) -> Option<Vec<String>> {
     let Some(entry) = section.take("paths") else {
         section.missing("paths");
         return None;
@@ -288,9 +304,7 @@ fn absolute_paths(section: &mut Section<'_>) -> Option<Vec<String>> {
         return None;
     }
     for (element, text) in elements.iter().zip(&texts) {
-        if let Err(why) = check_absolute(text) {
-            element.refuse(why);
-        } else if let Err(why) = check_pattern(text) {
+        if let Err(why) = check_absolute(text).and_then(|()| check_pattern(text)).and_then(|()| claim(text)) {
             element.refuse(why);
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::{Monitor, Result};
 use crate::job::{Job, JobInput, JobSource, RetentionReport, RunOptions, retention, sources};
-use crate::ops::backup::{BackupOptions, DryRun, OnFailure, dry_run};
+use crate::ops::backup::{BackupOptions, DryRun, OnFailure, check_places, dry_run};
 use crate::repository::{Repository, SnapshotList};
 use crate::source::Listener;
 
@@ -17,6 +17,8 @@ use crate::source::Listener;
 pub struct RunPlan {
     /// The sources, in order.
     pub sources: Vec<PlannedSource>,
+    /// Why a run at this moment would refuse its sources: two of them claim one place.
+    pub conflict: Option<String>,
     /// What would go if the run made its snapshot now; `None` without rules, or without a repository that could be asked.
     pub retention: Option<Result<RetentionReport>>,
 }
@@ -28,6 +30,8 @@ pub struct PlannedSource {
     pub name: String,
     /// Its kind; paths have `path`.
     pub kind: String,
+    /// It is read from this machine's files, not from a program or a database.
+    pub is_paths: bool,
     /// What becomes of the run if it fails.
     pub on_failure: OnFailure,
     /// Where it would stand in the snapshot.
@@ -67,6 +71,7 @@ pub fn plan(
         let backup = BackupOptions { excludes, ..options.backup.clone() };
         found.push(of(source, &backup, monitor)?);
     }
+    let conflict = conflict(&found).err().map(|error| error.chain().join(": "));
     let retention = match (&job.keep, repository, chosen.len() == job.sources.len()) {
         (Some(policy), Some(repository), true) => {
             let list: Result<SnapshotList> = repository.snapshots();
@@ -74,13 +79,23 @@ pub fn plan(
         }
         _ => None,
     };
-    Ok(RunPlan { sources: found, retention })
+    Ok(RunPlan { sources: found, conflict, retention })
+}
+
+/// Fails if the sources cannot stand in one snapshot.
+fn conflict(sources: &[PlannedSource]) -> Result<()> {
+    let paths: Vec<PathBuf> =
+        sources.iter().filter(|source| source.is_paths).flat_map(|source| source.paths.clone()).collect();
+    let dumps: Vec<&str> =
+        sources.iter().filter(|source| !source.is_paths).map(|source| source.name.as_str()).collect();
+    check_places(&paths, &dumps, &|path| path.symlink_metadata().is_ok())
 }
 
 fn of(source: &JobSource, backup: &BackupOptions, monitor: &dyn Monitor) -> Result<PlannedSource> {
     let mut planned = PlannedSource {
         name: source.name.clone(),
         kind: "path".into(),
+        is_paths: matches!(source.input, JobInput::Paths { .. }),
         on_failure: source.on_failure,
         paths: Vec::new(),
         amount: None,

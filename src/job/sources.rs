@@ -41,7 +41,7 @@ fn of<'j>(source: &'j JobSource, taken: &[PathBuf]) -> Result<BackupSource<'j>> 
 }
 
 /// The paths that patterns match now, without those that lie in another one, and what cannot be found.
-pub(super) fn expand(patterns: &[String]) -> Result<(Vec<PathBuf>, Vec<Finding>)> {
+pub fn expand(patterns: &[String]) -> Result<(Vec<PathBuf>, Vec<Finding>)> {
     let (mut named, mut found, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for pattern in patterns {
         let globbed = glob(pattern.as_bytes(), Path::new("/"))?;

@@ -4,6 +4,7 @@
 //! run; no snapshot is made of a stream that did not end well. A session that fails ends itself.
 
 mod batch;
+mod beside;
 mod big;
 mod buffers;
 mod carry;
@@ -24,7 +25,7 @@ mod stream;
 pub use changes::Comparison;
 pub use dry_run::{DryRun, dry_run};
 pub use scan::scan;
-pub use sources::{BackupSource, BeginDumps, DUMPS_FOLDER, OnFailure, SourceInput};
+pub use sources::{BackupSource, BeginDumps, DUMPS_FOLDER, OnFailure, SourceInput, check_places};
 pub use stream::{StreamEnd, StreamInput};
 
 use std::collections::BTreeMap;

@@ -21,12 +21,15 @@ use packstone::ops::check::Portion;
 use packstone::ops::forget::{Count, Period, Policy};
 use packstone::repository::Repository;
 use packstone::source::{
-    Dump, Dumps, Engine, Excludes, Listener, LoadOptions, LoadPlan, OpenDump, StoredDump,
+    Dump, Dumps, Engine, Excludes, GivenPattern, Listener, LoadOptions, LoadPlan, OpenDump, Patterns,
+    StoredDump,
 };
 use packstone::storage::memory::Memory;
+use packstone::tree::Tree;
 
 use crate::engine::{init, open, options, snapshot};
 use crate::support::scratch::Scratch;
+use crate::support::skip::skip;
 
 /// A database that can be made to refuse.
 #[derive(Debug, Default)]
@@ -326,4 +329,82 @@ fn a_plan_says_what_a_run_would_do_and_does_nothing() {
     let planned = plan(None, &stage.job, &options, &Silent).unwrap();
     assert_eq!(planned.sources[1].failure.as_deref(), Some("connection refused"));
     assert!(planned.retention.is_none());
+}
+
+#[test]
+fn the_root_of_the_machine_and_databases_make_one_snapshot() {
+    if Path::new("/dumps").symlink_metadata().is_ok() {
+        return skip("no folder /dumps", "the root as a source beside databases");
+    }
+    let mut stage = Stage::new(None);
+    let folder = stage.scratch.join("configs");
+    let mut given = vec!["/*".to_owned()];
+    let above: Vec<&Path> = folder.ancestors().filter(|path| path.parent().is_some()).collect();
+    for path in above.into_iter().rev() {
+        given.push(format!("!{}", path.display()));
+        given.push(format!("{}/*", path.display()));
+    }
+    given.pop();
+    let pattern =
+        |text: String| GivenPattern { text: text.into_bytes(), ignores_case: false, origin: "test".into() };
+    let patterns = Patterns::new(given.into_iter().map(pattern).collect()).unwrap();
+    let input = |patterns: &Patterns| JobInput::Paths {
+        patterns: vec!["/".into()],
+        excludes: Excludes { patterns: patterns.clone(), ..Excludes::default() },
+    };
+    stage.job.sources[0].input = input(&patterns);
+    stage.job.sources[1].on_failure = OnFailure::KeepPrevious;
+    let names = |report: &RunReport, folder: &Path| {
+        let repository = stage.repository();
+        let entry = snapshot(&repository, report.backup.id);
+        if folder == Path::new("/") {
+            let reader = repository.reader().unwrap();
+            let entries = Tree::new(&reader).directory(entry.snapshot.tree);
+            return entries.map(|entry| String::from_utf8(entry.unwrap().node.name).unwrap()).collect();
+        }
+        let mut names = Vec::new();
+        crate::engine::list_below(&repository, &entry, folder, &mut names);
+        names
+    };
+    for (day, refuses) in [(0, false), (1, false), (2, true)] {
+        stage.shop.refuses.store(refuses, Ordering::Relaxed);
+        let report = stage.run_at(day, &[], Vec::new()).unwrap();
+        let top = folder.iter().nth(1).unwrap().to_str().unwrap();
+        let root = names(&report, Path::new("/"));
+        assert!(root.iter().any(|name| name == "dumps") && root.iter().any(|name| name == top), "{root:?}");
+        assert_eq!(names(&report, &folder), ["file"], "day {day}");
+        assert_eq!(names(&report, Path::new("/dumps/shop")), ["shop.sql"], "day {day}");
+        let sources = &report.backup.snapshot.sources;
+        assert_eq!(sources[0].outcome, SourceOutcome::Complete);
+        assert_eq!(sources[1].carried.is_some(), refuses);
+    }
+    // Alone, each is what it was before.
+    stage.shop.refuses.store(false, Ordering::Relaxed);
+    let report = stage.run_at(3, &["configs"], Vec::new()).unwrap();
+    assert!(!names(&report, Path::new("/")).iter().any(|name| name == "dumps"));
+}
+
+#[test]
+fn a_plan_tells_which_sources_claim_one_place() {
+    let mut stage = Stage::new(None);
+    let options = RunOptions { backup: options(), only: Vec::new(), zone: TimeZone::UTC };
+    let conflict = |stage: &Stage| plan(None, &stage.job, &options, &Silent).unwrap().conflict;
+    assert_eq!(conflict(&stage), None);
+    let patterns = vec![stage.scratch.join("configs/fi*").to_str().unwrap().to_owned()];
+    stage.job.sources.push(JobSource {
+        name: "again".into(),
+        on_failure: OnFailure::Fail,
+        input: JobInput::Paths { patterns, excludes: Excludes::default() },
+    });
+    let folder = stage.scratch.join("configs");
+    let shown = folder.display();
+    let told = conflict(&stage).unwrap();
+    assert_eq!(
+        told,
+        format!(
+            "the source {shown}/file lies in the source {shown}, with which it is backed up: leave out {shown}/file"
+        )
+    );
+    let error = stage.run_at(0, &[], Vec::new()).unwrap_err();
+    assert_eq!(error.chain().join(": "), told);
 }

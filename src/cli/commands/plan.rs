@@ -18,7 +18,8 @@ use crate::show;
 
 const AFTER_HELP: &str = "\
 Patterns are expanded, servers are asked which databases they have, and rules are applied to the snapshots that are \
-there, as if the run made its own now. Nothing is written. If a source cannot be reached, the exit code is 3.
+there, as if the run made its own now. Nothing is written. If a source cannot be reached, or two of \
+them claim one place, the exit code is 3.
 
 Examples:
   packstone plan nightly
@@ -60,7 +61,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
             let repository = opened.as_ref().map(|opened| &opened.repository);
             packstone::job::plan(repository, &ready, &options, &*progress)
         })?;
-        if plan.sources.iter().any(PlannedSource::is_lacking) {
+        if plan.conflict.is_some() || plan.sources.iter().any(PlannedSource::is_lacking) {
             done = Done::WithFindings;
         }
         report::conclude(&context.global, || lines(job, &plan), || JobPlanLine::of(job, &plan));
@@ -90,6 +91,7 @@ fn lines(job: &JobConfig, plan: &RunPlan) -> Vec<String> {
         lines.extend(source.lines.iter().map(|line| format!("      {line}")));
         lines.extend(source.failure.iter().map(|failure| format!("    CANNOT BE READ: {failure}")));
     }
+    lines.extend(plan.conflict.iter().map(|conflict| format!("CANNOT BE RUN: {conflict}")));
     for copy in &job.copies {
         lines.push(format!("then: copied to {}", copy.repository));
     }

@@ -181,8 +181,9 @@ fn run_logged(
     (lock, log): (&Lock, Option<&Log>),
 ) -> Outcome<(RunReport, Vec<String>)> {
     let repository = jobs::repository_of(config, &job.repository)?;
-    let ready = jobs::ready(context, job, repository, only)?;
     let opened = jobs::open_repository(context, repository)?;
+    // Once the cache folder is there, in which copies of databases are put together.
+    let ready = jobs::ready(context, job, repository, only)?;
     let options = jobs::options(config, job, Some(&opened), only)?;
     let copies = jobs::copies(context, config, job);
     let progress = Arc::new(Progress::new(&context.global, &context.interruption, Work::Backup));

@@ -164,6 +164,8 @@ pub struct JobPlanLine {
     schedule: Option<String>,
     sources: Vec<PlannedDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     retention: Option<KeptDocument>,
 }
 
@@ -216,6 +218,7 @@ impl JobPlanLine {
             repository: job.repository.clone(),
             schedule: job.schedule.as_ref().map(ToString::to_string),
             sources: plan.sources.iter().map(PlannedDocument::of).collect(),
+            conflict: plan.conflict.clone(),
             retention: kept.map(KeptDocument::of),
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn read(section: &mut Section<'_>, kind: &str, folder: &Path) -> Opti
         "redis" | "valkey" => Some(redis(section, folder)),
         "mongodb" => Some(mongodb(section, folder)),
         "sqlite" => {
-            let paths = absolute_paths(section)?;
+            let paths = absolute_paths(section, &mut |_| Ok(()))?;
             Some(without_password(EngineOptions::Sqlite(Sqlite { paths, scratch: None, memory_bytes: 0 })))
         }
         "chromadb" => chromadb(section).map(without_password),

@@ -20,9 +20,14 @@ use crate::ops::list::path_components;
 use crate::repository::{Session, SnapshotEntry};
 use crate::tree::{Entry, Member, Tree};
 
-/// Does for each source that failed what the user chose. Fails if one must not fail, or if all did.
-pub(super) fn replace_failed(run: &Run<'_>, prepared: &Prepared<'_>, options: &BackupOptions) -> Result<()> {
-    for (counts, on_failure) in &prepared.all {
+/// Does for each source that is meant and failed what the user chose. Fails if one must not fail.
+pub(super) fn replace_failed(
+    run: &Run<'_>,
+    prepared: &Prepared<'_>,
+    options: &BackupOptions,
+    is_meant: &dyn Fn(&SourceCounts) -> bool,
+) -> Result<()> {
+    for (counts, on_failure) in prepared.all.iter().filter(|(counts, _)| is_meant(counts)) {
         let status = counts.status();
         let is_lacking = match status.kind {
             // A few files that cannot be read are no reason to give up what could be.
@@ -43,6 +48,11 @@ pub(super) fn replace_failed(run: &Run<'_>, prepared: &Prepared<'_>, options: &B
             OnFailure::KeepPrevious => take_earlier(run, counts, options)?,
         }
     }
+    Ok(())
+}
+
+/// Fails if all sources of a job did, and nothing took the place of one.
+pub(super) fn check_any(prepared: &Prepared<'_>, options: &BackupOptions) -> Result<()> {
     let has_nothing = |(counts, _): &(std::sync::Arc<SourceCounts>, OnFailure)| {
         let status = counts.status();
         status.outcome == SourceOutcome::Failed && status.carried.is_none()

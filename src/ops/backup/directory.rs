@@ -251,15 +251,17 @@ fn list<'s: 'scope, 'scope>(
     range: Range<usize>,
 ) -> Step {
     task.enter(Stage::Compare);
+    let is_end = range.end >= task.names.len();
     let mut listing = task.directory.entries(&task.names, range);
     let path_of = |name: &[u8]| task.path.join(Some(name));
     run.filter.entries(&task.directory, &task.source.path, path_of, &mut listing.entries, run.monitor);
     for (name, kind, message) in listing.problems {
         run.finding(&task.source, task.path.join(Some(&name)), kind, message);
     }
-    let mut directories = Vec::new();
-    let mut slots = Vec::with_capacity(listing.entries.len());
+    let (mut directories, mut slots) = (Vec::new(), Vec::with_capacity(listing.entries.len()));
+    let mut beside = run.beside.of_depth(task.depth);
     for listed in listing.entries {
+        slots.extend(beside.before(&listed.name).map(Slot::Finished));
         if listed.stat.kind != StatKind::Directory {
             slots.push(Slot::Listed(listed));
         } else if run.left_out.contains(&(listed.stat.device, listed.stat.inode)) {
@@ -269,6 +271,7 @@ fn list<'s: 'scope, 'scope>(
             slots.push(Slot::Nothing);
         }
     }
+    slots.extend(beside.after(is_end).map(Slot::Finished));
     *task.slots.lock().unwrap_or_else(PoisonError::into_inner) = slots;
     if directories.is_empty() {
         return Step::GoesOn;

@@ -145,9 +145,39 @@ fn link_of(parent: &Path) -> PathLink {
     PathLink { parent: None, name: if bytes == b"/" { Vec::new() } else { bytes.to_vec() } }
 }
 
+impl Assembled {
+    /// Nothing yet.
+    pub(super) const fn nothing() -> Self {
+        Self { tree: ChunkId([0; 32]), parents: 0, findings: 0, roots: Vec::new() }
+    }
+}
+
+/// Builds what stands in the root beside all that the machine has in it, from sources that are done.
+pub(super) fn put_beside(
+    run: &Run<'_>,
+    plan: &Planned,
+    began: Timestamp,
+    assembled: &mut Assembled,
+) -> Result<()> {
+    let Planned::Directory(root) = plan else { return Ok(()) };
+    let clean_before = began.earlier(run.longest_margin_seconds());
+    for (name, planned) in &root.children {
+        let Planned::Directory(below) = planned else { continue };
+        let tree = build(run, below, clean_before, assembled)?;
+        assembled.parents += 1;
+        let node = bare_directory(name.clone(), tree);
+        run.beside.put(Box::new(Finished { node, member: None, inode: 0 }));
+    }
+    Ok(())
+}
+
 /// Builds the directories above the sources. `began` is a moment before anything was looked at.
-pub(super) fn assemble(run: &Run<'_>, plan: &Planned, began: Timestamp) -> Result<Assembled> {
-    let mut assembled = Assembled { tree: ChunkId([0; 32]), parents: 0, findings: 0, roots: Vec::new() };
+pub(super) fn assemble(
+    run: &Run<'_>,
+    plan: &Planned,
+    began: Timestamp,
+    mut assembled: Assembled,
+) -> Result<Assembled> {
     let clean_before = began.earlier(run.longest_margin_seconds());
     match plan {
         Planned::Directory(root) => {
@@ -159,7 +189,13 @@ pub(super) fn assemble(run: &Run<'_>, plan: &Planned, began: Timestamp) -> Resul
             assembled.roots.push((b"/".to_vec(), root.as_ref().map(|root| root.node.clone())));
             assembled.tree = match root.map(|root| root.node.kind) {
                 Some(NodeKind::Directory(tree)) => tree,
-                _ => DirectoryBuilder::new(run.session).finish()?,
+                _ => {
+                    let mut builder = DirectoryBuilder::new(run.session);
+                    if let Some(beside) = run.beside.take() {
+                        builder.push(beside.node, None)?;
+                    }
+                    builder.finish()?
+                }
             };
         }
     }

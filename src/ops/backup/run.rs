@@ -16,6 +16,7 @@ use crate::format::node::{ChunkRef, LinkGroup, Xattr, XattrValue};
 use crate::format::snapshot::{Carried, SourceOutcome, SourceStatus, Statistic};
 use crate::fsmeta::capture::{CapturedXattrs, Stat};
 use crate::fsmeta::owners::Owners;
+use crate::ops::backup::beside::Beside;
 use crate::ops::backup::big::{BigFiles, batches_max};
 use crate::ops::backup::buffers::Buffers;
 use crate::ops::backup::changes::Earlier;
@@ -61,6 +62,8 @@ pub(super) struct Run<'s> {
     pub(super) stops: Arc<Stops>,
     /// What is to be told at once by whoever listens; nothing ends the telling.
     pub(super) notes: SyncSender<Option<String>>,
+    /// What the root is to have beside its own entries.
+    pub(super) beside: Beside,
     /// Directories above paths of this machine; others exist in the snapshot alone.
     pub(super) real_parents: &'s BTreeSet<PathBuf>,
 }
@@ -223,6 +226,7 @@ impl<'s> Run<'s> {
             has_failed: AtomicBool::new(false),
             stops: Arc::default(),
             notes,
+            beside: Beside::default(),
             real_parents: &prepared.real_parents,
         })
     }
@@ -397,6 +401,7 @@ pub(super) fn take_sources(
     // Threads that walk directories take up what lies nearest first: beside them, a dump would stand still.
     let of_streams = pool_of_streams(&prepared, threads, workers)?;
     let stream_pool = of_streams.as_ref().unwrap_or(&pool);
+    let mut assembled = roots::Assembled::nothing();
     // Sent in any case, also if a task panics, or the scope would wait for ever.
     let end_of_notes = EndOfNotes(notes);
     std::thread::scope(|scope| {
@@ -412,25 +417,29 @@ pub(super) fn take_sources(
                 })
             })
             .collect();
-        pool.in_place_scope(|scope| {
-            for source in &prepared.paths {
-                let run = &run;
-                scope.spawn(move |scope| {
-                    source.counts.begin();
-                    roots::begin(run, scope, &source.path, &source.counts);
-                });
+        match &prepared.beside_root {
+            None => {
+                walk(&run, &pool, &prepared.paths);
+                join(readers);
             }
-        });
-        prepared.paths.iter().for_each(|source| source.counts.ended());
-        let ended: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        for result in ended {
-            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Some(beside) => {
+                // The root holds the dumps, too, and takes them when it is read.
+                join(readers);
+                if !run.is_over() {
+                    let replaced = carry::replace_failed(&run, &prepared, options, &is_stream);
+                    let put = replaced.and_then(|()| roots::put_beside(&run, beside, began, &mut assembled));
+                    put.unwrap_or_else(|error| run.fail(error));
+                }
+                walk(&run, &pool, &prepared.paths);
+            }
         }
     });
     run.take_failure()?;
     run.big_files.check_done()?;
-    carry::replace_failed(&run, &prepared, options)?;
-    let assembled = roots::assemble(&run, &prepared.plan, began)?;
+    let is_left = |counts: &SourceCounts| prepared.beside_root.is_none() || !is_stream(counts);
+    carry::replace_failed(&run, &prepared, options, &is_left)?;
+    carry::check_any(&prepared, options)?;
+    let assembled = roots::assemble(&run, &prepared.plan, began, assembled)?;
     pool.install(|| session.settle())?;
     let statuses: Vec<SourceStatus> = prepared.all.iter().map(|(counts, _)| counts.status()).collect();
     prepared.all.iter().for_each(|(counts, _)| run.counts.add(&counts.changes));
@@ -448,6 +457,32 @@ pub(super) fn take_sources(
         excluded: run.filter.excluded(),
         since,
     })
+}
+
+/// Whether a source is a program or a database.
+const fn is_stream(counts: &SourceCounts) -> bool {
+    counts.kind.is_some()
+}
+
+/// Reads paths of this machine.
+fn walk(run: &Run<'_>, pool: &rayon::ThreadPool, paths: &[PathOfSource]) {
+    pool.in_place_scope(|scope| {
+        for source in paths {
+            scope.spawn(move |scope| {
+                source.counts.begin();
+                roots::begin(run, scope, &source.path, &source.counts);
+            });
+        }
+    });
+    paths.iter().for_each(|source| source.counts.ended());
+}
+
+/// Waits for all, and goes on with a panic of one of them.
+fn join(readers: Vec<std::thread::ScopedJoinHandle<'_, ()>>) {
+    let ended: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+    for result in ended {
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    }
 }
 
 /// Threads for the chunks of streams, where directories are walked beside them.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Finding, Result};
+use crate::base::{Error, ErrorKind, Finding, Result};
 use crate::ops::backup::path_bytes;
 use crate::ops::backup::run::SourceCounts;
 use crate::ops::backup::stream::StreamInput;
@@ -79,6 +79,8 @@ impl BackupSource<'_> {
 /// The sources of a run, each with what is counted of it.
 pub(super) struct Prepared<'i> {
     pub(super) plan: Planned,
+    /// What stands in the root beside all that the machine has in it.
+    pub(super) beside_root: Option<Planned>,
     /// Absolute paths of directories and files, with their rules.
     pub(super) paths: Vec<PathOfSource>,
     /// What is read by threads of its own.
@@ -117,10 +119,47 @@ pub(super) enum StreamWork<'i> {
     Many { begin: BeginDumps<'i>, time_limit: Option<Duration> },
 }
 
+/// Says whether paths of this machine and the dumps of sources of these names can stand in one snapshot. `Usage` if two
+/// claim one place, or one lies in another. Only the root may hold dumps, if it has no such folder, as `is_there` says.
+pub fn check_places(paths: &[PathBuf], dumps: &[&str], is_there: &dyn Fn(&Path) -> bool) -> Result<()> {
+    let dumps = dumps.iter().map(|name| absolute_of_dumps(name)).collect::<Result<Vec<_>>>()?;
+    plan_of(paths, &dumps, Path::new("/"), is_there).map(drop)
+}
+
+fn absolute_of_dumps(name: &str) -> Result<PathBuf> {
+    Ok(absolute_of(&crate::source::stream_path(&format!("{DUMPS_FOLDER}/{name}"))?))
+}
+
+/// The tree of the sources, and what stands in the root beside all that the machine has in it.
+fn plan_of(
+    paths: &[PathBuf],
+    streams: &[PathBuf],
+    current_directory: &Path,
+    is_there: &dyn Fn(&Path) -> bool,
+) -> Result<(Planned, Option<Planned>)> {
+    let (of_paths, _) = crate::source::plan(paths, current_directory)?;
+    if of_paths == Planned::Path
+        && streams.iter().all(|path| path.starts_with(DUMPS_FOLDER))
+        && !streams.is_empty()
+    {
+        if is_there(Path::new(DUMPS_FOLDER)) {
+            let message = format!(
+                "the source / has a folder {DUMPS_FOLDER}, which is where snapshots have the dumps of databases and \
+                 commands: rename it, or name the folders of / one by one"
+            );
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        return Ok((Planned::Path, Some(crate::source::plan(streams, current_directory)?.0)));
+    }
+    let all: Vec<PathBuf> = paths.iter().chain(streams).cloned().collect();
+    Ok((crate::source::plan(&all, current_directory)?.0, None))
+}
+
 /// Puts the sources in their places. `Usage` if two of them claim one.
 pub(super) fn prepare<'i>(sources: Vec<BackupSource<'i>>, current_directory: &Path) -> Result<Prepared<'i>> {
     let mut prepared = Prepared {
         plan: Planned::Path,
+        beside_root: None,
         paths: Vec::new(),
         streams: Vec::new(),
         problems: Vec::new(),
@@ -129,7 +168,7 @@ pub(super) fn prepare<'i>(sources: Vec<BackupSource<'i>>, current_directory: &Pa
         shown_excludes: Vec::new(),
         real_parents: BTreeSet::new(),
     };
-    let mut places = Vec::new();
+    let (mut places, mut streams) = (Vec::new(), Vec::new());
     for source in sources {
         let BackupSource { name, on_failure, input } = source;
         let counts = |path: Vec<u8>, kind: Option<String>| {
@@ -158,22 +197,23 @@ pub(super) fn prepare<'i>(sources: Vec<BackupSource<'i>>, current_directory: &Pa
                 let path = absolute_of(&crate::source::stream_path(&input.filename)?);
                 let counts = counts(path_bytes(path.clone()), None);
                 prepared.all.push((Arc::clone(&counts), on_failure));
-                places.push(path.clone());
+                streams.push(path.clone());
                 let work = StreamWork::One(input);
                 prepared.streams.push(StreamOfSource { path, counts, on_failure, work });
             }
             SourceInput::Dumps { kind, begin, time_limit } => {
-                let path = absolute_of(&crate::source::stream_path(&format!("{DUMPS_FOLDER}/{name}"))?);
+                let path = absolute_of_dumps(&name)?;
                 let counts = counts(path_bytes(path.clone()), Some(kind));
                 prepared.all.push((Arc::clone(&counts), on_failure));
-                places.push(path.clone());
+                streams.push(path.clone());
                 let work = StreamWork::Many { begin, time_limit };
                 prepared.streams.push(StreamOfSource { path, counts, on_failure, work });
             }
         }
     }
-    prepared.plan = crate::source::plan(&places, current_directory)?.0;
-    prepared.shown_paths = places.into_iter().map(path_bytes).collect();
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    (prepared.plan, prepared.beside_root) = plan_of(&places, &streams, current_directory, &is_there)?;
+    prepared.shown_paths = places.into_iter().chain(streams).map(path_bytes).collect();
     prepared.shown_paths.sort();
     Ok(prepared)
 }

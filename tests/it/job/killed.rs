@@ -1,12 +1,12 @@
 //! Runs of a job that are killed, at one change of the repository's folder after the other.
 //!
 //! What must hold: the moments are changes of the folder, never times; whatever a run was doing, the next one is right:
-//! it makes its snapshot, keeps what the rules say, and a check finds nothing.
+//! it makes its snapshot, keeps what the rules say, a check finds nothing, and what is restored is what was there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ const CHANGES: usize = 14;
 struct Place {
     scratch: Scratch,
     repository: PathBuf,
+    has_cache: bool,
 }
 
 /// All files below a folder.
@@ -39,7 +40,7 @@ fn files(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 impl Place {
-    fn new() -> Self {
+    fn new(has_cache: bool) -> Self {
         let scratch = Scratch::new();
         let repository = scratch.join("repository");
         let key_file = scratch.join("key");
@@ -58,7 +59,7 @@ impl Place {
              command = [\"cat\", \"{shown}/stream\"]\nends-with = \"done\"\non-failure = \"fail\"\n"
         );
         std::fs::write(scratch.join("packstone.toml"), text).unwrap();
-        Self { scratch, repository }
+        Self { scratch, repository, has_cache }
     }
 
     /// Other content, so that every run stores packs and makes those of earlier ones unneeded.
@@ -74,15 +75,19 @@ impl Place {
 
     fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
-        command.args(["--quiet", "--no-cache", "--config"]).arg(self.scratch.join("packstone.toml"));
-        command.args(["run", "nightly"]).env("XDG_STATE_HOME", self.scratch.join("state"));
+        command.args(["--quiet", "--config"]).arg(self.scratch.join("packstone.toml"));
+        match self.has_cache {
+            true => command.arg("--cache-dir").arg(self.scratch.join("cache")),
+            false => command.arg("--no-cache"),
+        };
+        command.env("XDG_STATE_HOME", self.scratch.join("state"));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
 
     /// Kills a run after so many changes of the repository's folder. False if it was over before.
     fn kill_after(&self, changes: usize) -> bool {
-        let mut child = self.program().stderr(Stdio::null()).spawn().unwrap();
+        let mut child = self.program().args(["run", "nightly"]).stderr(Stdio::null()).spawn().unwrap();
         let mut seen = files(&self.repository);
         let mut left = changes;
         while left > 0 {
@@ -101,28 +106,72 @@ impl Place {
     }
 }
 
-#[test]
-fn a_run_after_one_that_was_killed_is_right() {
-    let place = Place::new();
-    let mut random = Random::new(8);
+/// What stands in files, by their paths below a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let below = |path: &PathBuf| path.strip_prefix(folder).unwrap().to_owned();
+    files(folder).into_iter().map(|path| (below(&path), std::fs::read(&path).unwrap())).collect()
+}
+
+impl Place {
+    /// Runs a command of the program, which must succeed.
+    fn succeed(&self, arguments: &[&str], after: usize) {
+        let output = self.program().args(arguments).stderr(Stdio::piped()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?} after {after} changes: {told}");
+    }
+
+    /// Restores the newest snapshot elsewhere, and compares it with what was backed up.
+    fn restores(&self, after: usize) {
+        let target = self.scratch.join(&format!("restored-{after}"));
+        self.succeed(&["restore", "latest", "-t", target.to_str().unwrap()], after);
+        let data = self.scratch.join("data");
+        let of_data = target.join(data.strip_prefix("/").unwrap());
+        assert!(contents(&of_data) == contents(&data), "files after {after} changes");
+        let stream = std::fs::read(target.join("dumps/out/out")).unwrap();
+        assert!(
+            stream == std::fs::read(self.scratch.join("stream")).unwrap(),
+            "the stream after {after} changes"
+        );
+        std::fs::remove_dir_all(target).unwrap();
+    }
+}
+
+/// Kills runs after one change of the folder after the other, each followed by one that is not; tells how many were.
+fn kill_and_run(place: &Place, seed: u64) -> usize {
+    let mut random = Random::new(seed);
     let mut killed = 0;
     for change in 1..=CHANGES {
         place.change(&mut random);
         killed += usize::from(place.kill_after(change));
         place.change(&mut random);
-        let Output { status, stderr, .. } = place.program().stderr(Stdio::piped()).output().unwrap();
-        let told = String::from_utf8_lossy(&stderr).into_owned();
-        assert!(status.success(), "after {change} changes: {told}");
+        place.succeed(&["run", "nightly"], change);
         let repository = open(Arc::new(Local::open(&place.repository).unwrap()), None);
         let snapshots = repository.snapshots().unwrap();
         assert_eq!(snapshots.damaged.len(), 0);
         assert!(snapshots.visible.len() <= 2, "{}", snapshots.visible.len());
         let newest = snapshots.find("latest").unwrap();
         assert!(newest.snapshot.sources.iter().all(|status| status.findings == 0));
+        place.restores(change);
     }
     // Packs of runs that were killed do not stay for ever: two snapshots of some 900 KiB, and what waits for the next.
     let packs = files(&place.repository.join("packs")).len();
     assert!(packs < 40, "{packs} packs");
+    killed
+}
+
+#[test]
+fn a_run_after_one_that_was_killed_is_right() {
+    let killed = kill_and_run(&Place::new(false), 8);
     assert!(killed >= 5, "{killed} of {CHANGES} were killed");
     println!("{killed} runs were killed");
+}
+
+#[test]
+fn what_a_killed_run_left_in_the_cache_misleads_none() {
+    let place = Place::new(true);
+    let killed = kill_and_run(&place, 9);
+    assert!(killed >= 5, "{killed} of {CHANGES} were killed");
+    let kept = files(&place.scratch.join("cache")).len();
+    assert!(kept > 0, "the cache is used");
+    println!("{killed} runs were killed, {kept} files in the cache");
 }

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use packstone::base::monitor::{show_file, show_path};
 use packstone::config::{
-    Config, CredentialSource, EngineConfig, EngineOptions, Input, PathsConfig, RepositoryConfig, SecretSource,
+    Config, CredentialSource, EngineConfig, EngineOptions, Input, JobConfig, PathsConfig, RepositoryConfig,
+    SecretSource,
 };
+use packstone::ops::backup::check_places;
 use packstone::source::engine::{Access, postgres};
 use packstone::source::glob;
 
@@ -28,6 +30,7 @@ pub fn warnings(config: &Config, environment: &Environment) -> Vec<String> {
                 Input::Engine(engine) => seen.engine(&key, engine),
             }
         }
+        seen.places(job);
     }
     seen.warnings
 }
@@ -113,6 +116,25 @@ impl Seen<'_> {
         self.globs(key, &paths.paths);
         if let Err(error) = read_rules(&paths.rules, self.environment) {
             self.warn(key, &error.chain().join(": "));
+        }
+    }
+
+    /// What two sources claim as of now.
+    fn places(&mut self, job: &JobConfig) {
+        let (mut paths, mut dumps) = (Vec::new(), Vec::new());
+        for source in &job.sources {
+            match &source.input {
+                // What cannot be expanded was told.
+                Input::Paths(of_source) => {
+                    paths.extend(
+                        packstone::job::expand(&of_source.paths).map(|(paths, _)| paths).unwrap_or_default(),
+                    );
+                }
+                Input::Engine(_) => dumps.push(source.name.as_str()),
+            }
+        }
+        if let Err(error) = check_places(&paths, &dumps, &|path| path.symlink_metadata().is_ok()) {
+            self.warn(&format!("job.{}", job.name), &error.chain().join(": "));
         }
     }
 

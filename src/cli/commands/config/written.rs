@@ -240,11 +240,12 @@ mod tests {
             "/#",
         ];
         let paths: Vec<String> = odd.iter().map(|path| (*path).to_owned()).collect();
+        let below = |folder: &str| odd.iter().map(|path| format!("/{folder}{path}")).collect();
         let container = |name: &str, kind| FoundContainer { name: name.into(), kind, image: String::new() };
         let found = Found {
             configs: paths.clone(),
-            compose: paths.clone(),
-            data: paths.clone(),
+            compose: below("compose"),
+            data: below("data"),
             postgres: vec![("/run/postgresql".into(), 5432), ("/run/postgresql".into(), 5433)],
             mariadb: vec![("/run/mysqld/mysqld.sock".into(), false)],
             redis: vec![
