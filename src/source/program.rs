@@ -54,6 +54,8 @@ pub struct Program {
     variables: Vec<(String, String)>,
     secrets: Vec<(String, Password)>,
     removed: Vec<&'static str>,
+    /// What it is given otherwise, and must not be told either.
+    password: Option<Password>,
     /// Held for as long as the program may run.
     files: Vec<SecretFile>,
     container: Option<Container>,
@@ -70,6 +72,7 @@ impl Program {
     pub fn client(name: &str, access: &Access, listener: &Listener) -> Self {
         let program = Self {
             folder: access.programs.clone(),
+            password: access.password.clone(),
             ..Self::of_command(name, access.container.as_ref(), access.run_as.as_deref(), listener)
         };
         program.variable("LC_ALL", "C")
@@ -89,6 +92,7 @@ impl Program {
             variables: Vec::new(),
             secrets: Vec::new(),
             removed: OWN_SECRETS.to_vec(),
+            password: None,
             files: Vec::new(),
             container: container.cloned(),
             container_script: None,
@@ -290,7 +294,8 @@ impl Program {
         let mut command = self.command()?;
         command.stdin(input).stdout(output);
         let lines = LastLines::default();
-        let secrets = self.secrets.iter().map(|(_, secret)| secret.clone()).collect();
+        let of_variables = self.secrets.iter().map(|(_, secret)| secret);
+        let secrets = of_variables.chain(&self.password).cloned().collect();
         let keeper = lines.keeper(&self.listener, secrets);
         let started = CommandStream::of(&mut command, self.shown(), keeper);
         let started = started.map_err(|error| match error.kind() {

@@ -184,6 +184,16 @@ fn an_answer_is_taken_and_a_failure_explained() {
 }
 
 #[test]
+fn a_password_that_is_given_by_a_file_is_not_told_either() {
+    let access = Access { password: Some(password("hunter22")), ..Access::default() };
+    let file = SecretFile::new(b"password = hunter22").expect("a file");
+    let program =
+        Program::client("sh", &access, &Listener::silent()).arguments(["-c", "cat \"$0\" >&2; exit 4"]);
+    let failed = program.argument(file.path()).holding(&file).capture();
+    assert_eq!(chain(failed), ["sh exited with status 4", "password = …"]);
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named() {
     let absent = Program::of_command("no-such-program", None, None, &Listener::silent()).argument("secret");
     let error = absent.capture().expect_err("absent");
