@@ -320,6 +320,42 @@ mod tests {
     }
 
     #[test]
+    fn what_others_own_or_may_write_is_theirs() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+        let folder = tempfile::tempdir().expect("a directory");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let me = rustix::process::geteuid().as_raw();
+        let judged = |path: &Path, user: u32| {
+            let metadata = std::fs::symlink_metadata(path).expect("metadata");
+            why_others_may_change(&metadata, user).map(|(why, remedy)| format!("{why}: {remedy}"))
+        };
+        for (mode, expected) in [
+            (0o600, None),
+            (0o644, None),
+            (0o664, Some("its mode is 0664: chmod go-w")),
+            (0o602, Some("its mode is 0602: chmod go-w")),
+        ] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            assert_eq!(judged(&file, me).as_deref(), expected);
+        }
+        for (mode, is_theirs) in [(0o755, false), (0o775, true), (0o777, true), (0o1777, false)] {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).expect("a mode");
+            assert_eq!(judged(folder.path(), me).is_some(), is_theirs, "{mode:o}");
+        }
+        let link = folder.path().join("link");
+        symlink(&file, &link).expect("a link");
+        assert_eq!(judged(&link, me), None);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        // Root may give it away, and is trusted by all; of others, another user is none.
+        let (owner, user) = if me == 0 { (12_345, 0) } else { (me, me + 1) };
+        chown(&file, Some(owner), None).expect("an owner");
+        let expected = format!("it belongs to the user of number {owner}: chown {user}");
+        assert_eq!(judged(&file, user), Some(expected));
+        assert_eq!(judged(&file, owner), None);
+    }
+
+    #[test]
     fn the_configuration_is_used_where_nothing_else_is_said() {
         let (global, environment) = filled("packstone snapshots", &[]);
         assert_eq!(global.repository.as_deref(), Some(OsStr::new("s3://bucket/prefix?region=x")));

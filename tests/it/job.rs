@@ -184,6 +184,32 @@ fn a_run_of_some_sources_takes_nothing_from_whole_ones() {
 }
 
 #[test]
+fn only_a_run_of_all_sources_says_when_the_next_is_due() {
+    let stage = Stage::new(None);
+    let due = |only: &[&str]| {
+        let backup = BackupOptions { expected_next_seconds: Some(86_400), ..options() };
+        let only = only.iter().map(|name| (*name).to_owned()).collect();
+        let options = RunOptions { backup, only, zone: TimeZone::UTC };
+        let lock = lock(&stage.state(), &stage.job.name).unwrap();
+        let report = run(&stage.repository(), &stage.job, &options, &lock, Vec::new(), &Silent);
+        report.unwrap().backup.snapshot.expected_next_seconds
+    };
+    assert_eq!(due(&[]), Some(86_400));
+    assert_eq!(due(&["configs"]), None);
+    assert_eq!(due(&["shop", "configs"]), Some(86_400));
+}
+
+#[test]
+fn the_right_to_run_one_job_is_none_to_run_another() {
+    let stage = Stage::new(None);
+    let options = RunOptions { backup: options(), only: Vec::new(), zone: TimeZone::UTC };
+    let lock = lock(&stage.state(), "weekly").unwrap();
+    let error = run(&stage.repository(), &stage.job, &options, &lock, Vec::new(), &Silent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(stage.ids().is_empty());
+}
+
+#[test]
 fn a_copy_catches_up_and_gets_back_nothing_that_it_forgot() {
     let stage = Stage::new(None);
     let other = Arc::new(Memory::new());
@@ -394,6 +420,7 @@ fn a_plan_tells_which_sources_claim_one_place() {
     stage.job.sources.push(JobSource {
         name: "again".into(),
         on_failure: OnFailure::Fail,
+        time_limit: None,
         input: JobInput::Paths { patterns, excludes: Excludes::default() },
     });
     let folder = stage.scratch.join("configs");

@@ -27,6 +27,7 @@ Whatever the rules say, of each source the last snapshot in which it was read we
 (--only-source) forgets nothing.
 
 Without a JOB, all jobs run in the order of the configuration. One that runs already is not run again (exit code 11).
+Their repositories stand in the configuration, too: -r is refused, and so is a flag that would open several alike.
 
 Examples:
   packstone run
