@@ -38,6 +38,7 @@ struct Opened {
     file: File,
     /// So long was it.
     bytes: u64,
+    is_base: bool,
     grows: bool,
 }
 
@@ -49,7 +50,7 @@ pub(super) fn dumps(client: &Client, server: &Server, folder: &Path) -> Result<V
     }
     let name = client.configuration("appendfilename")?;
     if !server.is_multi_part() {
-        let files = of_server(client, folder, || Ok(vec![open(folder, &name, true)?]))?;
+        let files = of_server(client, folder, || Ok(vec![open(folder, &name, (false, true))?]))?;
         return Ok(files.into_iter().map(|file| dump(name.clone(), file)).collect());
     }
     let below = client.configuration("appenddirname")?;
@@ -105,11 +106,13 @@ enum Belonging {
 }
 
 impl Belonging {
-    fn of(bytes: u64, before: Sizes, after: Sizes) -> Self {
+    /// Of so many bytes, some of them in the first file. Who has made that as an empty one does not count it.
+    fn of(bytes: u64, in_first: u64, before: Sizes, after: Sizes) -> Self {
         let missing = before.all.saturating_sub(bytes);
+        let is_counted = |bytes: u64| (before.all..=after.all).contains(&bytes);
         match (before.base == after.base, missing) {
             (false, _) => Self::Unknown,
-            (true, 0) if bytes <= after.all => Self::Its,
+            (true, _) if is_counted(bytes) || is_counted(bytes - in_first) => Self::Its,
             (true, 1..=CUT_OFF_BYTES_MAX) if bytes > 0 => Self::Shorter(missing),
             (true, _) => Self::Foreign,
         }
@@ -126,7 +129,8 @@ fn of_server(
         let before = Sizes::of(client)?;
         let files = open()?;
         let bytes = files.iter().map(|file| file.bytes).sum();
-        match Belonging::of(bytes, before, Sizes::of(client)?) {
+        let in_first = files.iter().filter(|file| file.is_base).map(|file| file.bytes).sum();
+        match Belonging::of(bytes, in_first, before, Sizes::of(client)?) {
             Belonging::Its => return Ok(files),
             Belonging::Shorter(missing) => {
                 client.listener().tell(&format!(
@@ -163,7 +167,10 @@ fn open_all(folder: &Path, name: &str) -> Result<(Vec<u8>, Vec<Opened>)> {
         let opened: Result<Vec<Opened>> = named
             .into_iter()
             .enumerate()
-            .map(|(index, file)| open(folder, &file.name, file.is_incremental && index + 1 == count))
+            .map(|(index, file)| {
+                let grows = file.is_incremental && index + 1 == count;
+                open(folder, &file.name, (!file.is_incremental, grows))
+            })
             .collect();
         match opened {
             Ok(opened) if read()? == before => return Ok((before, opened)),
@@ -200,12 +207,12 @@ fn files_of(manifest: &[u8]) -> Result<Vec<Named>> {
     Ok(files)
 }
 
-fn open(folder: &Path, name: &str, grows: bool) -> Result<Opened> {
+fn open(folder: &Path, name: &str, (is_base, grows): (bool, bool)) -> Result<Opened> {
     let path = folder.join(name);
     let what = || format!("cannot open {}", show_file(&path));
     let file = File::open(&path).wrap(what)?;
     let bytes = file.metadata().wrap(what)?.len();
-    Ok(Opened { name: name.to_owned(), file, bytes, grows })
+    Ok(Opened { name: name.to_owned(), file, bytes, is_base, grows })
 }
 
 fn dump(name: String, opened: Opened) -> Dump {
@@ -262,9 +269,10 @@ mod tests {
             (0, 1000, 1010, Belonging::Foreign),
             (1000, 1_000_000, 1_000_000, Belonging::Foreign),
         ] {
-            assert_eq!(Belonging::of(bytes, sizes(before), sizes(after)), wanted, "{bytes}");
+            assert_eq!(Belonging::of(bytes, 0, sizes(before), sizes(after)), wanted, "{bytes}");
         }
-        assert_eq!(Belonging::of(1, sizes(1), Sizes { all: 1, base: 1 }), Belonging::Unknown);
+        assert_eq!(Belonging::of(1000, 100, sizes(900), sizes(900)), Belonging::Its);
+        assert_eq!(Belonging::of(1, 0, sizes(1), Sizes { all: 1, base: 1 }), Belonging::Unknown);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::source::program::Program;
 
 /// As often it is asked whether a server has stopped, or answers again: about a minute.
 const QUESTIONS_MAX: u32 = 65;
+/// The same if what stops it has failed: a few seconds.
+const REFUSED_QUESTIONS_MAX: u32 = 8;
 
 /// Whether a server's address is one of this machine.
 pub(super) fn is_here(access: &Access) -> bool {
@@ -84,8 +86,9 @@ impl Redis {
             (Presence::Runs, false) => is_stopping(),
         }
         let stopped = self.run(client, &self.stop_command);
+        let questions = if stopped.is_ok() { QUESTIONS_MAX } else { REFUSED_QUESTIONS_MAX };
         let mut last = None;
-        let gone = poll(&|| client.is_over(), QUESTIONS_MAX, || match present() {
+        let gone = poll(&|| client.is_over(), questions, || match present() {
             // One that has stopped before may call it an error to be told so.
             Presence::Gone => Ok(Some(())),
             Presence::Runs => Ok(None),

@@ -4,6 +4,7 @@
 //! that failed is told as the server's error.
 
 use std::io::{Cursor, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +21,8 @@ use crate::source::program::NotEmpty;
 
 /// As often it is asked whether a save has begun that was only scheduled.
 const BEGIN_QUESTIONS_MAX: u32 = 60;
+/// What is to be done about a file of another server.
+const FOREIGN: &str = "folder must be the data folder of this server, as this machine sees it";
 /// So much of a file says when it was saved.
 const BEGINNING_BYTES: u64 = 4 << 10;
 
@@ -28,8 +31,10 @@ const BEGINNING_BYTES: u64 = 4 << 10;
 pub(super) fn open(client: Client, folder: Option<PathBuf>) -> OpenDump {
     later(FAILED, move |stop| {
         let save = Save { client: &client, folder: folder.as_deref(), stop };
+        let path = save.path()?;
+        let before = folder.as_ref().and_then(|_| which(&path));
         let begun = save.run()?;
-        save.read(begun)
+        save.read(&path, before, begun)
     })
 }
 
@@ -119,29 +124,51 @@ impl Save<'_> {
         Error::new(ErrorKind::Failed, why).while_doing(what)
     }
 
-    /// Reads the file, as this machine sees it, or in the container.
-    fn read(&self, begun: u64) -> Result<Reader> {
+    /// Where the file is, as this machine sees it, or in the container.
+    fn path(&self) -> Result<PathBuf> {
         let client = self.client;
         // A user who may not ask has to have the usual name.
         let name = client.configuration("dbfilename").unwrap_or_else(|_| RDB.to_owned());
-        let path = self.folder.map_or_else(|| client.folder(), |folder| Ok(folder.to_owned()))?.join(name);
+        let folder = self.folder.map_or_else(|| client.folder(), |folder| Ok(folder.to_owned()))?;
+        Ok(folder.join(name))
+    }
+
+    /// Reads the file.
+    fn read(&self, path: &Path, before: Option<Which>, begun: u64) -> Result<Reader> {
+        let client = self.client;
         let mut reader: Reader = match client.in_container("cat").filter(|_| self.folder.is_none()) {
             Some(program) => {
-                let OpenDump { reader, end, .. } = program.argument(&path).open(FAILED, NotEmpty)?;
+                let OpenDump { reader, end, .. } = program.argument(path).open(FAILED, NotEmpty)?;
                 Box::new(Ending { reader, end: Some(end) })
             }
             None => {
-                let file = std::fs::File::open(&path);
-                Box::new(file.wrap(|| format!("cannot open {}, which the server saved", show_file(&path)))?)
+                let file = std::fs::File::open(path);
+                Box::new(file.wrap(|| format!("cannot open {}, which the server saved", show_file(path)))?)
             }
         };
+        if before.is_some() && before == which(path) {
+            let message = format!("{} is as it was before the server saved: {FOREIGN}", show_file(path));
+            return Err(Error::new(ErrorKind::Failed, message));
+        }
         let mut beginning = Vec::new();
         let read = (&mut reader).take(BEGINNING_BYTES).read_to_end(&mut beginning);
-        read.wrap(|| format!("cannot read {}", show_file(&path)))?;
+        read.wrap(|| format!("cannot read {}", show_file(path)))?;
         let saved_at = Beginning::of(&beginning).saved_at();
-        must_be_within(saved_at, begun, client.number(&["TIME"])?).wrap(|| show_file(&path))?;
+        must_be_within(saved_at, begun, client.number(&["TIME"])?).wrap(|| show_file(path))?;
         Ok(Box::new(Cursor::new(beginning).chain(reader)))
     }
+}
+
+/// Which file stands at a path: a save makes a new one.
+#[derive(Debug, PartialEq, Eq)]
+struct Which {
+    inode: u64,
+    changed: (i64, i64),
+}
+
+fn which(path: &Path) -> Option<Which> {
+    let stat = std::fs::metadata(path).ok()?;
+    Some(Which { inode: stat.ino(), changed: (stat.ctime(), stat.ctime_nsec()) })
 }
 
 /// An error unless a file says that it was saved in these seconds of the server's clock.
@@ -159,8 +186,8 @@ fn must_be_within(saved_at: Option<u64>, begun: u64, now: u64) -> Result<()> {
         time.map(|time| time.to_string()).unwrap_or_default()
     };
     let message = format!(
-        "this is not the file that the server has just saved: its save began at {}, and the server was asked at {}; folder \
-         must be the data folder of this server, as this machine sees it",
+        "this is not the file that the server has just saved: its save began at {}, and the server was asked at {}; \
+         {FOREIGN}",
         show(saved_at),
         show(begun)
     );

@@ -34,7 +34,10 @@ const ANSWERS: &str = r#"
         *"--rdb -") echo 'SYNC sent to master' >&2; cat "$HERE/dump.rdb" ;;
         *LASTSAVE) cat "$HERE/saved" ;;
         *TIME) cat "$HERE/time"; echo 5 ;;
-        *"BGSAVE SCHEDULE") echo 1000 >"$HERE/saved"; echo 'Background saving started' ;;
+        *"BGSAVE SCHEDULE")
+            echo 1000 >"$HERE/saved"
+            [ -e "$HERE/docker" ] || [ -e "$HERE/stale" ] || sed -i '' "$HERE/dump.rdb"
+            echo 'Background saving started' ;;
         *"CONFIG GET dbfilename") printf 'dbfilename\ndump.rdb\n' ;;
         *"CONFIG GET dir") printf 'dir\n%s\n' "${DIRECTORY:-$HERE}" ;;
         *) exit 9 ;;
@@ -47,7 +50,7 @@ fn fakes(name: &str, server: &str) -> Fakes {
     let fakes = Fakes::new();
     let secrets = r#"printf '%s|%s\n' "$REDISCLI_AUTH" "$VALKEYCLI_AUTH" >>"$HERE/secrets""#;
     fakes.add(name, &format!("{secrets}\n{}", ANSWERS.replace("SERVER", server)));
-    for (name, text) in [("saved", "990"), ("time", "1000")] {
+    for (name, text) in [("saved", "990\n"), ("time", "1000\n")] {
         std::fs::write(fakes.join(name), text).expect("written");
     }
     std::fs::write(fakes.join("dump.rdb"), rdb(Some(1000))).expect("written");
@@ -91,7 +94,6 @@ fn valkey_by_its_own_client() {
 #[test]
 fn valkey_in_a_container_with_a_password_of_the_container() {
     let fakes = fakes("valkey-cli", VALKEY);
-    fakes.add_docker("VALKEY_PASSWORD=pass-word-2");
     let mut engine = played(&fakes, Method::Save);
     engine.access = Access {
         container: Some(Container {
@@ -101,9 +103,11 @@ fn valkey_in_a_container_with_a_password_of_the_container() {
         container_password: Some("VALKEY_PASSWORD".into()),
         ..Access::default()
     };
-    // What is looked for first is not in the container; nor is a folder of this machine named.
-    let path = format!("PATH={}:$PATH", fakes.folder());
-    fakes.add_docker(&format!("VALKEY_PASSWORD=pass-word-2 {path}"));
+    // The client that is looked for first is not in the container.
+    for program in ["sh", "cat"] {
+        std::os::unix::fs::symlink(format!("/bin/{program}"), fakes.join(program)).expect("a link");
+    }
+    fakes.add_docker(&format!("VALKEY_PASSWORD=pass-word-2 PATH={}", fakes.folder()));
     let dumps = engine.dump(&deaf()).expect("dumps");
     assert_eq!(dumps.consistency, "RDB file of one moment, by BGSAVE (Valkey 8.1.1)");
     assert_eq!(whole(dumps), [("dump.rdb".to_owned(), rdb(Some(1000)))]);
@@ -112,14 +116,14 @@ fn valkey_in_a_container_with_a_password_of_the_container() {
     assert_eq!(
         calls[3..],
         [
+            "valkey-cli CONFIG GET dbfilename",
+            "valkey-cli CONFIG GET dir",
             "valkey-cli INFO persistence",
             "valkey-cli LASTSAVE",
             "valkey-cli TIME",
             "valkey-cli BGSAVE SCHEDULE",
             "valkey-cli LASTSAVE",
             "valkey-cli INFO persistence",
-            "valkey-cli CONFIG GET dbfilename",
-            "valkey-cli CONFIG GET dir",
             "valkey-cli TIME",
         ]
     );
@@ -181,14 +185,19 @@ fn a_file_that_the_server_has_not_just_saved_is_no_dump() {
         (Some(1001), "not the file"),
         (None, "does not say when"),
     ] {
-        std::fs::write(fakes.join("saved"), "990").expect("written");
+        std::fs::write(fakes.join("saved"), "990\n").expect("written");
         std::fs::write(fakes.join("dump.rdb"), rdb(saved_at)).expect("written");
         let error = dump(&engine).map(|kept| kept.consistency).expect_err("of another server");
         assert!(said(&error).contains(wanted), "{}", said(&error));
     }
-    std::fs::write(fakes.join("saved"), "990").expect("written");
+    std::fs::write(fakes.join("saved"), "990\n").expect("written");
     std::fs::write(fakes.join("dump.rdb"), rdb(Some(1000))).expect("written");
     dump(&engine).expect("its own");
+    // One that another server saved within the same second.
+    std::fs::write(fakes.join("saved"), "990\n").expect("written");
+    std::fs::write(fakes.join("stale"), "").expect("written");
+    let error = dump(&engine).map(|kept| kept.consistency).expect_err("of another server");
+    assert!(said(&error).contains("as it was before the server saved"), "{}", said(&error));
     // What a server on another machine calls its folder is none of this one.
     let mut remote = played(&fakes, Method::Save);
     remote.access.host = Some("192.0.2.1".into());
@@ -220,7 +229,7 @@ fn a_folder_of_another_server_is_noticed() {
         let foreign =
             |method| Redis { folder: Some(folder.data().display().to_string()), ..engine(asked, method) };
         let error = dump(&foreign(Method::Save)).map(drop).expect_err("of another server");
-        assert!(said(&error).contains("not the file that the server has just saved"), "{}", said(&error));
+        assert!(said(&error).contains("folder must be the data folder of this server"), "{}", said(&error));
         let error = dump(&foreign(Method::AppendOnly)).map(drop).expect_err("of another server");
         assert!(said(&error).contains("are not those that this server writes"), "{}", said(&error));
         dump(&engine(asked, Method::Save)).expect("its own");
