@@ -144,7 +144,11 @@ fn take_many(
             return Ok(None);
         }
         let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
-        match take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder) {
+        let taken = take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder);
+        for found in listener.take_findings() {
+            run.finding(counts, shown.clone(), FindingKind::Damaged, found);
+        }
+        match taken {
             Ok(size) => counts.add_node(size),
             Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
                 run.finding(counts, shown, FindingKind::Unreadable, error.chain().join(": "));

@@ -127,7 +127,7 @@ fn open_database(
     listener: &Listener,
 ) -> Result<OpenDump> {
     match moment {
-        Some(moment) => Ok(copy::give(moment, room)),
+        Some(moment) => Ok(copy::give(moment, room, listener)),
         None => copy::open(path, room, listener),
     }
 }
