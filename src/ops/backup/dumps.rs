@@ -138,6 +138,7 @@ fn take_many(
         }
         run.finding(counts, counts.path.clone(), FindingKind::Unreadable, problem);
     }
+    take_findings(run, counts, &listener, &counts.path);
     let mut folder = Folder::default();
     for dump in dumps {
         if run.is_over() {
@@ -145,9 +146,7 @@ fn take_many(
         }
         let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
         let taken = take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder);
-        for found in listener.take_findings() {
-            run.finding(counts, shown.clone(), FindingKind::Damaged, found);
-        }
+        take_findings(run, counts, &listener, &shown);
         match taken {
             Ok(size) => counts.add_node(size),
             Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
@@ -169,6 +168,13 @@ fn take_many(
     let above = path.parent().map(|above| above.as_os_str().as_encoded_bytes()).unwrap_or_default();
     let node = folder.store(run, counts, above, name).map_err(Failed::Run)?;
     Ok(Some(Finished { node, member: None, inode: 0 }))
+}
+
+/// Counts what an engine gives as it is, although it is not what it must be.
+fn take_findings(run: &Run<'_>, counts: &SourceCounts, listener: &Listener, path: &[u8]) {
+    for found in listener.take_findings() {
+        run.finding(counts, path.to_owned(), FindingKind::Damaged, found);
+    }
 }
 
 /// Passes on what an engine says, under the name of its source. It is told at once, by whichever thread.

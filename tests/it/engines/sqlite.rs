@@ -57,7 +57,11 @@ impl Writer {
         let output = BufReader::new(child.stdout.take().expect("its output"));
         let told = Arc::new(AtomicU64::new(0));
         let counting = Arc::clone(&told);
-        std::thread::spawn(move || output.lines().for_each(|_| drop(counting.fetch_add(1, Ordering::Relaxed))));
+        std::thread::spawn(move || {
+            for _ in output.lines() {
+                counting.fetch_add(1, Ordering::Relaxed);
+            }
+        });
         let writer = Self(child, told);
         writer.wait(1);
         writer

@@ -32,7 +32,7 @@ impl Found {
         match outcome {
             Ok(()) => Ok(None),
             // A collation, a function or a module that only the program itself has.
-            Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(Some(cause)),
+            Err(cause) if is_unknown(&cause) => Ok(Some(cause)),
             Err(cause) => match explain(cause) {
                 error if error.kind() == ErrorKind::Damaged => {
                     self.damage.get_or_insert(error);
@@ -42,6 +42,11 @@ impl Found {
             },
         }
     }
+}
+
+fn is_unknown(cause: &rusqlite::Error) -> bool {
+    matches!(cause, rusqlite::Error::SqlInputError { .. })
+        || cause.sqlite_error_code() == Some(ErrorCode::Unknown)
 }
 
 /// Has SQLite check a database: by `quick_check`, or by `integrity_check`, which compares the indexes too.

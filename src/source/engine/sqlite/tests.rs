@@ -135,7 +135,8 @@ fn what_is_damaged_or_not_read_to_its_end_is_no_dump() {
     let findings = listener.take_findings();
     assert!(matches!(findings.as_slice(), [one] if one.contains("SQLite's check")), "{findings:?}");
     let waiting = super::place::check_whole;
-    let mut feed = |writer: &mut dyn Write| writer.write_all(&copy).map_err(|cause| Error::system("no", cause));
+    let mut feed =
+        |writer: &mut dyn Write| writer.write_all(&copy).map_err(|cause| Error::system("no", cause));
     let beside = Beside::write(&folder.path().join("b.db"), &mut feed).expect("written");
     waiting(&beside, &silent()).expect_err("it is not put back by itself");
 }
@@ -160,8 +161,11 @@ fn what_only_its_program_can_check_is_copied_and_told() {
     for memory_bytes in [1 << 20, 0] {
         engine.memory_bytes = memory_bytes;
         let dump = engine.dump(&listener).expect("dumps").dumps.remove(0);
-        let stored =
-            StoredDump { name: dump.name.clone(), size_bytes: 0, metadata: dump.metadata.clone().expect("one") };
+        let stored = StoredDump {
+            name: dump.name.clone(),
+            size_bytes: 0,
+            metadata: dump.metadata.clone().expect("one"),
+        };
         let copy = bytes_of(dump).expect("a copy");
         assert_eq!(listener.take_findings(), [""; 0]);
         let target = folder.path().join("back.db").display().to_string();
@@ -184,14 +188,18 @@ fn what_an_earlier_database_left_is_named_and_not_removed_unasked() {
     drop(make(&path, "delete"));
     let engine = engine(&[path.display().to_string()]);
     let dump = engine.dump(&silent()).expect("dumps").dumps.remove(0);
-    let stored = StoredDump { name: dump.name.clone(), size_bytes: 0, metadata: dump.metadata.clone().expect("one") };
+    let stored =
+        StoredDump { name: dump.name.clone(), size_bytes: 0, metadata: dump.metadata.clone().expect("one") };
     let copy = bytes_of(dump).expect("a copy");
     let target = folder.path().join("b.db");
     let left = folder.path().join("b.db-wal");
     write(&left, "precious").expect("written");
     for may_replace in [false, true] {
-        let options =
-            LoadOptions { new_name: Some(target.display().to_string()), may_replace, ..LoadOptions::default() };
+        let options = LoadOptions {
+            new_name: Some(target.display().to_string()),
+            may_replace,
+            ..LoadOptions::default()
+        };
         let mut plan = engine.load(std::slice::from_ref(&stored), &options, &silent()).expect("a plan");
         assert!(matches!(plan.replaced.as_slice(), [one] if one.contains("b.db-wal")), "{:?}", plan.replaced);
         let mut feed =
