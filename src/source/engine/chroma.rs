@@ -143,6 +143,8 @@ impl Chroma {
     /// Pauses the container, if one is named, and holds the database as it is then.
     fn pause(&self, database: &Path, listener: &Listener) -> Result<(Option<Paused>, Option<Moment>)> {
         let Some(container) = &self.paused_container else { return Ok((None, None)) };
+        // One that stands still may keep the database locked.
+        Paused::refuse_paused(container, listener)?;
         // Held before, so that the container does not stand still in the middle of a change and keeps it locked.
         let before = Moment::begin(database, WAIT, listener)?;
         let paused = Paused::pause(container, listener)?;

@@ -22,7 +22,7 @@ use crate::support::scratch::Scratch;
 
 /// Writes numbers for ever, and says so once it has begun.
 const WRITER: &str = r#"
-import os, sqlite3, sys
+import os, sqlite3, sys, time
 folder, number = sys.argv[1], 0
 database = sqlite3.connect(folder + "/chroma.sqlite3", timeout=60, isolation_level=None)
 while True:
@@ -34,6 +34,8 @@ while True:
             with open(folder + "/" + name + "/data_level0.bin", "r+") as file: file.write(str(number).zfill(20))
     database.execute("COMMIT")
     if number == 20: print("begun", flush=True)
+    # Others want to have a look at it, too.
+    time.sleep(0.002)
 "#;
 
 const SEGMENTS: [&str; 2] = ["6f0f4a6c-0f2b-4d0d-9d0c-0d2b3f0c9a11", "b0a7c1de-77a5-4c3f-8f53-30c1f6d2f7aa"];
