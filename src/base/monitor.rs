@@ -21,7 +21,7 @@ pub enum FindingKind {
     Metadata,
     /// It could not be created or set while restoring.
     NotRestored,
-    /// It is an object of the repository, and is not what it must be.
+    /// It is not what it must be: an object of the repository; or a database, which is stored as it is.
     Damaged,
     /// It was left out because the user asked so or because it cannot be stored.
     LeftOut,

@@ -15,13 +15,14 @@ pub type Stop = Arc<dyn Fn() + Send + Sync>;
 #[derive(Clone)]
 pub struct Listener {
     tell: Arc<dyn Fn(&str) + Send + Sync>,
+    findings: Arc<Mutex<Vec<String>>>,
     stops: Arc<Stops>,
 }
 
 impl Listener {
     /// One that does this with each line, from whichever thread.
     pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { tell: Arc::new(tell), stops: Arc::default() }
+        Self { tell: Arc::new(tell), findings: Arc::default(), stops: Arc::default() }
     }
 
     /// One that does nothing with what it is told.
@@ -32,7 +33,7 @@ impl Listener {
     /// One for the same work that is told other lines.
     #[must_use]
     pub fn with(&self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { tell: Arc::new(tell), stops: Arc::clone(&self.stops) }
+        Self { tell: Arc::new(tell), ..self.clone() }
     }
 
     /// One for the same work that is told nothing.
@@ -45,12 +46,22 @@ impl Listener {
     /// in order again.
     #[must_use]
     pub fn for_undoing(&self) -> Self {
-        Self { tell: Arc::clone(&self.tell), stops: Arc::default() }
+        Self { stops: Arc::default(), ..self.clone() }
     }
 
     /// Tells it a line.
     pub fn tell(&self, line: &str) {
         (self.tell)(line);
+    }
+
+    /// Says that what is given now is given as it is, and is not what it must be.
+    pub fn finding(&self, what: String) {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// What was found so since this was asked last.
+    pub fn take_findings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What works for the source.
@@ -160,5 +171,14 @@ mod tests {
         assert_eq!(stopped.load(Ordering::Relaxed), 101);
         assert_eq!(format!("{:?}", listener.stops()), "Stops(0)");
         assert!(!listener.for_undoing().stops().is_over());
+    }
+
+    #[test]
+    fn findings_are_those_of_the_source_whoever_tells_them() {
+        let listener = Listener::silent();
+        listener.quiet().finding("one".to_owned());
+        listener.for_undoing().finding("two".to_owned());
+        assert_eq!(listener.take_findings(), ["one", "two"]);
+        assert_eq!(listener.take_findings(), [""; 0]);
     }
 }

@@ -72,8 +72,25 @@ fn redis(section: &mut Section<'_>, folder: &Path) -> EngineConfig {
             section.refuse(one, format!("needs {other}: a server that is stopped must be started again"));
         }
     }
-    let redis = Redis { access, method, folder, stop_command, start_command };
+    let redis = Redis { access, tls: tls(section), method, folder, stop_command, start_command };
     with_password(EngineOptions::Redis(redis), password)
+}
+
+fn tls(section: &mut Section<'_>) -> Option<redis::Tls> {
+    let names = ["tls-ca-cert-file", "tls-cert-file", "tls-key-file"];
+    let is_encrypted = section.flag("tls").unwrap_or_default();
+    let [ca_file, certificate_file, key_file] =
+        names.map(|name| section.take(name).and_then(|entry| absolute(&entry)));
+    if !is_encrypted && let Some(name) = names.into_iter().find(|name| section.has(name)) {
+        section.refuse(name, "needs tls = true");
+    }
+    let [_, certificate, key] = names;
+    for (one, other) in [(certificate, key), (key, certificate)] {
+        if section.has(one) && !section.has(other) {
+            section.refuse(one, format!("needs {other}: a certificate and its key"));
+        }
+    }
+    is_encrypted.then_some(redis::Tls { ca_file, certificate_file, key_file })
 }
 
 fn mongodb(section: &mut Section<'_>, folder: &Path) -> EngineConfig {

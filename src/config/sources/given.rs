@@ -44,7 +44,7 @@ const OF_SOURCE: [&str; 3] = ["type", "name", "on-failure"];
 /// Keys that mean nothing without a container.
 const OF_CONTAINER: [&str; 2] = ["container-program", "container-password"];
 /// Keys whose values are no texts.
-const FLAGS: [&str; 1] = ["oplog"];
+const FLAGS: [&str; 2] = ["oplog", "tls"];
 
 /// What is given to put a stored source back.
 #[derive(Clone, Copy, Debug)]

@@ -134,12 +134,11 @@ fn take_many(
     let begun = begin(&listener).map_err(|error| Failed::Source(limit.judge(error)));
     let Dumps { consistency, dumps, problems, end } = begun?;
     counts.set_consistency(consistency);
+    let source = (counts, on_failure);
     for problem in problems {
-        if on_failure == OnFailure::Fail {
-            return Err(Failed::Source(Error::new(ErrorKind::Failed, problem)));
-        }
-        run.finding(counts, counts.path.clone(), FindingKind::Unreadable, problem);
+        lacks(run, source, &counts.path, FindingKind::Unreadable, problem)?;
     }
+    take_findings(run, source, &listener, &counts.path)?;
     let mut folder = Folder::default();
     for dump in dumps {
         if run.is_over() {
@@ -148,14 +147,13 @@ fn take_many(
         if let Some(why) = limit.over() {
             let name = show_path(dump.name.as_bytes());
             let message = format!("{why}; {name} and what comes after it was not dumped");
-            if on_failure == OnFailure::Fail {
-                return Err(Failed::Source(Error::new(ErrorKind::Failed, message)));
-            }
-            run.finding(counts, counts.path.clone(), FindingKind::Unreadable, message);
+            lacks(run, source, &counts.path, FindingKind::Unreadable, message)?;
             break;
         }
         let shown = [counts.path.as_slice(), b"/", dump.name.as_bytes()].concat();
-        match take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder) {
+        let taken = take_dump(run, pool, (counts, &shown, &listener), dump, &mut folder);
+        take_findings(run, source, &listener, &shown)?;
+        match taken {
             Ok(size) => counts.add_node(size),
             Err(Failed::Source(error)) if on_failure != OnFailure::Fail && !run.is_over() => {
                 let error = limit.judge(error);
@@ -205,6 +203,34 @@ impl TimeLimit {
             None => error,
         }
     }
+}
+
+/// A source of which something is not as it must be: a finding, or its failure.
+fn lacks(
+    run: &Run<'_>,
+    (counts, on_failure): (&SourceCounts, OnFailure),
+    path: &[u8],
+    kind: FindingKind,
+    message: String,
+) -> std::result::Result<(), Failed> {
+    if on_failure == OnFailure::Fail {
+        return Err(Failed::Source(Error::new(ErrorKind::Failed, message)));
+    }
+    run.finding(counts, path.to_owned(), kind, message);
+    Ok(())
+}
+
+/// What an engine gives as it is, although it is not what it must be.
+fn take_findings(
+    run: &Run<'_>,
+    source: (&SourceCounts, OnFailure),
+    listener: &Listener,
+    path: &[u8],
+) -> std::result::Result<(), Failed> {
+    listener
+        .take_findings()
+        .into_iter()
+        .try_for_each(|found| lacks(run, source, path, FindingKind::Damaged, found))
 }
 
 /// Passes on what an engine says, under the name of its source. It is told at once, by whichever thread.

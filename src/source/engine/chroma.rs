@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::later::stopped;
 use super::sqlite::copy::{self, Moment, Room};
 use super::sqlite::looks_right;
 use super::{Container, Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, OpenDump, StoredDump};
@@ -28,6 +29,11 @@ const DATABASE: &str = "chroma.sqlite3";
 const WAIT: Duration = Duration::from_secs(copy::BUSY_SECONDS);
 /// The same once it is paused: it cannot let go.
 const PAUSED_WAIT: Duration = Duration::from_millis(100);
+
+/// So long an index must not have been written before the pause.
+const AT_REST: Duration = Duration::from_millis(250);
+/// As often it is paused, if it never is at rest.
+const PAUSES_MAX: u32 = 4;
 
 /// A folder of ChromaDB's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +71,7 @@ impl Engine for Chroma {
         let database = folder.join(DATABASE);
         let stat = looks_right(&database)?;
         let room = Arc::new(Room { scratch: self.scratch.clone(), memory_bytes: self.memory_bytes });
-        let (paused, moment) = self.pause(&database, listener)?;
+        let (paused, moment) = self.pause_at_rest(&folder, listener)?;
         let (files, problems) = Files::of(&folder)?;
         let owners = Owners::new();
         let (at, of_copy) = (database.clone(), listener.clone());
@@ -105,9 +111,40 @@ impl Chroma {
         Err(Error::new(ErrorKind::Usage, format!("{:?} is no absolute path", self.path)))
     }
 
+    /// Pauses the container, if one is named, at a moment at which it has not written to its index for a while: what is
+    /// written to it takes many calls, and in the middle of them it is of no use.
+    fn pause_at_rest(&self, folder: &Path, listener: &Listener) -> Result<(Option<Paused>, Option<Moment>)> {
+        let database = folder.join(DATABASE);
+        let mut attempts = 0;
+        loop {
+            let (before, _) = Files::of(folder)?;
+            if self.paused_container.is_some() {
+                std::thread::sleep(AT_REST);
+            }
+            let (paused, moment) = self.pause(&database, listener)?;
+            attempts += 1;
+            if paused.is_none() || Files::of(folder)?.0.are_as(&before) {
+                return Ok((paused, moment));
+            }
+            if attempts == PAUSES_MAX {
+                let message = "its index was being written whenever its container was paused, and may be half of one \
+                               state and half of another";
+                listener.finding(message.to_owned());
+                return Ok((paused, moment));
+            }
+            if listener.stops().is_over() {
+                return Err(stopped());
+            }
+            drop(moment);
+            paused.map_or(Ok(()), Paused::go_on)?;
+        }
+    }
+
     /// Pauses the container, if one is named, and holds the database as it is then.
     fn pause(&self, database: &Path, listener: &Listener) -> Result<(Option<Paused>, Option<Moment>)> {
         let Some(container) = &self.paused_container else { return Ok((None, None)) };
+        // One that stands still may keep the database locked.
+        Paused::refuse_paused(container, listener)?;
         // Held before, so that the container does not stand still in the middle of a change and keeps it locked.
         let before = Moment::begin(database, WAIT, listener)?;
         let paused = Paused::pause(container, listener)?;
@@ -127,7 +164,7 @@ fn open_database(
     listener: &Listener,
 ) -> Result<OpenDump> {
     match moment {
-        Some(moment) => Ok(copy::give(moment, room)),
+        Some(moment) => Ok(copy::give(moment, room, listener)),
         None => copy::open(path, room, listener),
     }
 }

@@ -117,24 +117,46 @@ fn check_head(held: &[u8]) -> Result<()> {
     Err(Error::damaged(format!("this is no RDB file; it begins with {shown:?}")))
 }
 
-/// Whether a file that begins so holds keys, as far as its beginning tells: a database is named only if it has some.
-pub fn begins_with_keys(beginning: &[u8]) -> bool {
-    /// Followed by a name and a value, which say something of the server.
-    const TOLD: u8 = 0xFA;
-    /// Followed by the number of a database.
-    const DATABASE: u8 = 0xFE;
-    let Some(mut rest) = beginning.get(HEAD_BYTES..) else { return false };
-    while let Some((&TOLD, told)) = rest.split_first() {
-        let Some(behind) = behind_text(told).and_then(behind_text) else { return false };
-        rest = behind;
-    }
-    rest.first() == Some(&DATABASE)
+/// What the beginning of a file says of it and of the server that made it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// Names and values, as `ctime` and the second at which the save began.
+    told: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether it holds keys, as far as its beginning tells: a database is named only if it has some.
+    pub has_keys: bool,
 }
 
-/// What follows a text or a number in the place of one.
-fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
+impl Beginning {
+    /// Of a file that begins so.
+    pub fn of(bytes: &[u8]) -> Self {
+        /// Followed by a name and a value.
+        const TOLD: u8 = 0xFA;
+        /// Followed by the number of a database.
+        const DATABASE: u8 = 0xFE;
+        let mut found = Self::default();
+        let mut rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
+        while let Some((&TOLD, behind)) = rest.split_first() {
+            let Some((name, behind)) = text(behind) else { return found };
+            let Some((value, behind)) = text(behind) else { return found };
+            found.told.push((name, value));
+            rest = behind;
+        }
+        found.has_keys = rest.first() == Some(&DATABASE);
+        found
+    }
+
+    /// The second at which the save began, by the clock of its server.
+    pub fn saved_at(&self) -> Option<u64> {
+        let (_, value) = self.told.iter().find(|(name, _)| name == b"ctime")?;
+        std::str::from_utf8(value).ok()?.parse().ok()
+    }
+}
+
+/// A text, or a number in the place of one, and what follows it.
+fn text(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (first, rest) = bytes.split_first()?;
     let low = usize::from(first & 0x3F);
+    let is_number = first >> 6 == 3;
     let (length, rest) = match (first >> 6, low) {
         (0, _) => (low, rest),
         (1, _) => rest.split_first().map(|(second, rest)| (low << 8 | usize::from(*second), rest))?,
@@ -142,7 +164,13 @@ fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
         // Longer ones are not told here.
         _ => return None,
     };
-    rest.get(length..)
+    let (text, behind) = rest.split_at_checked(length)?;
+    if !is_number {
+        return Some((text.to_vec(), behind));
+    }
+    let mut number = [0; 8];
+    number.get_mut(..length)?.copy_from_slice(text);
+    Some((u64::from_le_bytes(number).to_string().into_bytes(), behind))
 }
 
 /// How many of the last bytes belong to the file, given the checksum of all before them.
@@ -209,14 +237,20 @@ mod tests {
     const MARK: &[u8] = b"0123456789abcdef0123456789abcdef01234567";
 
     #[test]
-    fn the_beginning_tells_whether_there_are_keys() {
+    fn the_beginning_tells_whether_there_are_keys_and_when_it_was_saved() {
         let told =
             b"REDIS0011\xFA\x09redis-ver\x067.0.15\xFA\x05ctime\xC2abcd\xFA\x08aof-base\xC0\x00".as_slice();
-        assert!(begins_with_keys(&[told, b"\xFE\x00\xFB"].concat()));
-        assert!(!begins_with_keys(&[told, b"\xFF12345678"].concat()));
+        let found = Beginning::of(&[told, b"\xFE\x00\xFB"].concat());
+        assert!(found.has_keys);
+        assert_eq!(found.saved_at(), Some(u64::from(u32::from_le_bytes(*b"abcd"))));
+        assert!(!Beginning::of(&[told, b"\xFF12345678"].concat()).has_keys);
+        let mut dated = 0;
         for cut in 0..=told.len() {
-            assert!(!begins_with_keys(&told[..cut]));
+            let found = Beginning::of(&told[..cut]);
+            assert!(!found.has_keys);
+            dated += usize::from(found.saved_at().is_some());
         }
+        assert_eq!(dated, b"\xFA\x08aof-base\xC0\x00".len() + 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! parts of this process do to its files; the original is not changed by being copied; a file is put back whole or
 //! not at all, and never under a process that has the old one open.
 
+mod check;
 pub(super) mod copy;
 mod hold;
 pub(super) mod place;
@@ -11,7 +12,7 @@ pub(super) mod place;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::place::{Beside, describe};
+use super::place::Beside;
 use super::{Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 use crate::base::monitor::show_file;
 use crate::base::{Error, ErrorKind, Result};
@@ -86,9 +87,7 @@ impl Engine for Sqlite {
         let mut plan = LoadPlan::default();
         for dump in chosen {
             let target = target_of(dump, options)?;
-            if let Some(there) = describe(&target)? {
-                plan.replaced.push(there);
-            }
+            plan.replaced.extend(place::replaced(&target)?);
             plan.steps.push(step(dump, target, options.may_replace, listener));
         }
         if options.new_name.is_some() && plan.steps.len() > 1 {
@@ -184,9 +183,9 @@ fn step(dump: &StoredDump, target: PathBuf, may_replace: bool, listener: &Listen
     let what = format!("restore the SQLite database {} from {}", show_file(&target), dump.name);
     let run = Box::new(move |feed: &mut super::Feed<'_>| {
         let waiting = Beside::write(&target, feed)?;
-        place::check_whole(&waiting)?;
+        place::check_whole(&waiting, &listener)?;
         waiting.set(&metadata, &listener)?;
-        place::swap(waiting, may_replace)
+        place::swap(waiting, may_replace, &listener)
     });
     LoadStep { what, dump: Some(dump.name.clone()), run }
 }

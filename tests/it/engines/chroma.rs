@@ -22,7 +22,7 @@ use crate::support::scratch::Scratch;
 
 /// Writes numbers for ever, and says so once it has begun.
 const WRITER: &str = r#"
-import os, sqlite3, sys
+import os, sqlite3, sys, time
 folder, number = sys.argv[1], 0
 database = sqlite3.connect(folder + "/chroma.sqlite3", timeout=60, isolation_level=None)
 while True:
@@ -34,6 +34,8 @@ while True:
             with open(folder + "/" + name + "/data_level0.bin", "r+") as file: file.write(str(number).zfill(20))
     database.execute("COMMIT")
     if number == 20: print("begun", flush=True)
+    # Others want to have a look at it, too.
+    time.sleep(0.002)
 "#;
 
 const SEGMENTS: [&str; 2] = ["6f0f4a6c-0f2b-4d0d-9d0c-0d2b3f0c9a11", "b0a7c1de-77a5-4c3f-8f53-30c1f6d2f7aa"];
@@ -228,4 +230,61 @@ fn a_container_is_paused_for_it_and_goes_on() {
         lines[..3],
         ["inspect --format {{.State.Paused}} vectors", "pause vectors", "unpause vectors"]
     );
+}
+
+/// A script that is asked to pause and does not, but may do something before.
+fn played(folder: &Path, before: &str) -> Container {
+    let path = folder.join("docker");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>'{}'\ncase $1 in\ninspect) echo false;;\npause) {before};;\nesac\n",
+        folder.join("docker.log").display()
+    );
+    write(&path, script).expect("written");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a mode");
+    Container { name: "vectors".into(), program: path.display().to_string() }
+}
+
+#[test]
+fn an_index_that_is_being_written_when_its_container_is_paused_is_waited_for() {
+    let scratch = Scratch::new();
+    let folder = scratch.join("chroma");
+    make(&folder);
+    let header = folder.join(SEGMENTS[0]).join("header.bin");
+    let once = scratch.join("once");
+    let writes =
+        format!("[ -e '{0}' ] || {{ touch '{0}'; printf x >>'{1}'; }}", once.display(), header.display());
+    let writes_always = format!("printf x >>'{}'", header.display());
+    for (before, pauses, findings) in
+        [("true", 1, 0), (writes.as_str(), 2, 0), (writes_always.as_str(), 4, 1)]
+    {
+        drop(std::fs::remove_file(scratch.join("docker.log")));
+        let (listener, _) = listening();
+        let dumps = engine(&folder, Some(played(scratch.path(), before))).dump(&listener).expect("dumps");
+        keep(dumps).expect("a dump");
+        let log = read_to_string(scratch.join("docker.log")).expect("a log");
+        let count = |word: &str| log.lines().filter(|line| line.starts_with(word)).count();
+        assert_eq!((count("pause"), count("unpause")), (pauses, pauses), "{log}");
+        assert_eq!(listener.take_findings().len(), findings);
+    }
+}
+
+#[test]
+fn no_link_leads_elsewhere() {
+    let scratch = Scratch::new();
+    let folder = scratch.join("chroma");
+    make(&folder);
+    let [segment, elsewhere] = [folder.join(SEGMENTS[0]), scratch.join("elsewhere")];
+    let dumps = engine(&folder, None).dump(&printing()).expect("dumps");
+    std::fs::rename(&segment, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, &segment).expect("a link");
+    let error = keep(dumps).map(drop).expect_err("the folder is a link now");
+    println!("{:?}", error.chain());
+    let dumps = engine(&folder, None).dump(&printing()).expect("dumps");
+    assert!(dumps.problems.iter().any(|problem| problem.contains(SEGMENTS[0])), "{:?}", dumps.problems);
+    assert_eq!(dumps.dumps.len(), 4);
+    // Nor another folder in the place of the whole one.
+    std::fs::rename(&folder, scratch.join("old")).expect("moved");
+    make(&folder);
+    let error = keep(dumps).map(drop).expect_err("another folder");
+    assert!(format!("{error:?}").contains("exchanged"), "{error:?}");
 }

@@ -34,12 +34,20 @@ pub fn dump(engine: &dyn Engine) -> Result<Kept> {
 
 /// Reads all dumps, and asks whether they are whole.
 pub fn keep(dumps: Dumps) -> Result<Kept> {
+    keep_while(dumps, || {})
+}
+
+/// The same; does something once each dump has given its first byte, before it gives the others.
+pub fn keep_while(dumps: Dumps, mut between: impl FnMut()) -> Result<Kept> {
     let mut kept = Vec::new();
     for dump in dumps.dumps {
         let mut bytes = Vec::new();
         let opened = (dump.open)()?;
         let mut reader = opened.reader;
-        let read = reader.read_to_end(&mut bytes);
+        let read = (&mut reader).take(1).read_to_end(&mut bytes).and_then(|_| {
+            between();
+            reader.read_to_end(&mut bytes)
+        });
         drop(reader);
         // What the end says of it tells more than that the reader broke off.
         (opened.end)()?;

@@ -3,6 +3,9 @@
 //! What must hold: money only moves between accounts, in transactions that note each move; so of whatever moment a dump
 //! is, the sum is zero and the notes are as many as the counter says.
 
+mod played;
+mod put_back;
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -16,7 +19,7 @@ use packstone::source::engine::redis::Method;
 use packstone::source::engine::{Access, Password, Redis};
 use zeroize::Zeroizing;
 
-use super::kept::{Kept, dump, replacing};
+use super::kept::{Kept, dump, keep_while, printing, replacing};
 use crate::support::need::has_program;
 use crate::support::servers::redis::Redis as Server;
 
@@ -35,7 +38,7 @@ fn engine(server: &Server, method: Method) -> Redis {
     let access = Access { socket: Some(server.socket()), password, ..Access::default() };
     let stop_command = ["redis-cli", "SHUTDOWN", "NOSAVE"].map(str::to_owned).into();
     let folder = Some(server.data().display().to_string());
-    Redis { access, method, folder, stop_command, start_command: server.start_command() }
+    Redis { access, tls: None, method, folder, stop_command, start_command: server.start_command() }
 }
 
 /// Moves money until it is dropped.
@@ -87,8 +90,17 @@ fn moves_of(server: &Server) -> u64 {
 fn round(server: &Server, engine: &Redis) {
     let writer = Writer::start(server);
     let before = server.ask(&["LLEN", "notes"]).parse::<u64>().expect("a number");
-    let kept = dump(engine).expect("a dump");
+    let dumps = packstone::source::Engine::dump(engine, &printing()).expect("dumps");
+    let moves = || server.ask(&["GET", "moves"]).parse::<u64>().expect("a number");
+    let mut during = 0;
+    let kept = keep_while(dumps, || {
+        let seen = moves();
+        super::until(|| moves() > seen);
+        during += moves() - seen;
+    });
+    let kept = kept.expect("a dump");
     drop(writer);
+    println!("{during} moves during the dump");
     let sizes: Vec<_> = kept.dumps.iter().map(|(stored, bytes)| (&stored.name, bytes.len())).collect();
     println!("{}: {sizes:?}", kept.consistency);
     let after = moves_of(server);
@@ -233,7 +245,7 @@ fn a_server_that_dies_or_whose_disk_is_full_gives_no_dump() {
     let Some(server) = server("rdb-key-save-delay 100") else { return };
     for method in [Method::Stream, Method::Save] {
         let engine = engine(&server, method);
-        let dumps = packstone::source::Engine::dump(&engine, &super::kept::printing()).expect("dumps");
+        let dumps = packstone::source::Engine::dump(&engine, &printing()).expect("dumps");
         std::thread::scope(|scope| {
             let reading = scope.spawn(|| super::kept::keep(dumps).map(drop));
             // It saves for three seconds.

@@ -5,14 +5,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use packstone::base::ErrorKind;
 use packstone::source::engine::Sqlite;
 use packstone::source::{Engine, LoadOptions};
 use rusqlite::Connection;
 
-use super::kept::{dump, printing, replacing};
+use super::kept::{dump, keep_while, printing, replacing};
 use crate::support::need::has_program;
 use crate::support::scratch::Scratch;
 
@@ -20,7 +22,7 @@ use crate::support::scratch::Scratch;
 const ACCOUNTS: i64 = 200;
 const START: i64 = 1000;
 
-/// Moves money for ever, and says so every 20 moves; may close the database after each.
+/// Moves money for ever, and says so every 20 moves; may close the database after each of them.
 const WRITER: &str = r#"
 import random, sqlite3, sys
 path, count, closes = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "closes"
@@ -41,10 +43,10 @@ while True:
     if closes:
         bank.close()
         bank = begin()
-    if moves == 20 or closes and moves % 20 == 0: print("moved", flush=True)
+    if moves % 20 == 0: print("moved", flush=True)
 "#;
 
-struct Writer(Child, BufReader<ChildStdout>);
+struct Writer(Child, Arc<AtomicU64>);
 
 impl Writer {
     fn start(path: &Path, closes: bool) -> Self {
@@ -53,16 +55,22 @@ impl Writer {
         command.arg(if closes { "closes" } else { "stays" }).stdout(Stdio::piped());
         let mut child = command.spawn().expect("python3 runs");
         let output = BufReader::new(child.stdout.take().expect("its output"));
-        let mut writer = Self(child, output);
-        writer.wait();
+        let told = Arc::new(AtomicU64::new(0));
+        let counting = Arc::clone(&told);
+        std::thread::spawn(move || {
+            for _ in output.lines() {
+                counting.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let writer = Self(child, told);
+        writer.wait(1);
         writer
     }
 
-    /// Waits for a line of it.
-    fn wait(&mut self) {
-        let mut line = String::new();
-        self.1.read_line(&mut line).expect("a line");
-        assert_eq!(line.trim(), "moved");
+    /// Waits until it has said so many times more that it has moved something.
+    fn wait(&self, times: u64) {
+        let wanted = self.1.load(Ordering::Relaxed) + times;
+        super::until(|| self.1.load(Ordering::Relaxed) >= wanted);
     }
 }
 
@@ -141,7 +149,9 @@ fn under_a_writer(mode: &str) {
             std::fs::create_dir_all(&scratch).expect("a folder");
             let memory_bytes = if in_memory { 1 << 30 } else { 0 };
             let engine = engine(&[&path], Some(scratch.clone()), memory_bytes);
-            let kept = dump(&engine).expect("a dump");
+            // It goes on writing while the copy is given.
+            let dumps = engine.dump(&printing()).expect("dumps");
+            let kept = keep_while(dumps, || writer.wait(2)).expect("a dump");
             assert_eq!(kept.problems, [""; 0]);
             assert_eq!(std::fs::read_dir(&scratch).expect("a folder").count(), 0);
             let copy = folder.join(&format!("copy{round}.db"));
@@ -195,7 +205,7 @@ fn a_last_one_that_closes_writes_nothing_under_a_copy() {
     let folder = Scratch::new();
     let path = folder.join("bank.db");
     make(&path, "wal");
-    let mut writer = Writer::start(&path, true);
+    let writer = Writer::start(&path, true);
     let engine = engine(&[&path], None, 1 << 30);
     for round in 0..3 {
         let dumps = engine.dump(&printing()).expect("dumps").dumps;
@@ -204,10 +214,7 @@ fn a_last_one_that_closes_writes_nothing_under_a_copy() {
         for suffix in ["", "-shm"] {
             drop(std::fs::File::open(folder.join(&format!("bank.db{suffix}"))));
         }
-        // Lines that were written before are read first.
-        for _ in 0..10 {
-            writer.wait();
-        }
+        writer.wait(2);
         let mut bytes = Vec::new();
         opened.reader.read_to_end(&mut bytes).expect("a copy");
         (opened.end)().expect("it is whole");

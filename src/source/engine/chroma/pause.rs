@@ -14,8 +14,8 @@ pub(super) struct Paused {
 }
 
 impl Paused {
-    /// Pauses a container that runs.
-    pub(super) fn pause(container: &Container, listener: &Listener) -> Result<Self> {
+    /// An error if a container is paused already.
+    pub(super) fn refuse_paused(container: &Container, listener: &Listener) -> Result<()> {
         let what = || format!("cannot pause the container {}", container.name);
         let asked = command(container, &["inspect", "--format", "{{.State.Paused}}"], listener)
             .capture_text()
@@ -28,6 +28,12 @@ impl Paused {
             );
             return Err(Error::new(ErrorKind::Fenced, message));
         }
+        Ok(())
+    }
+
+    /// Pauses a container that runs.
+    pub(super) fn pause(container: &Container, listener: &Listener) -> Result<Self> {
+        let what = || format!("cannot pause the container {}", container.name);
         // If pausing breaks off in the middle, it may be paused nonetheless.
         let paused = Self { container: container.clone(), listener: listener.clone(), is_paused: true };
         command(container, &["pause"], listener).run().wrap(what)?;

@@ -57,7 +57,7 @@ pub(super) fn plan(
                 }
                 let waiting = Beside::write(&path, feed)?;
                 if is_database {
-                    check_whole(&waiting)?;
+                    check_whole(&waiting, &listener)?;
                 }
                 waiting.set(&metadata, &listener)?;
                 waiting.place()
@@ -71,7 +71,7 @@ pub(super) fn plan(
         run: Box::new(move |_| {
             let like = like_folder(&folder, &of_folders);
             set_folders(&made.path, &like, &listener)?;
-            swap(&made.path, &folder, may_replace)
+            swap(&made.path, &folder, may_replace, &listener)
         }),
     });
     Ok(plan)
@@ -154,20 +154,24 @@ fn set_folders(folder: &Path, like: &Metadata, listener: &Listener) -> Result<()
 }
 
 /// Puts a folder in the place of another, whose database nobody has open.
-fn swap(made: &Path, folder: &Path, may_replace: bool) -> Result<()> {
+fn swap(made: &Path, folder: &Path, may_replace: bool, listener: &Listener) -> Result<()> {
     let what = || format!("cannot replace {}", show_file(folder));
     if folder.symlink_metadata().is_err() {
         std::fs::rename(made, folder).wrap(what)?;
         return sync_folder_of(folder);
     }
     let database = folder.join(DATABASE);
+    let mut alone = None;
     if database.exists() {
         refuse_unless(may_replace, folder)?;
-        settle(&database)?;
+        alone = Some(settle(&database)?);
     } else if std::fs::read_dir(folder).wrap(what)?.next().is_some() {
         refuse_unless(may_replace, folder)?;
     }
     let (from, to) = (made.as_os_str().as_bytes(), folder.as_os_str().as_bytes());
     renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).wrap(what)?;
+    if let Some(alone) = alone {
+        alone.replaced(&database, listener);
+    }
     sync_folder_of(folder)
 }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::super::{Access, Listener};
+use super::{Redis, Tls};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::program::Program;
 
@@ -12,7 +13,8 @@ use crate::source::program::Program;
 const STEPS: [&str; 3] = ["sending REPLCONF", "SYNC sent to", "Transfer finished with success"];
 
 /// The clients, the first that is there being taken.
-const CLIENTS: [&str; 2] = ["redis-cli", "valkey-cli"];
+const CLIENTS: [&str; 2] = ["redis-cli", VALKEY];
+const VALKEY: &str = "valkey-cli";
 /// What errors begin with, and what they mean.
 const ERRORS: [(&str, ErrorKind, &str); 8] = [
     ("NOAUTH", ErrorKind::Denied, "the server does not accept this user or password"),
@@ -30,6 +32,7 @@ const ERRORS: [(&str, ErrorKind, &str); 8] = [
 pub(super) struct Client {
     name: &'static str,
     access: Access,
+    tls: Option<Tls>,
     listener: Listener,
 }
 
@@ -54,11 +57,11 @@ impl Server {
 
 impl Client {
     /// Finds a client that is there.
-    pub(super) fn find(access: &Access, listener: &Listener) -> Result<Self> {
+    pub(super) fn find(redis: &Redis, listener: &Listener) -> Result<Self> {
         let mut missing = None;
         for name in CLIENTS {
-            match Program::client(name, access, listener).argument("--version").capture() {
-                Ok(_) => return Ok(Self::of(name, access, listener)),
+            match Program::client(name, &redis.access, listener).argument("--version").capture() {
+                Ok(_) => return Ok(Self::of(name, redis, listener)),
                 Err(error) => drop(missing.get_or_insert(error)),
             }
         }
@@ -66,7 +69,7 @@ impl Client {
     }
 
     /// A client that may not be there.
-    pub(super) fn of(name: &'static str, access: &Access, listener: &Listener) -> Self {
+    pub(super) fn of(name: &'static str, redis: &Redis, listener: &Listener) -> Self {
         let passed_on = listener.clone();
         // It tells each step of a transfer, which is no news as long as all is well.
         let listener = listener.with(move |line| {
@@ -74,7 +77,22 @@ impl Client {
                 passed_on.tell(line);
             }
         });
-        Self { name, access: access.clone(), listener }
+        Self { name, access: redis.access.clone(), tls: redis.tls.clone(), listener }
+    }
+
+    /// The same for what is done even if everything is to end.
+    pub(super) fn for_undoing(&self) -> Self {
+        Self { listener: self.listener.for_undoing(), ..self.clone() }
+    }
+
+    /// Who is told what the client says.
+    pub(super) const fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Whether the end was asked for.
+    pub(super) fn is_over(&self) -> bool {
+        self.listener.stops().is_over()
     }
 
     /// The name of a client, if a word is one.
@@ -93,7 +111,22 @@ impl Client {
                 program = program.arguments([option, value]);
             }
         }
-        program.password("REDISCLI_AUTH", access)
+        if let Some(tls) = &self.tls {
+            program = program.argument("--tls");
+            for (option, file) in
+                [("--cacert", &tls.ca_file), ("--cert", &tls.certificate_file), ("--key", &tls.key_file)]
+            {
+                if let Some(file) = file {
+                    program = program.arguments([option, file]);
+                }
+            }
+        }
+        let program = program.password("REDISCLI_AUTH", access)?;
+        Ok(match &access.password {
+            // From version 9 on it looks at this one first, before that at the other alone.
+            Some(password) if self.name == VALKEY => program.secret("VALKEYCLI_AUTH", password),
+            _ => program,
+        })
     }
 
     /// Asks, and gives the answer without white space at its end. An answer that is an error is one.
@@ -185,6 +218,11 @@ impl Information {
     /// The value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_end)
+    }
+
+    /// The number of a name.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
     }
 
     /// Whether it has this value.

@@ -1,7 +1,7 @@
 //! A server's data put back: the server is stopped, its files are replaced, it is started, and says what it has.
 //!
 //! What must hold: no file is replaced while the server runs, for it would write its own over them; what it would not
-//! read is not taken for put back; that it is back is said by the server itself.
+//! read is not taken for put back; that it is back is said by the server itself; until then the old data are kept.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,32 +9,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::place::{Beside, beside, describe, set, sync_folder_of};
-use super::super::rdb::begins_with_keys;
+use super::super::place::{Beside, describe, set};
+use super::super::rdb::Beginning;
 use super::super::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 use super::append_only::MANIFEST;
+use super::attempt::Attempt;
 use super::client::Client;
-use super::save::poll;
 use super::{RDB, Redis};
 use crate::base::monitor::show_file;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::format::node::Metadata;
 use crate::fsmeta::capture::{metadata, stat_fd};
 use crate::fsmeta::owners::Owners;
-use crate::source::program::Program;
 
-/// As often it is asked whether a server has stopped, or answers again: about a minute.
-const QUESTIONS_MAX: u32 = 65;
 /// The names that a server of its own accord gives the folder and files of its changes.
 const APPEND_FOLDER: &str = "appendonlydir";
 const APPEND_FILE: &str = "appendonly.aof";
-/// What ends the name of a folder that waits for its successor to be read.
-const ASIDE: &str = ".packstone-old";
 
 /// What a server that answers says of where it reads its data from.
 #[derive(Clone, Debug, Default)]
 struct Habits {
-    folder: Option<PathBuf>,
     rdb_name: Option<String>,
     /// Whether it reads append-only files, and then not the RDB file; `None`: it does not say.
     is_append_only: Option<bool>,
@@ -48,7 +42,6 @@ impl Habits {
     fn of(client: &Client) -> Self {
         let Ok(server) = client.server() else { return Self::default() };
         Self {
-            folder: client.folder().ok(),
             rdb_name: client.configuration("dbfilename").ok(),
             is_append_only: client.configuration("appendonly").ok().map(|is| is == "yes"),
             is_multi_part: server.is_multi_part(),
@@ -70,16 +63,14 @@ pub(super) fn plan(
         let message = "a Redis server's data are restored as a whole and under no other name";
         return Err(Error::new(ErrorKind::Usage, message));
     }
-    let client = Client::find(&redis.access, listener).unwrap_or_else(|_| {
+    let client = Client::find(redis, listener).unwrap_or_else(|_| {
         // On an empty host the client may be in the container that is started at the end.
-        Client::of("redis-cli", &redis.access, listener)
+        Client::of("redis-cli", redis, listener)
     });
     let habits = Habits::of(&client);
-    let folder = redis.folder.clone().map(PathBuf::from);
-    let folder = folder.or_else(|| habits.folder.clone().filter(|_| redis.access.container.is_none()));
-    let folder = folder.ok_or_else(|| {
-        let message = "the server does not say where its data are: its folder must be named";
-        Error::new(ErrorKind::Usage, message)
+    let folder = redis.files_folder(&client).map_err(|error| match error.kind() {
+        ErrorKind::Usage => error,
+        _ => error.while_doing("the server does not say where its data are: its folder must be named"),
     })?;
     let mut plan = LoadPlan::default();
     if let Some(keys) = habits.keys.filter(|keys| *keys > 0) {
@@ -93,20 +84,21 @@ pub(super) fn plan(
         plan.replaced.push(format!("the folder {}", show_file(old)));
     }
     let is_replacing = !plan.replaced.is_empty();
-    plan.steps.push(stop_step(redis, &client, listener, options.may_replace || !is_replacing));
-    if let Some(old) = places.emptied.clone() {
-        plan.steps.push(empty_step(old));
+    let attempt = Arc::new(Attempt::new(redis, &client));
+    plan.steps.push(stop_step(redis, &client, &attempt, options.may_replace || !is_replacing));
+    if let Some(old) = places.emptied {
+        plan.steps.push(empty_step(old, &attempt));
     }
-    let like = Arc::new(Like::of(&folder));
+    let placing = Placing { like: Arc::new(Like::of(&folder)), attempt, listener: listener.clone() };
     let has_keys = Arc::new(AtomicBool::new(false));
     for (name, path) in places.files {
-        plan.steps.push(place_step(name, path, &like, &has_keys, listener));
+        plan.steps.push(place_step(name, path, &placing, &has_keys));
     }
     if let Some((path, text)) = places.manifest {
-        plan.steps.push(manifest_step(path, text, &like, listener));
+        plan.steps.push(manifest_step(path, text, &placing));
     }
     let expected = Expected { is_append_only: places.is_append_only, has_keys };
-    plan.steps.push(start_step(redis, client, expected, places.emptied, listener));
+    plan.steps.push(start_step(redis, client, expected, placing));
     Ok(plan)
 }
 
@@ -189,91 +181,26 @@ impl Like {
     }
 }
 
-/// Whether a server runs.
-enum Presence {
-    Runs,
-    Gone,
-    Unknown(Error),
-}
-
-impl Presence {
-    fn of(client: &Client) -> Self {
-        /// What is said of a server to which nothing leads.
-        const GONE: [&str; 4] = [
-            "the server cannot be reached",
-            "Could not connect",
-            "does not run",
-            "there is no such container",
-        ];
-        match client.ask(&["PING"]) {
-            Ok(_) => Self::Runs,
-            Err(error) if error.kind() == ErrorKind::NotFound => Self::Unknown(error),
-            Err(error) => {
-                let lines = error.chain();
-                let is_gone = lines.iter().any(|line| GONE.iter().any(|gone| line.contains(gone)));
-                // One that refuses the password runs.
-                if is_gone { Self::Gone } else { Self::Runs }
-            }
-        }
-    }
-}
-
-fn run_words(client: &Client, words: &[String], listener: &Listener) -> Result<()> {
-    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
-    // The server's own client is told how to reach it.
-    if Client::known(program).is_some() {
-        return client.program()?.arguments(arguments).run();
-    }
-    Program::of_command(program, None, None, listener).arguments(arguments).run()
-}
-
-fn stop_step(redis: &Redis, client: &Client, listener: &Listener, may_replace: bool) -> LoadStep {
-    let (redis, client, listener) = (redis.clone(), client.clone(), listener.clone());
+fn stop_step(redis: &Redis, client: &Client, attempt: &Arc<Attempt>, may_replace: bool) -> LoadStep {
+    let (redis, client, attempt) = (redis.clone(), client.clone(), Arc::clone(attempt));
     let run = move |_: &mut Feed<'_>| {
         if !may_replace {
             return Err(Error::new(ErrorKind::Exists, "the server has data, which would be replaced"));
         }
-        if redis.stop_command.is_empty() {
-            return match Presence::of(&client) {
-                Presence::Gone => Ok(()),
-                Presence::Runs => {
-                    let message = "the server runs, and would write over what is restored: stop it, or name stop-command";
-                    Err(Error::new(ErrorKind::Fenced, message))
-                }
-                Presence::Unknown(error) => Err(error.while_doing("cannot tell whether the server runs")),
-            };
-        }
-        let stopped = run_words(&client, &redis.stop_command, &listener);
-        let gone =
-            poll(&AtomicBool::new(false), QUESTIONS_MAX, || match (Presence::of(&client), &stopped) {
-                // One that is told to stop and has stopped before may call that an error.
-                (Presence::Gone, _) | (Presence::Unknown(_), Ok(())) => Ok(Some(())),
-                _ => Ok(None),
-            })?;
-        if gone.is_some() {
-            return Ok(());
-        }
-        stopped.wrap(|| "cannot stop the server")?;
-        Err(Error::new(ErrorKind::Fenced, "the server was told to stop and still answers"))
+        attempt.step(|| redis.stop(&client, || attempt.is_stopping()))
     };
     LoadStep { what: "stop the Redis server".to_owned(), dump: None, run: Box::new(run) }
 }
 
-fn empty_step(folder: PathBuf) -> LoadStep {
+fn empty_step(folder: PathBuf, attempt: &Arc<Attempt>) -> LoadStep {
     let what = format!("set aside the append-only files in {}", show_file(&folder));
+    let attempt = Arc::clone(attempt);
     let run = move |_: &mut Feed<'_>| {
-        let failed = || format!("cannot set aside {}", show_file(&folder));
-        let aside = beside(&folder, ASIDE);
-        match std::fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::system(failed(), error));
-            }
-            _ => {}
-        }
-        match std::fs::rename(&folder, &aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::system(failed(), error)),
-            _ => sync_folder_of(&folder),
-        }
+        attempt.step(|| {
+            attempt.set_aside(&folder)?;
+            attempt.places(&folder);
+            Ok(())
+        })
     };
     LoadStep { what, dump: None, run: Box::new(run) }
 }
@@ -308,12 +235,12 @@ impl Expected {
 }
 
 /// Passes on what is placed, and keeps its beginning.
-struct Beginning<'w> {
+struct Start<'w> {
     output: &'w mut dyn Write,
     bytes: Vec<u8>,
 }
 
-impl Write for Beginning<'_> {
+impl Write for Start<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         const KEPT_BYTES_MAX: usize = 4 << 10;
         let count = self.output.write(bytes)?;
@@ -327,91 +254,80 @@ impl Write for Beginning<'_> {
     }
 }
 
-fn place_step(
-    name: String,
-    path: PathBuf,
-    like: &Arc<Like>,
-    has_keys: &Arc<AtomicBool>,
-    listener: &Listener,
-) -> LoadStep {
-    let (like, has_keys, listener) = (Arc::clone(like), Arc::clone(has_keys), listener.clone());
+/// What is needed to put files in place.
+#[derive(Clone)]
+struct Placing {
+    like: Arc<Like>,
+    attempt: Arc<Attempt>,
+    listener: Listener,
+}
+
+impl Placing {
+    /// Puts a file in place; what stood there is set aside.
+    fn place(&self, path: &Path, feed: &mut Feed<'_>) -> Result<()> {
+        self.attempt.step(|| {
+            let folder = path.parent().filter(|folder| !folder.exists());
+            let waiting = Beside::write(path, feed)?;
+            if let (Some(folder), Some(metadata)) = (folder, &self.like.folder) {
+                let opened = File::open(folder).wrap(|| format!("cannot open {}", show_file(folder)))?;
+                set(&opened, folder, metadata, &self.listener);
+            }
+            waiting.set(&self.like.file, &self.listener)?;
+            self.attempt.set_aside(&waiting.target)?;
+            self.attempt.places(&waiting.target);
+            waiting.place()
+        })
+    }
+}
+
+fn place_step(name: String, path: PathBuf, placing: &Placing, has_keys: &Arc<AtomicBool>) -> LoadStep {
+    let (placing, has_keys) = (placing.clone(), Arc::clone(has_keys));
     let is_manifest = name.ends_with(MANIFEST);
     let what = format!("place {name} as {}", show_file(&path));
     let run = move |feed: &mut Feed<'_>| {
         let mut keeping = |output: &mut dyn Write| {
-            let mut beginning = Beginning { output, bytes: Vec::new() };
-            feed(&mut beginning)?;
-            let is_rdb = ["REDIS", "VALKEY"].iter().any(|word| beginning.bytes.starts_with(word.as_bytes()));
+            let mut start = Start { output, bytes: Vec::new() };
+            feed(&mut start)?;
+            let is_rdb = ["REDIS", "VALKEY"].iter().any(|word| start.bytes.starts_with(word.as_bytes()));
             // A file of changes is empty until there are some.
-            let holds = if is_rdb { begins_with_keys(&beginning.bytes) } else { !beginning.bytes.is_empty() };
+            let holds = if is_rdb { Beginning::of(&start.bytes).has_keys } else { !start.bytes.is_empty() };
             has_keys.fetch_or(holds && !is_manifest, Ordering::AcqRel);
             Ok(())
         };
-        place(&path, &mut keeping, &like, &listener)
+        placing.place(&path, &mut keeping)
     };
     LoadStep { what, dump: Some(name), run: Box::new(run) }
 }
 
-fn manifest_step(path: PathBuf, text: String, like: &Arc<Like>, listener: &Listener) -> LoadStep {
-    let (like, listener) = (Arc::clone(like), listener.clone());
+fn manifest_step(path: PathBuf, text: String, placing: &Placing) -> LoadStep {
+    let placing = placing.clone();
     let what = format!("name it in {}", show_file(&path));
     let run = move |_: &mut Feed<'_>| {
         let mut feed = |writer: &mut dyn std::io::Write| {
             writer.write_all(text.as_bytes()).wrap(|| "cannot write the manifest")
         };
-        place(&path, &mut feed, &like, &listener)
+        placing.place(&path, &mut feed)
     };
     LoadStep { what, dump: None, run: Box::new(run) }
 }
 
-fn place(path: &Path, feed: &mut Feed<'_>, like: &Like, listener: &Listener) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.exists());
-    let waiting = Beside::write(path, feed)?;
-    if let (Some(folder), Some(metadata)) = (folder, &like.folder) {
-        let opened = File::open(folder).wrap(|| format!("cannot open {}", show_file(folder)))?;
-        set(&opened, folder, metadata, listener);
-    }
-    waiting.set(&like.file, listener)?;
-    waiting.place()
-}
-
-fn start_step(
-    redis: &Redis,
-    client: Client,
-    expected: Expected,
-    emptied: Option<PathBuf>,
-    listener: &Listener,
-) -> LoadStep {
-    let (redis, listener) = (redis.clone(), listener.clone());
+fn start_step(redis: &Redis, client: Client, expected: Expected, placing: Placing) -> LoadStep {
+    let redis = redis.clone();
     let run = move |_: &mut Feed<'_>| {
+        let Placing { attempt, listener, .. } = placing;
         if redis.start_command.is_empty() {
             listener.tell("the data are in place; the server is yours to start");
+            attempt.left_to_the_user();
             return Ok(());
         }
-        run_words(&client, &redis.start_command, &listener).wrap(|| "cannot start the server")?;
-        let never = AtomicBool::new(false);
-        let mut last = None;
-        // A server that loads answers, and may take as long as it needs.
-        let mut silent = QUESTIONS_MAX;
-        let ready = poll(&never, u32::MAX, || match client.server() {
-            Ok(server) => Ok(Some(Some(server))),
-            Err(error) => {
-                let loads = error.chain().iter().any(|line| line.contains("loads its data"));
-                silent = if loads { QUESTIONS_MAX } else { silent.saturating_sub(1) };
-                last = Some(error);
-                Ok((silent == 0).then_some(None))
-            }
-        })?;
-        let Some(server) = ready.flatten() else {
-            let error = last.unwrap_or_else(|| Error::new(ErrorKind::Unreachable, "it does not answer"));
-            return Err(error.while_doing("the server was started and does not answer"));
-        };
-        let keys = client.keys()?;
-        expected.check(&client, keys)?;
-        // Only now the old ones are of no use any more.
-        drop(emptied.map(|folder| std::fs::remove_dir_all(beside(&folder, ASIDE))));
-        listener.tell(&format!("{} is back, with {} keys", server.shown(), keys));
-        Ok(())
+        attempt.step(|| {
+            let server = redis.start(&client)?;
+            let keys = client.keys()?;
+            expected.check(&client, keys)?;
+            attempt.succeeded();
+            listener.tell(&format!("{} is back, with {} keys", server.shown(), keys));
+            Ok(())
+        })
     };
     LoadStep { what: "start the Redis server".to_owned(), dump: None, run: Box::new(run) }
 }

@@ -3,8 +3,9 @@
 //! What must hold: all pages are of one read transaction; writers wait no longer than copying takes, and not while the
 //! copy is checked and read; no copy has a name in the file system once it has content.
 //!
-//! Each copy passes SQLite's `quick_check` before its first byte is given. That costs about as much as copying again,
-//! and tells a database that is damaged on the day that this happens, not on the day on which it is needed.
+//! SQLite's `quick_check` looks at each copy before its first byte is given. That costs about as much as copying again,
+//! and tells a database that is damaged on the day that this happens, not on the day on which it is needed. Damaged, it
+//! is given nonetheless: nothing better is to be had.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -20,6 +21,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::super::place::beside;
 use super::super::{Listener, OpenDump, later};
+use super::check::{Found, check};
 use super::hold::Hold;
 use crate::base::monitor::show_file;
 use crate::base::size::show;
@@ -53,14 +55,22 @@ pub(in crate::source::engine) struct Room {
 /// Begins a transaction on a database; its copy is made when the first byte is asked for.
 pub(in crate::source::engine) fn open(path: &Path, room: Arc<Room>, listener: &Listener) -> Result<OpenDump> {
     let moment = Moment::begin(path, Duration::from_secs(BUSY_SECONDS), listener)?;
-    Ok(give(moment, room))
+    Ok(give(moment, room, listener))
 }
 
 /// The copy of a database as it was at a moment that is held already.
-pub(in crate::source::engine) fn give(moment: Moment, room: Arc<Room>) -> OpenDump {
-    let failed = format!("cannot copy {}", show_file(&moment.path));
+pub(in crate::source::engine) fn give(moment: Moment, room: Arc<Room>, listener: &Listener) -> OpenDump {
+    let shown = show_file(&moment.path);
+    let (failed, listener) = (format!("cannot copy {shown}"), listener.clone());
     later::later(&failed, move |stopped| {
-        Ok(Box::new(Reading { copy: moment.copy(&room, stopped)?, offset: 0 }))
+        let (copy, found) = moment.copy(&room, stopped)?;
+        for line in found.unsure {
+            listener.tell(&format!("{shown}: {line}"));
+        }
+        if let Some(damage) = found.damage {
+            listener.finding(format!("{damage}; its copy is as it is itself"));
+        }
+        Ok(Box::new(Reading { copy, offset: 0 }))
     })
 }
 
@@ -96,7 +106,7 @@ impl Moment {
         }
     }
 
-    fn copy(self, room: &Room, stopped: &AtomicBool) -> Result<Copy> {
+    fn copy(self, room: &Room, stopped: &AtomicBool) -> Result<(Copy, Found)> {
         let Some(connection) = &self.connection else { return Err(later::stopped()) };
         let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let bytes = number("page_size")
@@ -198,7 +208,7 @@ fn copy_pages(from: &Connection, to: &mut Connection, stopped: &AtomicBool) -> R
     }
 }
 
-/// A whole copy that passed the check.
+/// A whole copy.
 ///
 /// Its mark says that it has no write-ahead log, for a check would make one; what it was is put in when it is read.
 #[derive(Debug)]
@@ -238,7 +248,7 @@ impl Copy {
     }
 }
 
-fn in_memory(mut copied: Connection) -> Result<Copy> {
+fn in_memory(mut copied: Connection) -> Result<(Copy, Found)> {
     let serialized = copied.serialize(MAIN_DB).map_err(explain)?;
     let Data::Owned(mut bytes) = serialized else {
         return Err(Error::new(ErrorKind::Failed, "SQLite gave its copy in an unknown way"));
@@ -251,8 +261,8 @@ fn in_memory(mut copied: Connection) -> Result<Copy> {
     }
     let mut copy = Connection::open_in_memory().map_err(explain)?;
     copy.deserialize(MAIN_DB, bytes, true).map_err(explain)?;
-    check(&copy, "quick_check")?;
-    Ok(Copy { place: Place::Memory(copy), mark })
+    let found = check(&copy, "quick_check")?;
+    Ok((Copy { place: Place::Memory(copy), mark }, found))
 }
 
 /// A file that has lost its name before it has content, and SQLite's connections to it.
@@ -281,7 +291,7 @@ impl Unnamed {
         Ok((writer, Connection::open_with_flags(path, reading)?))
     }
 
-    fn finish(self) -> Result<Copy> {
+    fn finish(self) -> Result<(Copy, Found)> {
         let Self { writer, checker, file } = self;
         drop(writer);
         let mut mark = vec![0; WAL_MARK.len()];
@@ -289,8 +299,8 @@ impl Unnamed {
         file.read_exact_at(&mut mark, start)
             .and_then(|()| file.write_all_at(&ROLLBACK_MARK, start))
             .wrap(|| "cannot read the copy")?;
-        check(&checker, "quick_check")?;
-        Ok(Copy { place: Place::File(file), mark })
+        let found = check(&checker, "quick_check")?;
+        Ok((Copy { place: Place::File(file), mark }, found))
     }
 }
 
@@ -305,15 +315,6 @@ fn named_file(folder: &Path) -> std::io::Result<(PathBuf, File)> {
             opened => return opened.map(|file| (path, file)),
         }
     }
-}
-
-/// Has SQLite check a database: `quick_check`, or `integrity_check`, which compares the indexes too.
-pub(super) fn check(connection: &Connection, how: &str) -> Result<()> {
-    let told: String = connection.pragma_query_value(None, how, |row| row.get(0)).map_err(explain)?;
-    if told == "ok" {
-        return Ok(());
-    }
-    Err(Error::damaged(format!("SQLite's check of the database says: {told}")))
 }
 
 /// Reads a copy.

@@ -25,6 +25,8 @@ use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// The bytes of a database that are locked for reading (`SHARED_FIRST` and `SHARED_SIZE` in SQLite's `os.h`).
 const SHARED: (i64, i64) = (0x4000_0002, 510);
+/// These and the two before, which writers take first (`PENDING_BYTE` and `RESERVED_BYTE`).
+const ALL: (i64, i64) = (0x4000_0000, 512);
 /// The bytes of the index of a write-ahead log, each for readers of one state (`WAL_READ_LOCK` in SQLite's `wal.c`).
 const READERS: std::ops::Range<i64> = 123..128;
 /// The byte of it that says that the index is in use (`UNIX_SHM_DMS` in `os_unix.c`): who opens it and finds nobody there
@@ -61,6 +63,17 @@ impl Hold {
             Ok(false) => Err(Error::new(ErrorKind::Failed, "the locks of the transaction were lost")),
             Err(errno) => Err(Error::system("cannot lock the database", std::io::Error::from(errno))),
         }
+    }
+}
+
+/// Locks a database against everybody, as SQLite does to write; `None` if somebody else has a lock on it.
+pub(super) fn alone(database: &Path) -> Result<Option<File>> {
+    let what = || format!("cannot lock {}", show_file(database));
+    let file = File::options().read(true).write(true).open(database).wrap(what)?;
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock(libc::F_WRLCK, ALL))) {
+        Ok(_) | Err(Errno::EINVAL | Errno::ENOLCK | Errno::EOPNOTSUPP) => Ok(Some(file)),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(errno) => Err(Error::system(what(), std::io::Error::from(errno))),
     }
 }
 

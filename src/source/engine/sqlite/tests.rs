@@ -127,9 +127,103 @@ fn what_is_damaged_or_not_read_to_its_end_is_no_dump() {
     let mut bytes = read(&path).expect("the original");
     let end = bytes.len() - 50_000;
     bytes[end..].fill(0x55);
-    write(&path, bytes).expect("written");
-    let error = bytes_of(engine.dump(&silent()).expect("dumps").dumps.remove(0)).expect_err("damaged");
-    assert!(error.chain().join(": ").contains("check"), "{error:?}");
+    write(&path, &bytes).expect("written");
+    // It is given as it is, and that is told.
+    let listener = silent();
+    let copy = bytes_of(engine.dump(&listener).expect("dumps").dumps.remove(0)).expect("a copy");
+    assert_eq!(copy[end..], bytes[end..]);
+    let findings = listener.take_findings();
+    assert!(matches!(findings.as_slice(), [one] if one.contains("SQLite's check")), "{findings:?}");
+    let waiting = super::place::check_whole;
+    let mut feed =
+        |writer: &mut dyn Write| writer.write_all(&copy).map_err(|cause| Error::system("no", cause));
+    let beside = Beside::write(&folder.path().join("b.db"), &mut feed).expect("written");
+    waiting(&beside, &silent()).expect_err("it is not put back by itself");
+}
+
+#[test]
+fn what_only_its_program_can_check_is_copied_and_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let made = make(&path, "delete");
+    made.execute_batch(
+        "CREATE TABLE named (name TEXT COLLATE NOCASE PRIMARY KEY); INSERT INTO named VALUES ('x');
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'NOCASE', 'icu_root');",
+    )
+    .expect("a collation that nobody else has");
+    drop(made);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let listener = Listener::new(move |line| telling.lock().expect("a list").push(line.to_owned()));
+    let mut engine = engine(&[path.display().to_string()]);
+    engine.scratch = Some(folder.path().to_owned());
+    for memory_bytes in [1 << 20, 0] {
+        engine.memory_bytes = memory_bytes;
+        let dump = engine.dump(&listener).expect("dumps").dumps.remove(0);
+        let stored = StoredDump {
+            name: dump.name.clone(),
+            size_bytes: 0,
+            metadata: dump.metadata.clone().expect("one"),
+        };
+        let copy = bytes_of(dump).expect("a copy");
+        assert_eq!(listener.take_findings(), [""; 0]);
+        let target = folder.path().join("back.db").display().to_string();
+        let options = LoadOptions { new_name: Some(target), may_replace: true, ..LoadOptions::default() };
+        let mut feed =
+            |writer: &mut dyn Write| writer.write_all(&copy).map_err(|cause| Error::system("no", cause));
+        for step in engine.load(&[stored], &options, &listener).expect("a plan").steps {
+            (step.run)(&mut feed).expect("put back");
+        }
+    }
+    let told = told.lock().expect("a list").join("\n");
+    println!("{told}");
+    assert_eq!(told.matches("the table named could not be checked: no such collation").count(), 4, "{told}");
+}
+
+#[test]
+fn what_an_earlier_database_left_is_named_and_not_removed_unasked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    drop(make(&path, "delete"));
+    let engine = engine(&[path.display().to_string()]);
+    let dump = engine.dump(&silent()).expect("dumps").dumps.remove(0);
+    let stored =
+        StoredDump { name: dump.name.clone(), size_bytes: 0, metadata: dump.metadata.clone().expect("one") };
+    let copy = bytes_of(dump).expect("a copy");
+    let target = folder.path().join("b.db");
+    let left = folder.path().join("b.db-wal");
+    write(&left, "precious").expect("written");
+    for may_replace in [false, true] {
+        let options = LoadOptions {
+            new_name: Some(target.display().to_string()),
+            may_replace,
+            ..LoadOptions::default()
+        };
+        let mut plan = engine.load(std::slice::from_ref(&stored), &options, &silent()).expect("a plan");
+        assert!(matches!(plan.replaced.as_slice(), [one] if one.contains("b.db-wal")), "{:?}", plan.replaced);
+        let mut feed =
+            |writer: &mut dyn Write| writer.write_all(&copy).map_err(|cause| Error::system("no", cause));
+        let done = (plan.steps.remove(0).run)(&mut feed);
+        assert_eq!((done.is_ok(), left.exists(), target.exists()), (may_replace, !may_replace, may_replace));
+    }
+}
+
+#[test]
+fn nobody_works_on_a_database_that_is_about_to_be_replaced() {
+    for mode in ["wal", "delete"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        drop(make(&path, mode));
+        let alone = place::settle(&path).expect("nobody uses it");
+        let other = Connection::open(&path).expect("opened");
+        other.busy_timeout(std::time::Duration::ZERO).expect("set");
+        other.execute_batch("INSERT INTO a VALUES (1)").expect_err("it is locked");
+        drop(alone);
+        other.execute_batch("INSERT INTO a VALUES (1)").expect("free");
+        // One that is only open with a log keeps it from being replaced.
+        assert_eq!(place::settle(&path).is_err(), mode == "wal");
+    }
 }
 
 #[test]
@@ -143,8 +237,8 @@ fn a_locked_database_is_waited_for_and_told() {
     assert_eq!(error.kind(), ErrorKind::Fenced);
     writer.execute_batch("COMMIT").expect("free");
     copy::Moment::begin(&path, std::time::Duration::from_millis(20), &silent()).expect("free");
-    let error = place::settle(&path).map(|()| writer.execute_batch("BEGIN; SELECT * FROM a"));
-    error.expect("nobody uses it").expect("read");
+    drop(place::settle(&path).expect("nobody uses it"));
+    writer.execute_batch("BEGIN; SELECT * FROM a").expect("read");
     let error = place::settle(&path).expect_err("it is read");
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
 }

@@ -34,7 +34,8 @@ impl Redis {
         let redis = Self { scratch, password };
         std::fs::create_dir(redis.data()).expect("a folder");
         let text = format!(
-            "port 0\nunixsocket {}\ndir {}\npidfile {}\ndaemonize yes\nlogfile \"\"\nsave \"\"\n{lines}\n",
+            "port 0\nunixsocket {}\ndir {}\npidfile {}\ndaemonize yes\nlogfile \"\"\nsave \"\"\n\
+             repl-diskless-sync-delay 0\n{lines}\n",
             redis.socket(),
             redis.data().display(),
             redis.scratch.join("pid").display()

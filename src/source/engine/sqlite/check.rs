@@ -1,0 +1,171 @@
+//! What SQLite itself says of a database: whether it is damaged.
+//!
+//! What must hold: damage is told as such, and nothing else is: neither what cannot be checked here, because it needs
+//! parts of the program that owns the database, nor contents that break the rules of its own tables.
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::copy::explain;
+use crate::base::{Error, ErrorKind, Result};
+
+/// So much is told of what breaks rules, or could not be checked.
+const LINES_MAX: usize = 10;
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub(in crate::source::engine) struct Found {
+    /// The first damage.
+    pub damage: Option<Error>,
+    /// What could not be checked, and what breaks rules.
+    pub unsure: Vec<String>,
+}
+
+impl Found {
+    fn unsure(&mut self, line: String) {
+        if self.unsure.len() < LINES_MAX {
+            self.unsure.push(line);
+        }
+    }
+
+    /// Takes an error for what it is: damage, something that SQLite does not know, or a failure of the check.
+    fn take(&mut self, outcome: rusqlite::Result<()>) -> Result<Option<rusqlite::Error>> {
+        match outcome {
+            Ok(()) => Ok(None),
+            // A collation, a function or a module that only the program itself has.
+            Err(cause) if is_unknown(&cause) => Ok(Some(cause)),
+            Err(cause) => match explain(cause) {
+                error if error.kind() == ErrorKind::Damaged => {
+                    self.damage.get_or_insert(error);
+                    Ok(None)
+                }
+                error => Err(error),
+            },
+        }
+    }
+}
+
+fn is_unknown(cause: &rusqlite::Error) -> bool {
+    matches!(cause, rusqlite::Error::SqlInputError { .. })
+        || cause.sqlite_error_code() == Some(ErrorCode::Unknown)
+}
+
+/// Has SQLite check a database: by `quick_check`, or by `integrity_check`, which compares the indexes too.
+pub(super) fn check(connection: &Connection, how: &str) -> Result<Found> {
+    // What a table allows is the business of its program, and may need functions of it.
+    connection.execute_batch("PRAGMA ignore_check_constraints = ON").map_err(explain)?;
+    let mut found = Found::default();
+    // All that is found: what breaks a rule must not hide what is damaged.
+    let outcome = told(connection, &format!("PRAGMA {how}(1000000000)"), &mut found);
+    let Some(unknown) = found.take(outcome)? else { return Ok(found) };
+    // One table of that kind, and nothing at all was checked: so each by itself.
+    let mut tables = Vec::new();
+    let listed = names(connection, &mut tables);
+    if let Some(cause) = found.take(listed)? {
+        found.unsure(format!("it could not be checked: {cause}"));
+    }
+    if tables.is_empty() {
+        found.unsure(format!("it could not be checked: {unknown}"));
+    }
+    for table in tables {
+        let outcome = told(connection, &format!("PRAGMA {how}('{}')", table.replace('\'', "''")), &mut found);
+        if let Some(cause) = found.take(outcome)? {
+            found.unsure(format!("the table {table} could not be checked: {cause}"));
+            // Its pages can be read at least, if not its indexes.
+            let count = format!("SELECT count(*) FROM \"{}\" NOT INDEXED", table.replace('"', "\"\""));
+            let counted = connection.query_row(&count, [], |_| Ok(()));
+            found.take(counted)?;
+        }
+    }
+    Ok(found)
+}
+
+fn names(connection: &Connection, tables: &mut Vec<String>) -> rusqlite::Result<()> {
+    tables.push("sqlite_schema".to_owned());
+    let mut statement = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        tables.push(row.get(0)?);
+    }
+    Ok(())
+}
+
+/// Sorts what a check tells, until the first damage.
+fn told(connection: &Connection, check: &str, found: &mut Found) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(check)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let line: String = row.get(0)?;
+        if line == "ok" {
+            continue;
+        }
+        if breaks_rules(&line) {
+            found.unsure(format!("its contents break the rules of its tables: {line}"));
+            continue;
+        }
+        let error = Error::damaged(format!("SQLite's check of the database says: {line}"));
+        found.damage.get_or_insert(error);
+        break;
+    }
+    Ok(())
+}
+
+/// Whether a line speaks of a value that its column does not allow, as `NULL value in goods.price`.
+fn breaks_rules(line: &str) -> bool {
+    line.split_once(" value in ").is_some_and(|(kind, _)| !kind.contains(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database as a program with functions of its own leaves it, seen without them.
+    fn checked(script: &str, how: &str) -> (Connection, Found) {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(script).expect("a script");
+        let found = check(&connection, how).expect("checked");
+        (connection, found)
+    }
+
+    const UNKNOWN: &str = "PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = replace(sql, 'NOCASE', 'unknown_one') WHERE name = 'other';
+        UPDATE sqlite_schema SET sql = replace(sql, 'abs(', 'unknown_two(');
+        PRAGMA writable_schema = RESET;";
+    const TABLES: &str = "CREATE TABLE other (a TEXT COLLATE NOCASE PRIMARY KEY);
+        CREATE TABLE \"it's \"\"one\"\"\" (a CHECK (abs(a) > 0), b NOT NULL);
+        CREATE INDEX i ON \"it's \"\"one\"\"\" (abs(a));
+        CREATE VIRTUAL TABLE words USING fts5(text);
+        INSERT INTO other VALUES ('x'), ('y'); INSERT INTO \"it's \"\"one\"\"\" VALUES (1, 2);";
+
+    #[test]
+    fn what_needs_the_program_itself_is_no_damage() {
+        for how in ["quick_check", "integrity_check"] {
+            let (_, found) = checked(&[TABLES, UNKNOWN].concat(), how);
+            assert!(found.damage.is_none(), "{found:?}");
+            let text = found.unsure.join("\n");
+            println!("{how}: {text}");
+            assert!(text.contains("the table other could not be checked"), "{text}");
+            assert_eq!(text.contains("it's"), how == "integrity_check", "{text}");
+        }
+        let (_, found) = checked(TABLES, "quick_check");
+        assert!(found.damage.is_none() && found.unsure.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn contents_that_break_rules_are_no_damage_and_hide_none() {
+        let breaking = "PRAGMA ignore_check_constraints = ON;
+            CREATE TABLE a (b CHECK (b > 5)); INSERT INTO a VALUES (1);
+            CREATE TABLE c (d, e); INSERT INTO c VALUES (NULL, NULL);
+            PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET sql = 'CREATE TABLE c (d, e NOT NULL)' WHERE name = 'c';
+            PRAGMA writable_schema = RESET;";
+        let (connection, found) = checked(breaking, "integrity_check");
+        assert!(found.damage.is_none(), "{found:?}");
+        assert_eq!(found.unsure, ["its contents break the rules of its tables: NULL value in c.e"]);
+        let damaging = "CREATE INDEX i ON c (d); PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'a') WHERE name = 'i';
+            PRAGMA writable_schema = RESET;";
+        connection.execute_batch(damaging).expect("damaged");
+        let found = check(&connection, "quick_check").expect("checked");
+        assert!(found.damage.is_some(), "{found:?}");
+    }
+}
