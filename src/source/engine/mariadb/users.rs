@@ -23,12 +23,15 @@ const SECTION: &str = "-- of ";
 pub(super) fn script(server: &Server) -> Result<Vec<u8>> {
     let mut lines = vec!["-- users and grants".to_owned()];
     let mut grants = Vec::new();
+    // MySQL's hashes have any bytes in them.
+    let hexadecimal =
+        if server.is_mariadb() { "" } else { "/*!80017 SET SESSION print_identified_with_as_hex = ON */; " };
     for account in accounts(server)? {
         lines.push(format!("{SECTION}{}", account.shown));
         if account.is_role {
             lines.push(format!("CREATE ROLE IF NOT EXISTS {};", account.shown));
         } else {
-            let created = server.column(&format!("SHOW CREATE USER {}", account.shown))?;
+            let created = server.column(&format!("{hexadecimal}SHOW CREATE USER {}", account.shown))?;
             let statements = created.iter().filter_map(|line| line.strip_prefix("CREATE USER "));
             lines.extend(statements.map(|rest| format!("CREATE USER IF NOT EXISTS {rest};")));
         }
