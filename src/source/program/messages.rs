@@ -88,7 +88,14 @@ const KNOWN: [(&str, &[&str]); 13] = [
     ("the program is not in the container", &["executable file not found", "oci runtime exec failed"]),
     (
         "no space is left on the server's disk",
-        &["no space left on device", "disk full", "errno: 28", "error 28", "could not extend file"],
+        &[
+            "no space left on device",
+            "disk full",
+            "errno: 28",
+            "error 28",
+            "error 1114",
+            "could not extend file",
+        ],
     ),
     (
         "the versions of client and server do not fit",
@@ -255,6 +262,7 @@ mod tests {
             ("pg_dump: error: aborting because of server version mismatch", "versions"),
             ("pg_restore: error: unsupported version (1.16) in file header", "versions"),
             ("ERROR:  could not extend file \"base/5/1\": No space left on device", "disk"),
+            ("ERROR 1114 (HY000) at line 51: The table 'filling' is full", "disk"),
             ("mariadb-dump: Error 2013: Lost connection to server during query", "in the middle"),
             ("pg_dump: error: server closed the connection unexpectedly", "in the middle"),
             ("ERROR:  permission denied for table goods", "may not"),
