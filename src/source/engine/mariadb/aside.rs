@@ -3,7 +3,10 @@
 //! What must hold: until the new one is whole, nothing of the former one is lost: its tables stand in a database of another
 //! name, beside them the statements that bring it back; if the load fails, or is ended, they are run.
 
-use super::server::{LOCK_WAIT, Server, identifier, text};
+use std::collections::BTreeSet;
+
+use super::rights::Rights;
+use super::server::{Server, identifier, text};
 use super::{MARKER, arguments_for};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
@@ -50,6 +53,13 @@ pub(super) fn replacing(
         return load(&begin).map_err(removed);
     }
     let mut former = Former::look(server, name, aside)?;
+    if let Err(error) = server.run(&former.preparation()) {
+        // Nothing of the former one has been touched; what was made may not even be there.
+        drop(undoing.run(&format!("DROP DATABASE IF EXISTS {};\n", identifier(&former.aside))));
+        return Err(
+            error.while_doing(format!("cannot make the database {}, which would keep it", former.aside))
+        );
+    }
     if let Err(error) = former.set_aside(&undoing, server).and_then(|()| load(&begin)) {
         return Err(match former.put_back(&undoing) {
             Ok(()) => error.while_doing("the database that was there is as it was"),
@@ -82,6 +92,12 @@ struct Former {
 impl Former {
     /// Asks for all that is needed to bring it back; changes nothing.
     fn look(server: &Server, name: &str, aside: String) -> Result<Self> {
+        let hidden = Rights::ask(server)?.problems(server, &[name.to_owned()], &BTreeSet::new());
+        if let Some(hidden) = hidden.into_iter().next() {
+            return Err(
+                Error::new(ErrorKind::Denied, hidden).while_doing("not all that is there can be seen")
+            );
+        }
         let of_name = text(name);
         let referring = server.rows(&format!(
             "SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints \
@@ -93,6 +109,10 @@ impl Former {
         }
         let listed = |what: &str| server.column(&format!("SELECT {what} = {of_name} ORDER BY 1"));
         let tables = server.tables_of(name)?;
+        if tables.iter().any(|table| table == UNDO) {
+            let message = format!("its table {UNDO} stands where the statements would that bring it back");
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
         let views = listed("table_name FROM information_schema.views WHERE table_schema")?;
         let triggers = listed("trigger_name FROM information_schema.triggers WHERE trigger_schema")?;
         let shown = server.rows(&format!("SHOW CREATE DATABASE {}", identifier(name)))?;
@@ -108,21 +128,25 @@ impl Former {
         Ok(Self { name, aside, tables, triggers, create, definitions, is_gone: false })
     }
 
+    /// Makes the database in which the former one is kept, with the statements that bring it back.
+    fn preparation(&self) -> String {
+        let (name, aside) = (identifier(&self.name), identifier(&self.aside));
+        let mut script = format!(
+            "{MOVING_WAIT}CREATE DATABASE {aside};\nCREATE TABLE {aside}.{UNDO} \
+             (number INT AUTO_INCREMENT PRIMARY KEY, line LONGTEXT CHARACTER SET binary);\n"
+        );
+        let undo = format!("{};\n{}{}", self.create, self.moves(&aside, &name), self.definitions());
+        for line in undo.lines() {
+            let line = hexadecimal(line);
+            script.push_str(&format!("INSERT INTO {aside}.{UNDO} (line) VALUES (X'{line}');\n"));
+        }
+        script
+    }
+
     /// Moves the tables, and lets the rest go.
     fn set_aside(&mut self, undoing: &Server, server: &Server) -> Result<()> {
         let cannot = || "cannot move the tables of the one that is there";
         let (name, aside) = (identifier(&self.name), identifier(&self.aside));
-        let mut script = format!(
-            "CREATE DATABASE {aside};\nCREATE TABLE {aside}.{UNDO} \
-             (number INT AUTO_INCREMENT PRIMARY KEY, line LONGTEXT CHARACTER SET binary);\n"
-        );
-        let undo =
-            format!("{}\n{}{}", self.create.clone() + ";", self.moves(&aside, &name), self.definitions());
-        for line in undo.lines() {
-            script
-                .push_str(&format!("INSERT INTO {aside}.{UNDO} (line) VALUES (X'{}');\n", hexadecimal(line)));
-        }
-        server.run(&script).wrap(cannot)?;
         let triggers = self.triggers.iter();
         let triggers = triggers.map(|trigger| format!("DROP TRIGGER {name}.{};\n", identifier(trigger)));
         let moves = self.moves(&name, &aside);
@@ -145,7 +169,7 @@ impl Former {
         settle(undoing, &self.aside)?;
         let moved =
             undoing.tables_of(&self.aside)?.into_iter().filter(|table| self.tables.contains(table)).count();
-        let mut script = format!("{LOCK_WAIT};\n");
+        let mut script = String::new();
         if self.is_gone {
             script.push_str(&format!("DROP DATABASE IF EXISTS {name};\n{};\n", self.create));
         }

@@ -3,9 +3,10 @@
 //! What must hold: the dump of a user without problems is, byte by byte, the one of root; what a problem asks for is enough.
 
 use packstone::source::engine::{Access, Databases, Mariadb};
+use packstone::source::{Engine, LoadOptions};
 
-use super::super::kept::{Kept, dump};
-use super::{Server, engine, server};
+use super::super::kept::{Kept, dump, printing};
+use super::{Server, engine, said, server};
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/databases/mariadb.md");
 
@@ -48,6 +49,21 @@ fn the_documented_user_sees_everything() {
     is_like_root(&dump(&all).expect("a dump"), &of_root);
     all.databases = Databases::All;
     is_like_root(&dump(&all).expect("a dump"), &of_root);
+    // It cannot put anything back, which is not said to be for the password.
+    let beside = LoadOptions {
+        databases: vec!["shop".into()],
+        new_name: Some("copy".into()),
+        ..LoadOptions::default()
+    };
+    let only_shop = Kept {
+        dumps: of_root.dumps.iter().filter(|(dump, _)| dump.name != "users.sql").cloned().collect(),
+        ..of_root
+    };
+    let error = said(&only_shop.load(&all, &beside).expect_err("it may only read"));
+    assert!(
+        error.contains("this user may not do that\nERROR 1044") && !error.contains("password"),
+        "{error}"
+    );
     // The same for one database alone.
     let narrowed = statements.replace("ON *.*", "ON `shop`.*").replace("backup@", "narrow@");
     server.ask(&format!(
@@ -92,7 +108,7 @@ fn what_is_hidden_is_named_with_the_statement_that_shows_it() {
     let of_root = dump(&engine(&server)).expect("a dump");
     server.ask(
         "CREATE USER few@localhost; GRANT SELECT, SHOW VIEW ON shop.* TO few@localhost;
-         GRANT SELECT ON `odd/na``me\\%.`.`t``t` TO few@localhost;",
+         GRANT SELECT ON `odd/na``me%.`.`t``t` TO few@localhost;",
     );
     let few = of_user(&server, "few");
     // Without the right on events all the rest is dumped.
@@ -139,9 +155,9 @@ fn what_is_hidden_is_named_with_the_statement_that_shows_it() {
     // Where there are views, their dump is refused: said before, and in plain words.
     server.ask("CREATE USER blind@localhost; GRANT SELECT, TRIGGER, EVENT ON *.* TO blind@localhost");
     let blind = Mariadb { databases: Databases::Named(vec!["shop".into()]), ..of_user(&server, "blind") };
-    let dumps = packstone::source::Engine::dump(&blind, &super::printing()).expect("dumps");
+    let dumps = blind.dump(&printing()).expect("dumps");
     assert_eq!(statements(&dumps.problems), ["SHOW VIEW ON `shop`.* TO `blind`@`localhost`;"]);
-    let error = super::said(&dump(&blind).expect_err("views"));
+    let error = said(&dump(&blind).expect_err("views"));
     assert!(
         error.contains("this user may not do that") && error.contains("SHOW VIEW command denied"),
         "{error}"
