@@ -1,22 +1,31 @@
 //! MariaDB and MySQL: each database by `mariadb-dump` or `mysqldump` in one transaction.
 //!
 //! What must hold: each database is of one moment, its own, and what cannot be is named; a dump counts only if its last
-//! line says that it is complete; a database that holds something is dropped only if that was allowed.
+//! line says that it is complete; what may be missing from it is said; a database that holds something is dropped only if
+//! that was allowed, and only after what takes its place is whole.
 
+mod aside;
+mod history;
 mod load;
+mod patience;
 mod rename;
+mod rights;
 mod sandbox;
 mod server;
 mod users;
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use super::later::later;
 use super::{Access, Databases, Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump, file_name};
 use crate::base::{Error, ErrorKind, Result};
 use crate::source::program::EndsWith;
 
-use server::{Server, identifier, text};
+use history::History;
+use patience::with_patience;
+use rights::Rights;
+use server::{LOCK_WAIT, Server, identifier, text};
 
 /// A MariaDB or MySQL server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,16 +52,19 @@ const MARKER: &str = "-- Dump completed";
 const OWN: [&str; 4] = ["information_schema", "performance_schema", "sys", "mysql"];
 /// Begins the name of a folder that stands among the databases and is none, as `#mysql50#lost+found`.
 const NO_DATABASE: &str = "#mysql50#";
+/// How long nothing may come of a dump: longer it waits for a lock, or its server for a disk.
+const SILENCE: Duration = Duration::from_mins(30);
 /// What every dump is made with: one transaction, row by row, and all that belongs to a database. Without its date, so
-/// that a dump of the same data is the same.
+/// that a dump of the same data is the same; without locks for the one who puts it back, which keep tables from each other
+/// that number their rows by one sequence.
 const ARGUMENTS: [&str; 9] = [
     "--single-transaction",
     "--quick",
     "--routines",
-    "--events",
     "--triggers",
     "--hex-blob",
     "--skip-dump-date",
+    "--skip-add-locks",
     "--default-character-set=utf8mb4",
     "--max-allowed-packet=1G",
 ];
@@ -67,6 +79,17 @@ impl Engine for Mariadb {
         let mut problems = Vec::new();
         let names = self.chosen(&server, &mut problems, listener)?;
         let mut dumps = Vec::new();
+        let rights = Rights::ask(&server).unwrap_or_else(|error| {
+            problems.push(format!(
+                "what the server hides from this user is not known: {}",
+                error.chain().join(": ")
+            ));
+            Rights::all()
+        });
+        if matches!(self.databases, Databases::All) && !rights.sees_all_databases() {
+            listener.tell("this user sees only the databases on which it has rights");
+        }
+        problems.extend(rights.problems(&server, &names, &server.databases_with_views()?));
         match users::script(&server) {
             Ok(script) => dumps.push(Dump {
                 name: USERS.to_owned(),
@@ -75,11 +98,21 @@ impl Engine for Mariadb {
                     Ok(later("cannot dump the users", move |_| Ok(Box::new(Cursor::new(script)))))
                 }),
             }),
-            Err(error) => problems.push(format!("the users cannot be dumped: {}", error.chain().join(": "))),
+            Err(error) => {
+                let needed =
+                    rights.for_users().map_or_else(String::new, |statement| format!("; {statement}"));
+                problems.push(format!("the users cannot be dumped: {}{needed}", error.chain().join(": ")));
+            }
         }
-        let extra = server.dump_arguments()?;
+        let options = server.dump_options()?;
+        let history = History::ask(&server, &options)?;
         for name in &names {
-            dumps.push(self.dump_of(&server, name, &extra));
+            problems.extend(history.problem(name));
+            let mut extra = arguments_for(&options);
+            extra.extend(history.argument(name));
+            extra
+                .push(if rights.has(rights::EVENTS, name) { "--events" } else { "--skip-events" }.to_owned());
+            dumps.push(self.dump_of(&server, name, extra));
         }
         let mut consistency = format!("one transaction of each database ({})", server.shown());
         let odd = server.tables_without_transactions(&names)?;
@@ -122,17 +155,35 @@ impl Mariadb {
         Ok(found)
     }
 
-    fn dump_of(&self, server: &Server, name: &str, extra: &[&'static str]) -> Dump {
+    fn dump_of(&self, server: &Server, name: &str, extra: Vec<String>) -> Dump {
         let failed = format!("cannot dump the database {name}");
         let program = server.dump_program();
         let (name_of_program, options, database) = (server.names.dump, self.options.clone(), name.to_owned());
-        let extra = extra.to_vec();
         let open = move || {
             let program = program?.arguments(ARGUMENTS).arguments(extra).arguments(options);
             let program = program.arguments(["--databases", "--", &database]);
-            program.open(&failed, EndsWith::line(name_of_program, MARKER, &[]))
+            let dump = program.open(&failed, EndsWith::line(name_of_program, MARKER, &[]))?;
+            let minutes = SILENCE.as_secs() / 60;
+            let why = format!(
+                "{failed}: {name_of_program} gave nothing for {minutes} minutes: it waits for a lock"
+            );
+            with_patience(dump, SILENCE, why)
         };
         let name = file_name::encode(name, &RESERVED) + SUFFIX;
         Dump { name, metadata: None, open: Box::new(open) }
     }
+}
+
+/// What a dump program needs besides, as far as it knows it: it may be MySQL's for a server of MariaDB, or the other way
+/// round.
+fn arguments_for(options: &str) -> Vec<String> {
+    let wanted = [
+        // What belongs to a replica has no place in a dump that is put back elsewhere.
+        ("--set-gtid-purged", "--set-gtid-purged=OFF".to_owned()),
+        // Servers before version 8, and those of MariaDB, have none.
+        ("--column-statistics", "--column-statistics=0".to_owned()),
+        ("--no-tablespaces", "--no-tablespaces".to_owned()),
+        ("--init-command", format!("--init-command={LOCK_WAIT}")),
+    ];
+    wanted.into_iter().filter(|(name, _)| options.contains(name)).map(|(_, argument)| argument).collect()
 }

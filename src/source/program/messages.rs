@@ -71,7 +71,7 @@ fn presentable(line: &[u8], secrets: &[Password]) -> String {
 }
 
 /// What parts of messages mean, in small letters; the first that is found counts.
-const KNOWN: [(&str, &[&str]); 10] = [
+const KNOWN: [(&str, &[&str]); 13] = [
     (
         "docker itself cannot be reached: it does not run, or this user may not use it",
         &[
@@ -88,7 +88,14 @@ const KNOWN: [(&str, &[&str]); 10] = [
     ("the program is not in the container", &["executable file not found", "oci runtime exec failed"]),
     (
         "no space is left on the server's disk",
-        &["no space left on device", "disk full", "errno: 28", "error 28", "could not extend file"],
+        &[
+            "no space left on device",
+            "disk full",
+            "errno: 28",
+            "error 28",
+            "error 1114",
+            "could not extend file",
+        ],
     ),
     (
         "the versions of client and server do not fit",
@@ -97,6 +104,11 @@ const KNOWN: [(&str, &[&str]); 10] = [
             "unsupported version (",
             "client does not support authentication protocol",
         ],
+    ),
+    // Of a user who was accepted.
+    (
+        "this user may not do that",
+        &["error 1044", "(1044)", "command denied to user", "insufficient privileges"],
     ),
     (
         "the server does not accept this user or password",
@@ -124,6 +136,14 @@ const KNOWN: [(&str, &[&str]); 10] = [
             "not authorized",
             "noperm",
         ],
+    ),
+    (
+        "another connection of the server holds a lock for too long",
+        &["lock wait timeout exceeded", "canceling statement due to lock timeout"],
+    ),
+    (
+        "the server gives no answer: it hangs, or something else listens there",
+        &["initial communication packet", "authorization packet"],
     ),
     (
         "the server cannot be reached: it does not run, or listens elsewhere",
@@ -226,10 +246,23 @@ mod tests {
             ),
             ("ERROR 2002 (HY000): Can't connect to local server through socket", "cannot be reached"),
             ("ERROR 1045 (28000): Access denied for user 'x'@'localhost'", "user or password"),
+            ("ERROR 1044 (42000) at line 23: Access denied for user 'x'@'%' to database 'shop'", "may not"),
+            (
+                "mariadb-dump: Couldn't execute 'show events': Access denied for user 'x'@'%' (1044)",
+                "may not",
+            ),
+            ("SHOW VIEW command denied to user 'x'@'localhost' for table `shop`.`rich` (1142)", "may not"),
+            ("mariadb-dump: x has insufficient privileges to SHOW CREATE FUNCTION `f`!", "may not"),
+            ("ERROR 1205 (HY000): Lock wait timeout exceeded; try restarting transaction", "holds a lock"),
+            (
+                "ERROR 2013 (HY000): Lost connection to server at 'waiting for initial communication packet'",
+                "gives no answer",
+            ),
             ("Failed: can't create session: auth error: sasl conversation error", "user or password"),
             ("pg_dump: error: aborting because of server version mismatch", "versions"),
             ("pg_restore: error: unsupported version (1.16) in file header", "versions"),
             ("ERROR:  could not extend file \"base/5/1\": No space left on device", "disk"),
+            ("ERROR 1114 (HY000) at line 51: The table 'filling' is full", "disk"),
             ("mariadb-dump: Error 2013: Lost connection to server during query", "in the middle"),
             ("pg_dump: error: server closed the connection unexpectedly", "in the middle"),
             ("ERROR:  permission denied for table goods", "may not"),

@@ -1,8 +1,8 @@
 //! How the dumps of a MariaDB or MySQL server are put back: users first, then each database with its statistics, and last
 //! what the users may do, for rights on a table can be given only once it is there.
 //!
-//! What must hold: a database that holds something is dropped only if that was allowed; one that fails in the middle is
-//! said to be half there.
+//! What must hold: a database that holds something is replaced only if that was allowed, and dropped only after what takes
+//! its place is whole.
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use super::aside;
 use super::rename::Rename;
 use super::sandbox::WithoutSandbox;
 use super::server::{Server, identifier};
@@ -45,13 +46,19 @@ pub(super) fn plan(
     }
     for target in targets {
         Server::refuse_own(&target.new)?;
-        if let Some(contents) = server.contents_of(&target.new)?.filter(|contents| !contents.is_empty()) {
+        let there = server.contents_of(&target.new)?;
+        if let Some(contents) = there.filter(|contents| !contents.is_empty()) {
             plan.replaced.push(format!("the database {}, which has {}", target.new, contents.shown()));
         }
+        let instead = match there {
+            Some(contents) if contents.is_empty() => ", in place of the empty one",
+            Some(_) => ", in place of the one that is there",
+            None => "",
+        };
         let (of_load, of_analyze, name) = (server.clone(), server.clone(), target.new.clone());
         let may_replace = options.may_replace;
         plan.steps.push(LoadStep {
-            what: format!("restore the database {} from {}", target.new, target.file),
+            what: format!("restore the database {} from {}{instead}", target.new, target.file),
             dump: Some(target.file.clone()),
             run: Box::new(move |feed| {
                 let failed = format!("cannot restore the database {}", target.new);
@@ -147,32 +154,35 @@ impl Users {
 
 fn load_database(server: &Server, target: &Target, may_replace: bool, feed: &mut Feed<'_>) -> Result<()> {
     // Asked again: since the plan was made, somebody may have filled it.
-    if let Some(contents) = server.contents_of(&target.new)? {
-        if !may_replace && !contents.is_empty() {
-            let message = format!("it is there and has {}", contents.shown());
-            return Err(Error::new(ErrorKind::Exists, message));
-        }
-        server.run(&format!("DROP DATABASE {};\n", identifier(&target.new)))?;
+    let there = server.contents_of(&target.new)?;
+    if let Some(contents) = there.filter(|contents| !may_replace && !contents.is_empty()) {
+        let message = format!("it is there and has {}", contents.shown());
+        return Err(Error::new(ErrorKind::Exists, message));
     }
-    let mut write = |input: &mut dyn Write| {
-        let mut buffered = WithoutSandbox::new(BufWriter::with_capacity(BUFFER_BYTES, input));
-        if target.old == target.new {
-            feed(&mut buffered)?;
-        } else {
-            let mut rename = Rename::new(&mut buffered, &target.old, &target.new);
-            feed(&mut rename)?;
-            rename.finish().wrap(|| "cannot write the dump")?;
-        }
-        buffered.finish().wrap(|| "cannot write the dump")
-    };
-    let fed = server.client()?.feed(&mut write);
-    fed.wrap(|| "the dump was not taken to its end; what is there of the database is not whole")
+    aside::replacing(server, &target.new, there.is_some(), |begin| {
+        let mut write = |input: &mut dyn Write| {
+            let cannot = || "cannot write the dump";
+            let mut input = BufWriter::with_capacity(BUFFER_BYTES, input);
+            input.write_all(begin.as_bytes()).wrap(cannot)?;
+            let mut buffered = WithoutSandbox::new(input);
+            if target.old == target.new {
+                feed(&mut buffered)?;
+            } else {
+                let mut rename = Rename::new(&mut buffered, &target.old, &target.new);
+                feed(&mut rename)?;
+                rename.finish().wrap(cannot)?;
+            }
+            buffered.finish().wrap(cannot)
+        };
+        server.client()?.feed(&mut write).wrap(|| "the dump was not taken to its end")
+    })
 }
 
 /// Has the server count anew what its plans of queries rest on.
 fn analyze(server: &Server, database: &str) -> Result<()> {
     let tables = server.column(&format!(
-        "SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND table_schema = {}",
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = {} \
+         AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')",
         super::text(database)
     ))?;
     let statement =

@@ -1,14 +1,22 @@
 //! A dump of one database on its way into a database of another name.
 //!
-//! What must hold: only the lines that name the database as the one to work in are changed; they stand at the beginning
-//! and before the views. Rows are never taken for such a line: a line feed in a text is written as `\n`.
+//! What must hold: only the lines are changed that name the database as the one to work in, set what it is written in, or
+//! number rows by one of its sequences. Rows are never taken for such a line: a line feed in a text is written as `\n`.
 
 use std::io::Write;
 
 use super::identifier;
 
-/// What such lines begin with.
-const BEGINNINGS: [&str; 2] = ["CREATE DATABASE ", "USE "];
+/// What such lines begin with, and what stands before the name that is changed.
+///
+/// `ALTER DATABASE` stands around triggers, routines and events that were made when the database was written in another
+/// way. The last ones are columns of a table, whose sequence is always named with its database.
+const MEANT: [(&str, &str); 4] = [
+    ("CREATE DATABASE ", " "),
+    ("USE ", " "),
+    ("ALTER DATABASE ", "ALTER DATABASE "),
+    ("  `", " DEFAULT nextval("),
+];
 /// Longer than any of them.
 const LINE_BYTES_MAX: usize = 4 << 10;
 
@@ -37,10 +45,14 @@ impl<W: Write> Rename<W> {
 
     fn end_line(&mut self) -> std::io::Result<()> {
         let line = std::mem::take(&mut self.line);
-        let name = format!(" {}", self.old);
-        let text = std::str::from_utf8(&line).ok().filter(|_| may_be_meant(&line));
-        match text.and_then(|text| text.split_once(&name)) {
-            Some((before, after)) => write!(self.output, "{before} {}{after}", self.new),
+        let text = std::str::from_utf8(&line).ok();
+        let named = text.and_then(|text| {
+            let (_, before) = MEANT.iter().find(|(beginning, _)| text.starts_with(beginning))?;
+            let (first, rest) = text.split_once(&format!("{before}{}", self.old))?;
+            Some((first, before, rest))
+        });
+        match named {
+            Some((first, before, rest)) => write!(self.output, "{first}{before}{}{rest}", self.new),
             None => self.output.write_all(&line),
         }
     }
@@ -48,7 +60,7 @@ impl<W: Write> Rename<W> {
 
 /// Whether a line can be one of them, as far as it is known.
 fn may_be_meant(line: &[u8]) -> bool {
-    BEGINNINGS.iter().map(|beginning| beginning.as_bytes()).any(|beginning| {
+    MEANT.iter().map(|(beginning, _)| beginning.as_bytes()).any(|beginning| {
         let length = beginning.len().min(line.len());
         line.get(..length) == beginning.get(..length)
     })
@@ -86,8 +98,17 @@ mod tests {
     #[test]
     fn only_the_lines_that_name_the_database_are_changed() {
         let dump = "-- x\nCREATE DATABASE /*!32312 IF NOT EXISTS*/ `a``b` /*!40100 DEFAULT */;\n\nUSE `a``b`;\nINSERT\n\
-                    USE `other`;\nU\nINSERT INTO t VALUES ('USE `a``b`;');\nUSE `a``b`;";
-        let wanted = dump.replace("USE `a``b`;\nI", "USE `c`;\nI").replace("*/ `a``b` /", "*/ `c` /");
+                    USE `other`;\nU\nINSERT INTO t VALUES ('USE `a``b`;');\n\
+                    ALTER DATABASE `a``b` CHARACTER SET latin1 COLLATE latin1_swedish_ci ;\n  `a``b` int,\n\
+                    \x20 `n` int DEFAULT nextval(`a``b`.`numbers`),\n  `m` int DEFAULT nextval(`a``bc`.`a``b`),\n\
+                    ALTER DATABASE `a``b` CHARACTER SET utf8mb4 ;;\nSELECT 'ALTER DATABASE `a``b`';\nUSE `a``b`;";
+        let wanted = [
+            ("USE `a``b`;\nI", "USE `c`;\nI"),
+            ("*/ `a``b` /", "*/ `c` /"),
+            ("\nALTER DATABASE `a``b` ", "\nALTER DATABASE `c` "),
+            ("nextval(`a``b`.", "nextval(`c`."),
+        ];
+        let wanted = wanted.iter().fold(dump.to_owned(), |text, (old, new)| text.replace(old, new));
         let wanted = wanted.strip_suffix("USE `a``b`;").expect("the end").to_owned() + "USE `c`;";
         for size in [1, 3, 1000] {
             let mut output = Vec::new();

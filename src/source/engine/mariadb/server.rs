@@ -3,6 +3,8 @@
 //! What must hold: the password reaches a client by a file in memory or by a variable; names are quoted wherever they
 //! become part of a statement.
 
+use std::collections::BTreeSet;
+
 use super::super::{Access, Listener};
 use super::{Mariadb, OWN};
 use crate::base::{Error, ErrorKind, Result, Wrap};
@@ -17,6 +19,14 @@ pub(super) struct Names {
 
 const OF_MARIADB: Names = Names { client: "mariadb", dump: "mariadb-dump" };
 const OF_MYSQL: Names = Names { client: "mysql", dump: "mysqldump" };
+
+/// For a client that waits for others: half an hour for a lock, in place of the day that servers have for usual.
+pub(super) const LOCK_WAIT: &str = "SET SESSION lock_wait_timeout=1800";
+/// How long a server may take for its first answer.
+const CONNECT_TIMEOUT: &str = "--connect-timeout=30";
+
+/// The types of tables that hold something of their own.
+const HOLDING: &str = "('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE')";
 
 /// What older clients do not know, and say so.
 const LOOSE: [&str; 2] = ["--loose-skip-print-query-on-error", "--loose-sandbox"];
@@ -127,8 +137,9 @@ impl Server {
     pub(super) fn client(&self) -> Result<Program> {
         let program = self.program(self.names.client)?;
         let arguments = ["--batch", "--skip-column-names", "--max-allowed-packet=1G"];
-        let program = program.arguments(LOOSE);
-        Ok(program.arguments(arguments).argument("--default-character-set=utf8mb4"))
+        let program = program.arguments(LOOSE).arguments(arguments);
+        let program = program.arguments(["--default-character-set=utf8mb4", CONNECT_TIMEOUT]);
+        Ok(program.argument(format!("--init-command={LOCK_WAIT}")))
     }
 
     fn program(&self, name: &str) -> Result<Program> {
@@ -161,20 +172,34 @@ impl Server {
         Ok(program)
     }
 
-    /// What the dump program needs besides, as far as it knows it.
-    pub(super) fn dump_arguments(&self) -> Result<Vec<&'static str>> {
-        if self.is_mariadb() {
-            return Ok(Vec::new());
-        }
-        let help = self.program(self.names.dump)?.argument("--help").capture_text()?;
-        let wanted = [
-            // What belongs to a replica has no place in a dump that is put back elsewhere.
-            ("set-gtid-purged", "--set-gtid-purged=OFF"),
-            // Servers before version 8 have none.
-            ("column-statistics", "--column-statistics=0"),
-            ("no-tablespaces", "--no-tablespaces"),
-        ];
-        Ok(wanted.into_iter().filter(|(name, _)| help.contains(name)).map(|(_, argument)| argument).collect())
+    /// The options that the dump program knows: it may be another maker's than the server.
+    pub(super) fn dump_options(&self) -> Result<String> {
+        self.program(self.names.dump)?.argument("--help").capture_text()
+    }
+
+    /// Whether it is a MariaDB server of this version or a later one.
+    pub(super) fn is_mariadb_since(&self, major: u32, minor: u32) -> bool {
+        self.is_mariadb() && self.number() >= (major, minor)
+    }
+
+    /// Whether routines stand in a table that is read by who has a right on it.
+    pub(super) fn has_routines_in_a_table(&self) -> bool {
+        self.is_mariadb() || self.number() < (8, 0)
+    }
+
+    fn number(&self) -> (u32, u32) {
+        let mut parts = self.version.split(['.', '-']).map(|part| part.parse().unwrap_or_default());
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    }
+
+    /// The same server, asked even if everything is to end.
+    pub(super) fn for_undoing(&self) -> Self {
+        Self { listener: self.listener.for_undoing(), ..self.clone() }
+    }
+
+    /// Whether everything is to end.
+    pub(super) fn is_over(&self) -> bool {
+        self.listener.stops().is_over()
     }
 
     /// Asks, and gives the first column of the answer.
@@ -199,11 +224,11 @@ impl Server {
 
     /// Tables whose changes no transaction holds together.
     pub(super) fn tables_without_transactions(&self, databases: &[String]) -> Result<Vec<String>> {
-        let rows = self.rows(
+        let rows = self.rows(&format!(
             "SELECT t.table_schema, t.table_name, t.engine FROM information_schema.tables t \
              JOIN information_schema.engines e ON e.engine = t.engine \
-             WHERE t.table_type = 'BASE TABLE' AND coalesce(e.transactions, 'NO') <> 'YES' ORDER BY 1, 2",
-        )?;
+             WHERE t.table_type IN {HOLDING} AND coalesce(e.transactions, 'NO') <> 'YES' ORDER BY 1, 2"
+        ))?;
         let is_chosen = |row: &&Vec<String>| row.first().is_some_and(|name| databases.contains(name));
         Ok(rows
             .iter()
@@ -213,6 +238,21 @@ impl Server {
                 format!("{}.{} ({})", part(0), part(1), part(2))
             })
             .collect())
+    }
+
+    /// The databases of which the user sees that they have views.
+    pub(super) fn databases_with_views(&self) -> Result<BTreeSet<String>> {
+        let asked = "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_type = 'VIEW'";
+        Ok(self.column(asked)?.into_iter().collect())
+    }
+
+    /// The tables of a database that hold something of their own: views are not among them.
+    pub(super) fn tables_of(&self, database: &str) -> Result<Vec<String>> {
+        self.column(&format!(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = {} \
+             AND table_type IN {HOLDING} ORDER BY 1",
+            text(database)
+        ))
     }
 
     /// What a database has; `None` if there is no such database.

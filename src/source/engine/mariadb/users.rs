@@ -23,22 +23,38 @@ const SECTION: &str = "-- of ";
 pub(super) fn script(server: &Server) -> Result<Vec<u8>> {
     let mut lines = vec!["-- users and grants".to_owned()];
     let mut grants = Vec::new();
+    // MySQL's hashes have any bytes in them.
+    let hexadecimal =
+        if server.is_mariadb() { "" } else { "/*!80017 SET SESSION print_identified_with_as_hex = ON */; " };
     for account in accounts(server)? {
+        let mut defaults = None;
         lines.push(format!("{SECTION}{}", account.shown));
         if account.is_role {
             lines.push(format!("CREATE ROLE IF NOT EXISTS {};", account.shown));
         } else {
-            let created = server.column(&format!("SHOW CREATE USER {}", account.shown))?;
-            let statements = created.iter().filter_map(|line| line.strip_prefix("CREATE USER "));
-            lines.extend(statements.map(|rest| format!("CREATE USER IF NOT EXISTS {rest};")));
+            let created = server.column(&format!("{hexadecimal}SHOW CREATE USER {}", account.shown))?;
+            for rest in created.iter().filter_map(|line| line.strip_prefix("CREATE USER ")) {
+                let (rest, roles) = without_default_roles(rest);
+                lines.push(format!("CREATE USER IF NOT EXISTS {rest};"));
+                defaults = roles.map(|roles| format!("SET DEFAULT ROLE {roles} TO {};", account.shown));
+            }
         }
         grants.push(format!("{SECTION}{}", account.shown));
         let given = server.column(&format!("SHOW GRANTS FOR {}", account.shown))?;
-        grants.extend(given.into_iter().map(|statement| format!("{statement};")));
+        grants.extend(given.into_iter().map(|statement| format!("{statement};")).chain(defaults));
     }
     lines.append(&mut grants);
     lines.push(MARKER.to_owned());
     Ok((lines.join("\n") + "\n").into_bytes())
+}
+
+/// What MySQL says of the roles that a user has at once, apart from how the user is made: then they need not be there.
+fn without_default_roles(created: &str) -> (String, Option<&str>) {
+    let parts = created.split_once(" DEFAULT ROLE ").and_then(|(first, rest)| {
+        let (roles, rest) = rest.split_once(" REQUIRE ")?;
+        Some((format!("{first} REQUIRE {rest}"), roles))
+    });
+    parts.map_or_else(|| (created.to_owned(), None), |(rest, roles)| (rest, Some(roles)))
 }
 
 /// What of a script is run on a server that has these users: what makes the others, and what gives them their rights.

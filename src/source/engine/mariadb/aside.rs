@@ -1,0 +1,271 @@
+//! A database whose place another one takes: a server gives no database another name, but it moves tables into one.
+//!
+//! What must hold: until the new one is whole, nothing of the former one is lost: its tables stand in a database of another
+//! name, beside them the statements that bring it back; if the load fails, or is ended, they are run.
+
+use std::collections::BTreeSet;
+
+use super::rights::Rights;
+use super::server::{Server, identifier, text};
+use super::{MARKER, arguments_for};
+use crate::base::{Error, ErrorKind, Result, Wrap};
+
+/// Longest name of a database.
+const NAME_CHARACTERS_MAX: usize = 64;
+/// The table with the statements that bring the former one back.
+const UNDO: &str = "packstone_undo";
+/// Whoever works on a table keeps it from being moved; after so many seconds it is given up.
+const MOVING_WAIT: &str = "SET SESSION lock_wait_timeout=60;\n";
+/// How long a statement of a client that was ended may go on.
+const SETTLING_SECONDS_MAX: u32 = 600;
+/// Everything of a database that does not move with its tables, but for the views.
+const DEFINITIONS: [&str; 8] = [
+    "--no-data",
+    "--no-create-info",
+    "--no-create-db",
+    "--skip-lock-tables",
+    "--triggers",
+    "--add-drop-trigger",
+    "--routines",
+    "--events",
+];
+/// Views alone, whose names follow.
+const VIEWS: [&str; 4] = ["--no-data", "--no-create-db", "--skip-lock-tables", "--skip-triggers"];
+
+/// Lets `load` make a database, in the place of one that is there or of none. It is given statements that it must run
+/// first on its connection.
+pub(super) fn replacing(
+    server: &Server,
+    name: &str,
+    is_there: bool,
+    load: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
+    let undoing = server.for_undoing();
+    let taken = server.column("SELECT schema_name FROM information_schema.schemata")?;
+    let aside = name_aside(name, &taken);
+    // Who has this lock is the client that loads; the server takes it back once nothing of that client runs any more.
+    let begin = format!("DO GET_LOCK({}, 60);\n", text(&aside));
+    if !is_there {
+        let removed = |error: Error| match remove(&undoing, name, &aside) {
+            Ok(()) => error.while_doing("what was made of it is removed"),
+            Err(other) => error.while_doing(format!("what is there of it is not whole ({other})")),
+        };
+        return load(&begin).map_err(removed);
+    }
+    let mut former = Former::look(server, name, aside)?;
+    if let Err(error) = server.run(&former.preparation()) {
+        // Nothing of the former one has been touched; what was made may not even be there.
+        drop(undoing.run(&format!("DROP DATABASE IF EXISTS {};\n", identifier(&former.aside))));
+        return Err(
+            error.while_doing(format!("cannot make the database {}, which would keep it", former.aside))
+        );
+    }
+    if let Err(error) = former.set_aside(&undoing, server).and_then(|()| load(&begin)) {
+        return Err(match former.put_back(&undoing) {
+            Ok(()) => error.while_doing("the database that was there is as it was"),
+            Err(other) => error.while_doing(format!(
+                "the tables of the database that was there are now in {}, and in its table {UNDO} are the statements that \
+                 bring it back ({})",
+                former.aside,
+                other.chain().join(": ")
+            )),
+        });
+    }
+    let drop = format!("DROP DATABASE {};\n", identifier(&former.aside));
+    undoing.run(&drop).wrap(|| format!("it is whole, but the former one stays as {}", former.aside))
+}
+
+/// A database that was there.
+struct Former {
+    name: String,
+    aside: String,
+    tables: Vec<String>,
+    triggers: Vec<String>,
+    /// Makes it again, empty.
+    create: String,
+    /// Makes again all that does not move; may be run as well where it is still there.
+    definitions: String,
+    /// It is not there any more under its name, or what is there is another one.
+    is_gone: bool,
+}
+
+impl Former {
+    /// Asks for all that is needed to bring it back; changes nothing.
+    fn look(server: &Server, name: &str, aside: String) -> Result<Self> {
+        let hidden = Rights::ask(server)?.problems(server, &[name.to_owned()], &BTreeSet::new());
+        if let Some(hidden) = hidden.into_iter().next() {
+            return Err(
+                Error::new(ErrorKind::Denied, hidden).while_doing("not all that is there can be seen")
+            );
+        }
+        let of_name = text(name);
+        let referring = server.rows(&format!(
+            "SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints \
+             WHERE unique_constraint_schema = {of_name} AND constraint_schema <> {of_name}"
+        ))?;
+        if let Some(table) = referring.first() {
+            let message = format!("the table {} refers to its rows by a foreign key", table.join("."));
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        let listed = |what: &str| server.column(&format!("SELECT {what} = {of_name} ORDER BY 1"));
+        let tables = server.tables_of(name)?;
+        if tables.iter().any(|table| table == UNDO) {
+            let message = format!("its table {UNDO} stands where the statements would that bring it back");
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        let views = listed("table_name FROM information_schema.views WHERE table_schema")?;
+        let triggers = listed("trigger_name FROM information_schema.triggers WHERE trigger_schema")?;
+        let shown = server.rows(&format!("SHOW CREATE DATABASE {}", identifier(name)))?;
+        let create = shown.into_iter().next().and_then(|row| row.into_iter().nth(1));
+        let create =
+            create.ok_or_else(|| Error::new(ErrorKind::Failed, "the server does not say how it was made"))?;
+        let mut definitions = definitions(server, &DEFINITIONS, &[name])?;
+        if !views.is_empty() {
+            let names: Vec<&str> = [name].into_iter().chain(views.iter().map(String::as_str)).collect();
+            definitions.push_str(&self::definitions(server, &VIEWS, &names)?);
+        }
+        let name = name.to_owned();
+        Ok(Self { name, aside, tables, triggers, create, definitions, is_gone: false })
+    }
+
+    /// Makes the database in which the former one is kept, with the statements that bring it back.
+    fn preparation(&self) -> String {
+        let (name, aside) = (identifier(&self.name), identifier(&self.aside));
+        let mut script = format!(
+            "{MOVING_WAIT}CREATE DATABASE {aside};\nCREATE TABLE {aside}.{UNDO} \
+             (number INT AUTO_INCREMENT PRIMARY KEY, line LONGTEXT CHARACTER SET binary);\n"
+        );
+        let undo = format!("{};\n{}{}", self.create, self.moves(&aside, &name), self.definitions());
+        for line in undo.lines() {
+            let line = hexadecimal(line);
+            script.push_str(&format!("INSERT INTO {aside}.{UNDO} (line) VALUES (X'{line}');\n"));
+        }
+        script
+    }
+
+    /// Moves the tables, and lets the rest go.
+    fn set_aside(&mut self, undoing: &Server, server: &Server) -> Result<()> {
+        let cannot = || "cannot move the tables of the one that is there";
+        let (name, aside) = (identifier(&self.name), identifier(&self.aside));
+        let triggers = self.triggers.iter();
+        let triggers = triggers.map(|trigger| format!("DROP TRIGGER {name}.{};\n", identifier(trigger)));
+        let moves = self.moves(&name, &aside);
+        // What is begun here is done: a statement that goes on would meet the one that undoes it.
+        undoing.run(&format!("{MOVING_WAIT}{}{moves}", triggers.collect::<String>())).wrap(cannot)?;
+        if let Some(table) = undoing.tables_of(&self.name)?.first() {
+            let message = format!("the table {table} was made just now");
+            return Err(Error::new(ErrorKind::Exists, message)).wrap(cannot);
+        }
+        if server.is_over() {
+            return Err(Error::new(ErrorKind::Interrupted, "it was ended"));
+        }
+        self.is_gone = true;
+        undoing.run(&format!("DROP DATABASE {name};\n")).wrap(cannot)
+    }
+
+    /// Brings it back.
+    fn put_back(&self, undoing: &Server) -> Result<()> {
+        let (name, aside) = (identifier(&self.name), identifier(&self.aside));
+        settle(undoing, &self.aside)?;
+        let moved =
+            undoing.tables_of(&self.aside)?.into_iter().filter(|table| self.tables.contains(table)).count();
+        let mut script = String::new();
+        if self.is_gone {
+            script.push_str(&format!("DROP DATABASE IF EXISTS {name};\n{};\n", self.create));
+        }
+        if moved == self.tables.len() {
+            script.push_str(&self.moves(&aside, &name));
+        } else if moved > 0 {
+            let message = format!("{moved} of {} tables are in {}", self.tables.len(), self.aside);
+            return Err(Error::new(ErrorKind::Failed, message));
+        }
+        script.push_str(&self.definitions());
+        script.push_str(&format!("DROP DATABASE IF EXISTS {aside};\n"));
+        undoing.run(&script)
+    }
+
+    /// Moves all tables by one statement.
+    fn moves(&self, from: &str, to: &str) -> String {
+        let moved = self.tables.iter().map(|table| {
+            let table = identifier(table);
+            format!("{from}.{table} TO {to}.{table}")
+        });
+        match moved.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => none,
+            moves => format!("RENAME TABLE {moves};\n"),
+        }
+    }
+
+    fn definitions(&self) -> String {
+        format!("USE {};\n{}", identifier(&self.name), self.definitions)
+    }
+}
+
+/// What the dump program writes of one database without its rows.
+fn definitions(server: &Server, arguments: &[&str], names: &[&str]) -> Result<String> {
+    let cannot = || "cannot dump what is there besides tables";
+    let known = arguments_for(&server.dump_options().wrap(cannot)?);
+    let program =
+        server.dump_program()?.arguments(arguments).arguments(known).arguments(["--skip-add-locks", "--"]);
+    let script = program.arguments(names).capture_text().wrap(cannot)?;
+    let is_whole = script.lines().rfind(|line| !line.is_empty()).is_some_and(|line| line.starts_with(MARKER));
+    if !is_whole {
+        return Err(Error::new(ErrorKind::Failed, "the dump program did not end it")).wrap(cannot);
+    }
+    let without_sandbox = script.lines().filter(|line| !line.starts_with("/*M!999999"));
+    Ok(without_sandbox.map(|line| line.to_owned() + "\n").collect())
+}
+
+/// Drops what a load left behind.
+fn remove(undoing: &Server, name: &str, lock: &str) -> Result<()> {
+    settle(undoing, lock)?;
+    undoing.run(&format!("DROP DATABASE IF EXISTS {};\n", identifier(name)))
+}
+
+/// Waits until the server has done the last statement of a client that was ended: none may come after those that undo it.
+fn settle(undoing: &Server, lock: &str) -> Result<()> {
+    let lock = text(lock);
+    let holder = undoing.column(&format!("SELECT coalesce(IS_USED_LOCK({lock}), '')"))?.concat();
+    if !holder.is_empty() {
+        // It may be gone by now; if it cannot be ended, the lock is waited for.
+        drop(undoing.run(&format!("KILL {holder};\n")));
+    }
+    let taken =
+        undoing.column(&format!("SELECT coalesce(GET_LOCK({lock}, {SETTLING_SECONDS_MAX}), 0)"))?.concat();
+    if taken != "1" {
+        return Err(Error::new(ErrorKind::Failed, "the server still works on what it was given"));
+    }
+    Ok(())
+}
+
+/// A name for what stood under another one: so much of that as fits.
+fn name_aside(name: &str, taken: &[String]) -> String {
+    let mut number = 1_u64;
+    loop {
+        let end = format!(".packstone-old-{number}");
+        let kept = NAME_CHARACTERS_MAX.saturating_sub(end.len());
+        let aside: String = name.chars().take(kept).collect::<String>() + &end;
+        if !taken.iter().any(|name| name.eq_ignore_ascii_case(&aside)) {
+            return aside;
+        }
+        number = number.saturating_add(1);
+    }
+}
+
+fn hexadecimal(line: &str) -> String {
+    line.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_what_is_set_aside_is_nobody_elses() {
+        let taken = ["shop", "SHOP.packstone-old-1"].map(str::to_owned);
+        assert_eq!(name_aside("shop", &taken), "shop.packstone-old-2");
+        let long = name_aside(&"漢".repeat(64), &[]);
+        assert_eq!(long, "漢".repeat(48) + ".packstone-old-1");
+        assert_eq!(long.chars().count(), NAME_CHARACTERS_MAX);
+    }
+}
