@@ -71,7 +71,7 @@ fn presentable(line: &[u8], secrets: &[Password]) -> String {
 }
 
 /// What parts of messages mean, in small letters; the first that is found counts.
-const KNOWN: [(&str, &[&str]); 10] = [
+const KNOWN: [(&str, &[&str]); 12] = [
     (
         "docker itself cannot be reached: it does not run, or this user may not use it",
         &[
@@ -85,6 +85,7 @@ const KNOWN: [(&str, &[&str]); 10] = [
         "the container does not run",
         &["is not running", "can only create exec sessions on running containers"],
     ),
+    ("there is no such program on this machine", &["setpriv: failed to execute"]),
     ("the program is not in the container", &["executable file not found", "oci runtime exec failed"]),
     (
         "no space is left on the server's disk",
@@ -152,6 +153,13 @@ const KNOWN: [(&str, &[&str]); 10] = [
             "connection not open",
             "server closed",
             "no connection to the server",
+        ],
+    ),
+    (
+        "somebody else held a table alone for longer than the dump waits (--lock-wait-timeout)",
+        &[
+            "statement timeout\npg_dump: detail: query was: lock table",
+            "statement timeout\npg_dump: error: query was: lock table",
         ],
     ),
 ];
@@ -233,6 +241,11 @@ mod tests {
             ("mariadb-dump: Error 2013: Lost connection to server during query", "in the middle"),
             ("pg_dump: error: server closed the connection unexpectedly", "in the middle"),
             ("ERROR:  permission denied for table goods", "may not"),
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.goods IN ACCESS SHARE MODE",
+                "held a table alone",
+            ),
             ("Error response from daemon: No such container: db", "no such container"),
             ("Error response from daemon: container 1f is not running", "does not run"),
             ("exec: \"pg_dump\": executable file not found in $PATH: unknown", "not in the container"),

@@ -21,6 +21,11 @@ pub fn is_of_anybody(name: &OsStr) -> bool {
     OF_ANYBODY.iter().any(|other| name == *other) || name.as_bytes().starts_with(b"LC_")
 }
 
+/// Whether this process has a variable.
+pub fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
 /// The variables of this process that no other program is given.
 pub fn own() -> Vec<OsString> {
     std::env::vars_os().map(|(name, _)| name).filter(|name| is_own(name)).collect()

@@ -340,3 +340,33 @@ fn another_user_is_become_by_root_alone() {
         .capture_text();
     assert_eq!(read.expect("readable"), "in memory");
 }
+
+#[test]
+fn a_variable_of_this_process_comes_first_where_it_is_passed_on() {
+    let program = |name: &str| {
+        let program = Program::of_command("/bin/sh", None, None, &Listener::silent());
+        program.variable_unless_set(name, "ours").arguments(["-c".to_owned(), format!("echo \"${name}\"")])
+    };
+    let said = |name: &str| program(name).capture_text().expect("an answer");
+    assert_ne!(said("PATH"), "ours\n");
+    assert_eq!(said("PACKSTONE_TEST_NEVER_SET"), "ours\n");
+}
+
+#[test]
+fn another_user_has_all_of_its_groups() {
+    // Only root becomes somebody else; Debian gives this user a second group.
+    let Some(user) = uzers::get_user_by_name("postgres").filter(|_| uzers::get_effective_uid() == 0) else {
+        return;
+    };
+    let program = Program::of_command("id", None, Some("postgres"), &Listener::silent());
+    let sorted = |text: &str| {
+        let mut groups: Vec<u32> =
+            text.split_whitespace().map(|gid| gid.parse().expect("a number")).collect();
+        groups.sort_unstable();
+        groups
+    };
+    let found = sorted(&program.argument("-G").capture_text().expect("an answer"));
+    let listed = uzers::get_user_groups("postgres", user.primary_group_id()).expect("groups");
+    let listed = listed.iter().map(|group| group.gid().to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(found, sorted(&listed));
+}
