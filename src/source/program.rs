@@ -307,6 +307,8 @@ impl Program {
                 Error::new(ErrorKind::NotFound, message)
             }
             ErrorKind::NotFound => self.not_there(),
+            // Where another user may not look for it, it counts as denied.
+            _ if !passed_on::has_program(command.get_program()) => self.not_there(),
             _ => error,
         });
         Ok((started?.ended_by(self.listener.stops()), lines))
@@ -390,7 +392,9 @@ impl Program {
         }
         let group = user.primary_group_id();
         let groups = uzers::get_user_groups(name, group).unwrap_or_default();
-        let mut command = if is_other && groups.iter().any(|other| other.gid() != group) {
+        let has_more = is_other && groups.iter().any(|other| other.gid() != group);
+        // One that is not there is better missed by this process, which can say so.
+        let mut command = if has_more && passed_on::has_program(&program) {
             // The standard library cannot give a process more than one group.
             let mut command = Command::new(SETPRIV);
             command.arg(format!("--reuid={}", user.uid())).arg(format!("--regid={group}"));

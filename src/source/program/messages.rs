@@ -71,7 +71,7 @@ fn presentable(line: &[u8], secrets: &[Password]) -> String {
 }
 
 /// What parts of messages mean, in small letters; the first that is found counts.
-const KNOWN: [(&str, &[&str]); 12] = [
+const KNOWN: [(&str, &[&str]); 11] = [
     (
         "docker itself cannot be reached: it does not run, or this user may not use it",
         &[
@@ -85,7 +85,6 @@ const KNOWN: [(&str, &[&str]); 12] = [
         "the container does not run",
         &["is not running", "can only create exec sessions on running containers"],
     ),
-    ("there is no such program on this machine", &["setpriv: failed to execute"]),
     ("the program is not in the container", &["executable file not found", "oci runtime exec failed"]),
     (
         "no space is left on the server's disk",

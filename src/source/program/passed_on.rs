@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What the names of variables begin with that are this program's, or its storages'.
 const OWN_PREFIXES: [&str; 7] = ["PACKSTONE_", "AWS_", "B2_", "AZURE_", "RCLONE_", "WEBDAV_", "GOOGLE_"];
@@ -23,7 +24,16 @@ pub fn is_of_anybody(name: &OsStr) -> bool {
 
 /// Whether this process has a variable.
 pub fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some()
+    std::env::vars_os().any(|(own, _)| own == name)
+}
+
+/// Whether a program is there: at its path, or in a folder in which programs are looked for.
+pub fn has_program(program: &OsStr) -> bool {
+    if program.as_bytes().contains(&b'/') {
+        return Path::new(program).exists();
+    }
+    let folders = std::env::vars_os().find(|(name, _)| name == "PATH").map(|(_, folders)| folders);
+    std::env::split_paths(&folders.unwrap_or_default()).any(|folder| folder.join(program).exists())
 }
 
 /// The variables of this process that no other program is given.

@@ -369,4 +369,6 @@ fn another_user_has_all_of_its_groups() {
     let listed = uzers::get_user_groups("postgres", user.primary_group_id()).expect("groups");
     let listed = listed.iter().map(|group| group.gid().to_string()).collect::<Vec<_>>().join(" ");
     assert_eq!(found, sorted(&listed));
+    let missing = Program::of_command("no-such-program", None, Some("postgres"), &Listener::silent());
+    assert_eq!(missing.run().expect_err("it is not there").kind(), ErrorKind::NotFound);
 }
