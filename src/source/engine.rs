@@ -10,6 +10,7 @@ mod file_name;
 mod later;
 pub mod mariadb;
 pub mod mongodb;
+pub mod options;
 mod place;
 pub mod postgres;
 mod rdb;

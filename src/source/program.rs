@@ -43,6 +43,8 @@ pub const OWN_SECRETS: [&str; 2] = ["PACKSTONE_PASSWORD", "PACKSTONE_FROM_PASSWO
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Longest time that an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+/// Starts a program as a user with all groups of that user; of util-linux, as `runuser`.
+const SETPRIV: &str = "setpriv";
 /// In a container: gives its own variable the name that the program reads, then becomes the program.
 const WITH_CONTAINER_PASSWORD: &str = r#"export NEEDED="${VARIABLE?}"; exec "$@""#;
 
@@ -121,6 +123,13 @@ impl Program {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Sets a variable, unless this process has it and passes it on.
+    #[must_use]
+    pub fn variable_unless_set(self, name: &str, value: &str) -> Self {
+        let is_passed_on = self.container.is_none() && self.run_as.is_none() && passed_on::is_set(name);
+        if is_passed_on { self } else { self.variable(name, value) }
     }
 
     /// Sets a variable that only the program's own user may see.
@@ -292,6 +301,7 @@ impl Program {
     /// Starts it, its messages being told and kept.
     fn start(&self, input: Stdio, output: Stdio) -> Result<(CommandStream, LastLines)> {
         let mut command = self.command()?;
+        let is_by_setpriv = command.get_program() == SETPRIV && self.name != SETPRIV;
         command.stdin(input).stdout(output);
         let lines = LastLines::default();
         let of_variables = self.secrets.iter().map(|(_, secret)| secret);
@@ -299,7 +309,15 @@ impl Program {
         let keeper = lines.keeper(&self.listener, secrets);
         let started = CommandStream::of(&mut command, self.shown(), keeper);
         let started = started.map_err(|error| match error.kind() {
+            ErrorKind::NotFound if is_by_setpriv => {
+                let message = format!(
+                    "there is no program {SETPRIV} on this machine, which another user's groups need"
+                );
+                Error::new(ErrorKind::NotFound, message)
+            }
             ErrorKind::NotFound => self.not_there(),
+            // Where another user may not look for it, it counts as denied.
+            _ if !passed_on::has_program(command.get_program()) => self.not_there(),
             _ => error,
         });
         Ok((started?.ended_by(self.listener.stops()), lines))
@@ -325,11 +343,11 @@ impl Program {
                 command
             }
             None => {
-                let mut command = Command::new(match &self.folder {
+                let program = match &self.folder {
                     Some(folder) => std::path::Path::new(folder).join(&self.name).into(),
                     None => OsString::from(&self.name),
-                });
-                self.become_user(&mut command)?;
+                };
+                let mut command = self.as_user(program)?;
                 self.withhold(&mut command);
                 command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
                 command
@@ -371,24 +389,41 @@ impl Program {
         arguments
     }
 
-    /// Lets the program run as another user, with that user's groups of the list of users alone.
-    fn become_user(&self, command: &mut Command) -> Result<()> {
-        let Some(name) = &self.run_as else { return Ok(()) };
+    /// The program as the user starts it as whom it is to run, with all groups of that user.
+    fn as_user(&self, program: OsString) -> Result<Command> {
+        let Some(name) = &self.run_as else { return Ok(Command::new(program)) };
         let no_user = || Error::new(ErrorKind::NotFound, format!("this machine has no user {name}"));
         let user = uzers::get_user_by_name(name).ok_or_else(no_user)?;
-        // Variables of this process may be secrets of its user's, or change what a program does.
-        command.env_clear().envs(passed_on::of_anybody());
-        command.env("HOME", user.home_dir()).env("USER", name).env("LOGNAME", name);
-        if user.uid() == uzers::get_effective_uid() {
-            return Ok(());
-        }
-        if uzers::get_effective_uid() != 0 {
+        let is_other = user.uid() != uzers::get_effective_uid();
+        if is_other && uzers::get_effective_uid() != 0 {
             let message = format!("only root can run {} as the user {name}", self.shown());
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        // As `runuser` does it. The user may not be allowed to stay where this process is.
-        command.uid(user.uid()).gid(user.primary_group_id()).current_dir("/");
-        Ok(())
+        let group = user.primary_group_id();
+        let groups = uzers::get_user_groups(name, group).unwrap_or_default();
+        let has_more = is_other && groups.iter().any(|other| other.gid() != group);
+        // One that is not there is better missed by this process, which can say so.
+        let mut command = if has_more && passed_on::has_program(&program) {
+            // The standard library cannot give a process more than one group.
+            let mut command = Command::new(SETPRIV);
+            command.arg(format!("--reuid={}", user.uid())).arg(format!("--regid={group}"));
+            command.args(["--init-groups", "--"]).arg(program);
+            command
+        } else {
+            let mut command = Command::new(program);
+            if is_other {
+                command.uid(user.uid()).gid(group);
+            }
+            command
+        };
+        // Variables of this process may be secrets of its user's, or change what a program does.
+        command.env_clear().envs(passed_on::of_anybody());
+        command.env("HOME", user.home_dir()).env("USER", name).env("LOGNAME", name);
+        if is_other {
+            // As `runuser` does it. The user may not be allowed to stay where this process is.
+            command.current_dir("/");
+        }
+        Ok(command)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod scratch;
 pub mod seeds;
 pub mod servers;
 pub mod skip;
+pub mod small_disk;
 pub mod walk;
 
 /// The capabilities (bits of `linux/capability.h`) that complete trees need: to set owners, to go everywhere, to set

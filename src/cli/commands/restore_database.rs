@@ -160,7 +160,8 @@ impl Run<'_> {
 
     /// How to go on where something would be replaced.
     fn ways(&self) -> String {
-        let is_whole = matches!(self.source.kind(), "redis" | "valkey" | "command");
+        // What mongorestore would find under another name cannot be asked either.
+        let is_whole = matches!(self.source.kind(), "redis" | "valkey" | "command" | "mongodb");
         match (is_whole, &self.arguments.new_name) {
             (false, None) => "--yes replaces it; --as NAME restores one database beside it".to_owned(),
             (false, Some(_)) => "--yes replaces it; --as with another NAME restores beside it".to_owned(),

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::config::plain_secrets;
 use crate::config::reader::{Entry, Section};
 use crate::config::secrets::{self, SecretSource};
+use crate::source::engine::options::Client;
 use crate::source::engine::{Access, Container, Databases};
 
 /// Programs that reach containers, by the names that need no path.
@@ -147,10 +148,13 @@ pub(super) fn databases(section: &mut Section<'_>) -> Databases {
     Databases::Named(names)
 }
 
-/// `options`: further arguments of a program, none of which may hold a password.
-pub(super) fn options(section: &mut Section<'_>, short: Option<&str>) -> Vec<String> {
+/// `options`: further arguments of the program that dumps, none of which may hold a password or spoil the dump.
+pub(super) fn options(section: &mut Section<'_>, client: Client) -> Vec<String> {
     let Some(entry) = section.take("options") else { return Vec::new() };
     let options = entry.texts();
+    client.refusals(&options).into_iter().for_each(|why| entry.refuse(why));
+    // To PostgreSQL's programs it is the port.
+    let short = matches!(client, Client::MariadbDump | Client::Mongodump).then_some("-p");
     for option in &options {
         let is_short = short.is_some_and(|short| option.starts_with(short) && !option.starts_with("--"));
         let has_password = is_short || option.to_ascii_lowercase().starts_with("--pass");

@@ -12,6 +12,7 @@ use super::{EngineConfig, EngineOptions, absolute_paths};
 use crate::config::plain_secrets;
 use crate::config::reader::Section;
 use crate::config::secrets::{self, SecretSource};
+use crate::source::engine::options::Client;
 use crate::source::engine::{
     AnyCommand, Chroma, Databases, Mariadb, Mongodb, Password, Postgres, Redis, Sqlite, postgres, redis,
 };
@@ -49,14 +50,15 @@ fn postgres(section: &mut Section<'_>, folder: &Path) -> EngineConfig {
     if format == Format::BaseBackup && databases != Databases::All {
         section.refuse("databases", "contradicts format = \"base-backup\", which holds the whole cluster");
     }
-    let options = options(section, None);
+    let client = if format == Format::BaseBackup { Client::PgBasebackup } else { Client::PgDump };
+    let options = options(section, client);
     with_password(EngineOptions::Postgres(Postgres { access, databases, format, options }), password)
 }
 
 fn mariadb(section: &mut Section<'_>, folder: &Path, is_mysql: bool) -> EngineConfig {
     let (access, password) = access::read(section, folder);
     let databases = databases(section);
-    let options = options(section, Some("-p"));
+    let options = options(section, Client::MariadbDump);
     with_password(EngineOptions::Mariadb(Mariadb { access, databases, options, is_mysql }), password)
 }
 
@@ -101,7 +103,7 @@ fn mongodb(section: &mut Section<'_>, folder: &Path) -> EngineConfig {
         section.refuse("oplog", "contradicts databases: the log of changes is of all databases");
     }
     let authentication_database = section.text("authentication-database");
-    let options = options(section, Some("-p"));
+    let options = options(section, Client::Mongodump);
     let mongodb = Mongodb { access, databases, with_oplog, authentication_database, options };
     with_password(EngineOptions::Mongodb(mongodb), password)
 }

@@ -7,6 +7,7 @@ mod stream;
 
 use zeroize::Zeroizing;
 
+use super::options::Client;
 use super::{Access, Databases, Password};
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
@@ -161,11 +162,13 @@ impl Engine for Mongodb {
         } else {
             "each document of one moment, not the whole"
         };
-        let consistency = format!("{moment} (mongodump {version})");
+        let left_out = Client::Mongodump.left_out(&self.options);
+        let consistency = format!("{moment} (mongodump {version}){left_out}");
         Ok(Dumps { consistency, dumps, problems: Vec::new(), end: None })
     }
 
     fn load(&self, stored: &[StoredDump], options: &LoadOptions, listener: &Listener) -> Result<LoadPlan> {
+        options.new_name.as_deref().map_or(Ok(()), check_name)?;
         let mut plan = LoadPlan::default();
         let mut found: Vec<String> = Vec::new();
         for dump in stored {
@@ -191,11 +194,25 @@ impl Engine for Mongodb {
             }
         }
         if let Some(absent) = options.databases.iter().find(|name| !found.contains(name)) {
-            let message = format!("there is no dump of the database {}", show_path(absent.as_bytes()));
+            let there: Vec<String> = stored
+                .iter()
+                .filter_map(|dump| super::file_name::decode(dump.name.strip_suffix(SUFFIX)?).ok())
+                .map(|name| show_path(name.as_bytes()))
+                .collect();
+            let message = format!(
+                "there is no dump of the database {}; there are: {}",
+                show_path(absent.as_bytes()),
+                there.join(", ")
+            );
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         if options.new_name.is_some() && (plan.steps.len() != 1 || found.len() != 1) {
-            let message = "one database can have another name: name it";
+            let message = match found.as_slice() {
+                [] => {
+                    "the dump is of all databases: one that is to have another name must be named".to_owned()
+                }
+                names => format!("one database can have another name, not {}", names.len()),
+            };
             return Err(Error::new(ErrorKind::Usage, message));
         }
         Ok(plan)
@@ -237,6 +254,12 @@ impl Mongodb {
             Some(name) => format!("the collections of the database {name} that the dump has"),
             None => "the collections that the dump has".to_owned(),
         });
+        // mongorestore puts users back with the database that holds them all.
+        if options.new_name.is_none() && database.is_none_or(|name| name == "admin") {
+            plan.replaced.push(
+                "all users and roles, if the dump has some: those that it lacks are removed".to_owned(),
+            );
+        }
         let (failed, may_replace) = (format!("cannot restore {what}"), options.may_replace);
         plan.steps.push(LoadStep {
             what: format!("restore {what} from {}", show_path(dump.name.as_bytes())),
@@ -251,6 +274,21 @@ impl Mongodb {
         });
         Ok(())
     }
+}
+
+/// Refuses what is no name of a database. A dot would make the rest the name of a collection.
+fn check_name(name: &str) -> Result<()> {
+    const NAME_BYTES_MAX: usize = 63;
+    let odd = ['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?', '\0'];
+    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(odd) {
+        return Ok(());
+    }
+    let shown = show_path(name.as_bytes());
+    let message = format!(
+        "{shown:?} is no name of a MongoDB database: it has no dot, space, slash or sign of a pattern, and 1 to \
+         {NAME_BYTES_MAX} bytes"
+    );
+    Err(Error::new(ErrorKind::Usage, message))
 }
 
 /// A name in a pattern of mongorestore's, to which `*` means something.
@@ -293,6 +331,14 @@ mod tests {
                 .arguments(["-c", &script, "sh", "sh", "-c", shown]);
             let answer = program.secret(variable, &password(value)).capture_text().expect("an answer");
             assert_eq!(answer, format!("{wanted}\n0\n"));
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_databases() {
+        check_name("shop_yesterday-漢").expect("a name");
+        for name in ["", "a.b", "a b", "a/b", "a*b", &"x".repeat(64)] {
+            assert_eq!(check_name(name).expect_err(name).kind(), ErrorKind::Usage);
         }
     }
 

@@ -71,7 +71,7 @@ fn presentable(line: &[u8], secrets: &[Password]) -> String {
 }
 
 /// What parts of messages mean, in small letters; the first that is found counts.
-const KNOWN: [(&str, &[&str]); 13] = [
+const KNOWN: [(&str, &[&str]); 14] = [
     (
         "docker itself cannot be reached: it does not run, or this user may not use it",
         &[
@@ -174,6 +174,13 @@ const KNOWN: [(&str, &[&str]); 13] = [
             "no connection to the server",
         ],
     ),
+    (
+        "somebody else held a table alone for longer than the dump waits (--lock-wait-timeout)",
+        &[
+            "statement timeout\npg_dump: detail: query was: lock table",
+            "statement timeout\npg_dump: error: query was: lock table",
+        ],
+    ),
 ];
 
 /// What lines mean that are recognised.
@@ -266,6 +273,11 @@ mod tests {
             ("mariadb-dump: Error 2013: Lost connection to server during query", "in the middle"),
             ("pg_dump: error: server closed the connection unexpectedly", "in the middle"),
             ("ERROR:  permission denied for table goods", "may not"),
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.goods IN ACCESS SHARE MODE",
+                "held a table alone",
+            ),
             ("Error response from daemon: No such container: db", "no such container"),
             ("Error response from daemon: container 1f is not running", "does not run"),
             ("exec: \"pg_dump\": executable file not found in $PATH: unknown", "not in the container"),

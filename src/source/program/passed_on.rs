@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::base::withheld;
 
@@ -21,6 +22,20 @@ pub fn is_own(name: &OsStr) -> bool {
 /// Whether a variable is of use to a program whoever its user is.
 pub fn is_of_anybody(name: &OsStr) -> bool {
     OF_ANYBODY.iter().any(|other| name == *other) || name.as_bytes().starts_with(b"LC_")
+}
+
+/// Whether this process has a variable.
+pub fn is_set(name: &str) -> bool {
+    std::env::vars_os().any(|(own, _)| own == name)
+}
+
+/// Whether a program is there: at its path, or in a folder in which programs are looked for.
+pub fn has_program(program: &OsStr) -> bool {
+    if program.as_bytes().contains(&b'/') {
+        return Path::new(program).exists();
+    }
+    let folders = std::env::vars_os().find(|(name, _)| name == "PATH").map(|(_, folders)| folders);
+    std::env::split_paths(&folders.unwrap_or_default()).any(|folder| folder.join(program).exists())
 }
 
 /// The variables of this process that no other program is given.

@@ -374,3 +374,35 @@ fn a_question_without_an_answer_ends_in_time_or_when_all_is_to_end() {
     assert_eq!(chain(refused), ["sh was stopped"]);
     Program { listener: listener.for_undoing(), ..shell("exit 0") }.run().expect("what must be done");
 }
+
+#[test]
+fn a_variable_of_this_process_comes_first_where_it_is_passed_on() {
+    let program = |name: &str| {
+        let program = Program::of_command("/bin/sh", None, None, &Listener::silent());
+        program.variable_unless_set(name, "ours").arguments(["-c".to_owned(), format!("echo \"${name}\"")])
+    };
+    let said = |name: &str| program(name).capture_text().expect("an answer");
+    assert_ne!(said("PATH"), "ours\n");
+    assert_eq!(said("PACKSTONE_TEST_NEVER_SET"), "ours\n");
+}
+
+#[test]
+fn another_user_has_all_of_its_groups() {
+    // Only root becomes somebody else; Debian gives this user a second group.
+    let Some(user) = uzers::get_user_by_name("postgres").filter(|_| uzers::get_effective_uid() == 0) else {
+        return;
+    };
+    let program = Program::of_command("id", None, Some("postgres"), &Listener::silent());
+    let sorted = |text: &str| {
+        let mut groups: Vec<u32> =
+            text.split_whitespace().map(|gid| gid.parse().expect("a number")).collect();
+        groups.sort_unstable();
+        groups
+    };
+    let found = sorted(&program.argument("-G").capture_text().expect("an answer"));
+    let listed = uzers::get_user_groups("postgres", user.primary_group_id()).expect("groups");
+    let listed = listed.iter().map(|group| group.gid().to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(found, sorted(&listed));
+    let missing = Program::of_command("no-such-program", None, Some("postgres"), &Listener::silent());
+    assert_eq!(missing.run().expect_err("it is not there").kind(), ErrorKind::NotFound);
+}

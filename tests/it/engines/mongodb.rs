@@ -41,6 +41,12 @@ fn dump_of(database: &str) -> Vec<u8> {
     .concat()
 }
 
+/// Where what a dump says of itself ends.
+fn begin_of(dump: &[u8]) -> usize {
+    let end = dump.windows(4).position(|bytes| bytes == [0xff; 4]);
+    end.expect("a terminator") + 4
+}
+
 /// Tools that are played: they keep their configuration and give or take a dump.
 fn tools() -> Fakes {
     let fakes = Fakes::new();
@@ -97,12 +103,13 @@ fn the_tools_of_this_machine_get_their_password_by_a_file() {
     let options = LoadOptions { may_replace: true, ..LoadOptions::default() };
     let (done, replaced) = load(&engine, &dumps, &options, &deaf()).expect("it is put back");
     assert_eq!(done, ["restore all databases from all.mongodump"]);
-    assert_eq!(replaced, ["the collections that the dump has"]);
+    let users = "all users and roles, if the dump has some: those that it lacks are removed";
+    assert_eq!(replaced, ["the collections that the dump has", users]);
     assert_eq!(std::fs::read(fakes.join("restored")).expect("restored"), dump_of("shop"));
-    let one = LoadOptions { databases: vec!["shop".into()], new_name: Some("a*b".into()), may_replace: true };
+    let one = LoadOptions { databases: vec!["shop".into()], new_name: Some("a_b".into()), may_replace: true };
     let (done, replaced) = load(&engine, &dumps, &one, &deaf()).expect("it is put back");
-    assert_eq!(done, ["restore the database shop as a*b from all.mongodump"]);
-    assert_eq!(replaced, ["the collections of the database a*b that the dump has"]);
+    assert_eq!(done, ["restore the database shop as a_b from all.mongodump"]);
+    assert_eq!(replaced, ["the collections of the database a_b that the dump has"]);
 
     let server = "--host=db.example --port=27018 --username=root --authenticationDatabase=admin --config=FILE --archive";
     assert_eq!(
@@ -113,7 +120,7 @@ fn the_tools_of_this_machine_get_their_password_by_a_file() {
             format!("mongorestore {server} --stopOnError --drop --oplogReplay"),
             format!(
                 "mongorestore {server} --stopOnError --drop --nsInclude=shop.\\* --nsFrom=shop.\\* \
-             --nsTo=a\\\\\\*b.\\*"
+             --nsTo=a_b.\\*"
             ),
         ]
     );
@@ -189,6 +196,11 @@ fn half_a_dump_and_refusals_of_mongodb_are_said() {
     for (bytes, wanted) in [
         (&all[..all.len() - 4], "the output of mongodump breaks off: it does not end with a terminator"),
         (&all[..all.len() / 2], "the output of mongodump breaks off: it does not end with a terminator"),
+        // Exactly where a part ends.
+        (
+            &all[..begin_of(&all)],
+            "the output of mongodump breaks off: the collection shop.goods does not end",
+        ),
         (&b""[..], "mongodump succeeded, but wrote nothing"),
         (&b"no dump"[..], "the output of mongodump is damaged: it does not begin as mongodump does"),
     ] {
@@ -209,4 +221,8 @@ fn half_a_dump_and_refusals_of_mongodb_are_said() {
     assert!(!fakes.join("restored").exists());
     let renamed = LoadOptions { new_name: Some("x".into()), ..LoadOptions::default() };
     assert_eq!(load(&engine, &dumps, &renamed, &deaf()).expect_err("which one").kind(), ErrorKind::Usage);
+    let dotted =
+        LoadOptions { databases: vec!["shop".into()], new_name: Some("a.b".into()), may_replace: true };
+    let refused = load(&engine, &dumps, &dotted, &deaf()).expect_err("no name");
+    assert!(said(&refused).starts_with("\"a.b\" is no name of a MongoDB database"), "{refused:?}");
 }

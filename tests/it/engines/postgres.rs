@@ -3,16 +3,17 @@
 //! What must hold: what comes back is of one moment, though a writer was at it all the time; what fails is no dump.
 
 mod failures;
+mod whole_server;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 
 use packstone::base::ErrorKind;
 use packstone::source::engine::postgres::Format;
 use packstone::source::engine::{Access, Container, Databases, Postgres};
-use packstone::source::{Engine, LoadOptions};
+use packstone::source::{Dumps, Engine, LoadOptions};
 
-use super::{Fakes, deaf, listener, load, password, said, stored, whole};
+use super::{Fakes, deaf, listener, load, password, said, stored, until, whole};
 use crate::support::is_root;
 use crate::support::need::postgres;
 use crate::support::servers::postgres::Cluster;
@@ -116,6 +117,24 @@ impl Drop for Writer {
     }
 }
 
+/// Dumps that are whole, while the shop of which they are goes on: it takes on more after each of them was begun.
+#[track_caller]
+fn whole_meanwhile(dumps: Dumps, cluster: &Cluster) -> Vec<(String, Vec<u8>)> {
+    let entries =
+        || -> u64 { cluster.run("shop", "SELECT count(*) FROM journal").trim().parse().expect("a number") };
+    let read = |dump: packstone::source::Dump| {
+        let mut open = (dump.open)().expect("it begins");
+        let mut bytes = vec![0];
+        open.reader.read_exact(&mut bytes).expect("a part");
+        let before = entries();
+        until(|| entries() > before + 5);
+        open.reader.read_to_end(&mut bytes).expect("the rest");
+        (open.end)().expect("it is whole");
+        (dump.name, bytes)
+    };
+    dumps.dumps.into_iter().map(read).collect()
+}
+
 #[track_caller]
 fn assert_same(one: &Cluster, database: &str, other: &Cluster, other_database: &str) {
     for question in FIXED {
@@ -142,7 +161,10 @@ fn comes_back(format: Format) {
         "{}",
         dumps.consistency
     );
-    let dumps = whole(dumps);
+    let closed = "the database closed is not dumped: it allows no connections; \"ALTER DATABASE \"closed\" \
+        ALLOW_CONNECTIONS true\" takes it in, naming the others in databases leaves it out";
+    assert_eq!(dumps.problems, [closed]);
+    let dumps = whole_meanwhile(dumps, &source);
     let later = source.run("shop", "SELECT count(*) FROM journal");
     drop(writer);
     let end = if format == Format::Plain { "sql" } else { "dump" };
@@ -151,7 +173,7 @@ fn comes_back(format: Format) {
     let wanted: Vec<String> = wanted.iter().map(|name| format!("{name}.{end}")).collect();
     assert_eq!(names[0], "globals.sql");
     assert_eq!(names[1..], wanted);
-    assert_eq!(*lines.lock().unwrap(), ["the database closed is left out: it allows no connections"]);
+    assert_eq!(*lines.lock().unwrap(), [""; 0]);
 
     let target = Cluster::new(&[]);
     let engine_of_target = engine(&target);
@@ -169,7 +191,8 @@ fn comes_back(format: Format) {
         done[9..],
         [format!("restore the database shop from shop.{end}"), "analyse the database shop".into()]
     );
-    assert_eq!(*lines.lock().unwrap(), ["the role postgres is there already and stays as it is"]);
+    let kept = "the role postgres is there already and keeps its password and attributes";
+    assert_eq!(*lines.lock().unwrap(), [kept]);
 
     let entries = agreed(&target, "shop");
     assert!(
@@ -289,7 +312,7 @@ fn a_server_comes_back_from_its_files() {
     let writer = Writer::start(&source);
     let dumps = engine.dump(&deaf()).expect("dumps");
     assert!(dumps.consistency.starts_with("the files of the whole server"), "{}", dumps.consistency);
-    let dumps = whole(dumps);
+    let dumps = whole_meanwhile(dumps, &source);
     drop(writer);
     assert_eq!(dumps.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["base.tar"]);
 
@@ -320,9 +343,11 @@ fn only_named_databases_are_dumped_and_a_missing_one_is_told() {
         access: access.clone(),
         databases: Databases::Named(names.iter().map(|name| (*name).to_owned()).collect()),
         format: Format::Plain,
-        options: vec!["--schema-only".into()],
+        options: vec!["--exclude-table=old".into(), "-O".into()],
     };
     let dumps = named(&["postgres", "no such database", "postgres"]).dump(&deaf()).expect("dumps");
+    let end = "; without what the options leave out: --exclude-table, --no-owner";
+    assert!(dumps.consistency.ends_with(end), "{}", dumps.consistency);
     assert_eq!(dumps.problems, ["the server has no database no such database"]);
     let names: Vec<&str> = dumps.dumps.iter().map(|dump| dump.name.as_str()).collect();
     assert_eq!(names, ["globals.sql", "postgres.sql"]);
@@ -378,11 +403,11 @@ fn clients_in_a_container_are_given_a_password_by_name() {
     let (_cluster, fakes, mut engine) = contained();
     engine.access.password = Some(password(SECRET));
     assert_eq!(whole(engine.dump(&deaf()).expect("dumps")).len(), 2);
-    let asked = "--env PGCLIENTENCODING=UTF8 --env PGPASSWORD db psql --username=postgres --no-password \
+    let asked = "--env PGCLIENTENCODING=SQL_ASCII --env PGPASSWORD db psql --username=postgres --no-password \
         --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --set=VERBOSITY=terse --dbname=dbname=\\'postgres\\' \
         --tuples-only --no-align --field-separator-zero --record-separator-zero";
-    let about = r"--command=SELECT\ current_setting\(\'server_version\'\)\,\ has_table_privilege\(\'pg_catalog.pg_authid\'\,\ \'SELECT\'\)";
-    let listed = r"--command=SELECT\ datname\,\ datallowconn\,\ datistemplate\ FROM\ pg_catalog.pg_database\ ORDER\ BY\ 1";
+    let about = r"--command=SELECT\ current_setting\(\'server_version\'\)\,\ has_table_privilege\(\'pg_catalog.pg_authid\'\,\ \'SELECT\'\)\,\ \(SELECT\ rolsuper\ FROM\ pg_catalog.pg_roles\ WHERE\ rolname\ =\ current_user\)";
+    let listed = r"--command=SELECT\ datname\,\ datallowconn\,\ datistemplate\,\ datconnlimit\ =\ -2\ FROM\ pg_catalog.pg_database\ ORDER\ BY\ 1";
     let with = "--env PGPASSWORD db";
     assert_eq!(
         fakes.calls(),
@@ -394,7 +419,7 @@ fn clients_in_a_container_are_given_a_password_by_name() {
             format!("{DOCKER} {with} pg_dumpall --username=postgres --no-password --globals-only"),
             format!(
                 "{DOCKER} {with} pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' \
-             --format=plain --create"
+             --lock-wait-timeout=30min --format=plain --create"
             ),
         ]
     );
@@ -415,7 +440,7 @@ fn clients_in_a_container_take_its_own_password() {
         "docker exec -i -u postgres --env LC_ALL=C db pg_restore --file=/dev/null".to_owned(),
         format!(
             "{DOCKER} db sh -c {script} sh pg_dump --username=postgres --no-password --dbname=dbname=\\'shop\\' \
-             --format=custom --compress=0"
+             --lock-wait-timeout=30min --format=custom --compress=0"
         ),
     ] {
         // They start at the same time.

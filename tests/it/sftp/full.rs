@@ -2,9 +2,6 @@
 //!
 //! What must hold: the file system is a small one of the test's own, in memory, and gone when the test is over.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use bytes::Bytes;
 use packstone::base::ErrorKind;
 
@@ -12,31 +9,7 @@ use super::server::{open_by, sftp_server};
 use super::{name, put};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
-use crate::support::skip::skip;
-
-/// A file system of so much.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// Where mounting is not allowed, says that `skipped` is not tested.
-    fn new(path: &Path, options: &str, skipped: &str) -> Option<Self> {
-        std::fs::create_dir(path).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path);
-        if !command.output().is_ok_and(|output| output.status.success()) {
-            skip("mount", skipped);
-            return None;
-        }
-        Some(Self(path.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
-    }
-}
+use crate::support::small_disk::SmallDisk;
 
 #[test]
 fn a_full_disk_is_told_as_one() {
@@ -45,8 +18,8 @@ fn a_full_disk_is_told_as_one() {
     // Of bytes, then of files.
     for options in ["size=1m", "size=1m,nr_inodes=8"] {
         let scratch = Scratch::new();
-        let Some(mounted) = Mounted::new(&scratch.join("disk"), options, skipped) else { return };
-        let storage = open_by(&mounted.0.join("r"), &format!("exec {}", server.display()));
+        let Some(disk) = SmallDisk::new(&scratch.join("disk"), options, skipped) else { return };
+        let storage = open_by(&disk.path().join("r"), &format!("exec {}", server.display()));
         put(&*storage, "a/small", b"12345");
         let large = [Bytes::from(Random::new(51).bytes(2 << 20))];
         let error = if options == "size=1m" {
@@ -59,7 +32,7 @@ fn a_full_disk_is_told_as_one() {
         assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{chain}");
         assert!(chain.contains("no space is left on the server"), "{chain}");
         // What could not be written takes no space, and what is there is whole.
-        assert_eq!(std::fs::read_dir(mounted.0.join("r/tmp")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(disk.path().join("r/tmp")).unwrap().count(), 0);
         assert_eq!(storage.get(&name("a/small"), 10).unwrap(), b"12345");
         if options == "size=1m" {
             put(&*storage, "a/other", &[7; 100_000]);

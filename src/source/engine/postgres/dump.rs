@@ -3,11 +3,13 @@
 //! What must hold: a dump is whole only if the client succeeded and the bytes themselves say so: text by its last line,
 //! pg_dump's own format by pg_restore reading along, files of the cluster by the end of their tar.
 
-use super::server::{Server, Version, connection};
+use super::load::made_objects;
+use super::server::{Database, Server, Version, connection, identifier, is_text};
 use super::tar::TarWalk;
 use super::{BASE, CUSTOM, Format, GLOBALS, PLAIN, Postgres, RESERVED};
 use crate::base::monitor::show_path;
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, Result, Wrap};
+use crate::source::engine::options::Client;
 use crate::source::engine::{Databases, file_name};
 use crate::source::program::{EndsWith, Program, ReadBy};
 use crate::source::{Dump, Dumps, Listener, OpenDump};
@@ -15,6 +17,8 @@ use crate::source::{Dump, Dumps, Listener, OpenDump};
 /// The last line of a dump as text, and what may follow it.
 const DATABASE_END: &str = "-- PostgreSQL database dump complete";
 const GLOBALS_END: &str = "-- PostgreSQL database cluster dump complete";
+/// How long a dump waits for somebody who holds a table alone: pg_dump itself would wait for ever.
+const LOCK_WAIT: &str = "--lock-wait-timeout=30min";
 const AFTER_END: [&str; 2] = ["--\n", "\\unrestrict "];
 
 impl Postgres {
@@ -41,6 +45,7 @@ impl Postgres {
             listener.tell(&format!("{GLOBALS} has {without}"));
             consistency.push_str(&format!("; {without}"));
         }
+        consistency.push_str(&Client::PgDump.left_out(&self.options));
         Ok(Dumps { consistency, dumps, problems, end: None })
     }
 
@@ -48,21 +53,17 @@ impl Postgres {
     fn chosen(&self, server: &Server, listener: &Listener) -> Result<(Vec<String>, Vec<String>)> {
         let mut problems = Vec::new();
         let Databases::Named(named) = &self.databases else {
-            let own = server.databases.iter().filter(|database| !database.is_template);
-            let (open, closed): (Vec<_>, Vec<_>) = own.partition(|database| database.allows_connections);
-            for database in closed {
-                let name = show_path(database.name.as_bytes());
-                listener.tell(&format!("the database {name} is left out: it allows no connections"));
-            }
-            return Ok((open.into_iter().map(|database| database.name.clone()).collect(), problems));
+            return Ok(self.all(server, listener));
         };
         let mut names: Vec<String> = Vec::new();
         for name in named {
             let shown = show_path(name.as_bytes());
             match server.databases.iter().find(|database| database.name == *name) {
                 _ if names.contains(name) => {}
-                Some(database) if database.allows_connections => names.push(name.clone()),
-                Some(_) => problems.push(format!("the database {shown} allows no connections")),
+                Some(database) => match hindrance(database) {
+                    None => names.push(name.clone()),
+                    Some(why) => problems.push(format!("the database {shown} {why}")),
+                },
                 None => problems.push(format!("the server has no database {shown}")),
             }
         }
@@ -71,6 +72,58 @@ impl Postgres {
             return Err(Error::new(ErrorKind::NotFound, message));
         }
         Ok((names, problems))
+    }
+
+    /// All databases but the template that nobody can change, and the other one if nobody did.
+    fn all(&self, server: &Server, listener: &Listener) -> (Vec<String>, Vec<String>) {
+        let (mut names, mut problems) = (Vec::new(), Vec::new());
+        for database in server.databases.iter().filter(|database| database.name != "template0") {
+            let shown = show_path(database.name.as_bytes());
+            if !is_text(&database.name) {
+                problems.push(format!(
+                    "the database {shown} is not dumped: its name is no UTF-8; ALTER DATABASE … RENAME TO gives it one \
+                     that is"
+                ));
+            } else if let Some(why) = hindrance(database) {
+                let advice = if database.is_half_dropped {
+                    "DROP DATABASE ends that".to_owned()
+                } else {
+                    format!(
+                        "\"ALTER DATABASE {} ALLOW_CONNECTIONS true\" takes it in, naming the others in databases leaves \
+                         it out",
+                        identifier(&database.name)
+                    )
+                };
+                problems.push(format!("the database {shown} is not dumped: it {why}; {advice}"));
+            } else if database.name != "template1" || !database.is_template {
+                names.push(database.name.clone());
+            } else {
+                match self.is_changed_template(server, listener) {
+                    Ok(true) => names.push(database.name.clone()),
+                    Ok(false) => {}
+                    Err(error) => problems.push(error.chain().join(": ")),
+                }
+            }
+        }
+        (names, problems)
+    }
+
+    /// Whether anything is in `template1`, or is said of it, that a new server has not by itself.
+    fn is_changed_template(&self, server: &Server, listener: &Listener) -> Result<bool> {
+        let made = made_objects(server);
+        // Everybody may connect, its owner may do three things more.
+        let question = format!(
+            "SELECT {made}, (SELECT count(*) FROM pg_catalog.pg_db_role_setting WHERE setdatabase = own.oid), \
+             (SELECT count(*) <> 4 OR bool_or(grantee <> CASE privilege_type WHEN 'CONNECT' THEN grantee ELSE datdba END) \
+             FROM pg_catalog.aclexplode(datacl)), \
+             (SELECT bool_or(nspacl IS DISTINCT FROM initprivs) FROM pg_catalog.pg_namespace AS space \
+             LEFT JOIN pg_catalog.pg_init_privs AS first ON first.objoid = space.oid \
+             AND classoid = 'pg_catalog.pg_namespace'::regclass AND objsubid = 0 WHERE nspname = 'public') \
+             FROM pg_catalog.pg_database AS own WHERE datname = pg_catalog.current_database()"
+        );
+        let rows =
+            self.ask::<4>("template1", &question, listener).wrap(|| "cannot ask what template1 holds")?;
+        Ok(rows.iter().any(|row| *row != ["0", "0", "f", "f"]))
     }
 
     fn globals(&self, server: &Server, listener: &Listener) -> Result<Dump> {
@@ -88,6 +141,8 @@ impl Postgres {
     fn database(&self, name: &str, version: &Version, listener: &Listener) -> Result<Dump> {
         let program = self.client("pg_dump", listener)?;
         let program = program.argument(format!("--dbname={}", connection(name)));
+        let waits_as_wanted = Client::PgDump.has(&self.options, "lock-wait-timeout");
+        let program = if waits_as_wanted { program } else { program.argument(LOCK_WAIT) };
         let file_name = file_name::encode(name, &RESERVED);
         let failed = format!("cannot dump the database {}", show_path(name.as_bytes()));
         if self.format == Format::Plain {
@@ -121,7 +176,7 @@ impl Postgres {
         let wanted = ["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast"];
         let program = program.arguments(wanted).arguments(&self.options);
         let mut needed = vec!["PG_VERSION", "global/pg_control"];
-        if server.version.is_at_least(13) && !self.options.iter().any(|option| option == "--no-manifest") {
+        if server.version.is_at_least(13) && !Client::PgBasebackup.has(&self.options, "no-manifest") {
             needed.push("backup_manifest");
         }
         let whole = TarWalk::new("pg_basebackup", &needed);
@@ -132,6 +187,14 @@ impl Postgres {
         );
         Ok(Dumps { consistency, dumps: vec![base], problems: Vec::new(), end: None })
     }
+}
+
+/// Why a database cannot be dumped, if it cannot.
+fn hindrance(database: &Database) -> Option<&'static str> {
+    if database.is_half_dropped {
+        return Some("is dropped in part");
+    }
+    (!database.allows_connections).then_some("allows no connections")
 }
 
 fn dump(name: String, open: impl FnOnce() -> Result<OpenDump> + Send + 'static) -> Dump {

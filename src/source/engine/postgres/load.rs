@@ -7,8 +7,8 @@
 mod aside;
 mod base;
 mod edit;
+mod globals;
 
-use std::collections::BTreeSet;
 use std::io::{BufWriter, Read, Write};
 
 use super::script::Script;
@@ -20,7 +20,7 @@ use crate::source::engine::file_name;
 use crate::source::program::Program;
 use crate::source::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 
-use edit::{DatabaseEdit, GlobalsEdit};
+use edit::DatabaseEdit;
 
 /// How many bytes are given to psql at once.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -92,6 +92,7 @@ impl Postgres {
             });
         }
         for target in &mut targets {
+            aside::tell_left(target, &server, listener);
             target.planned = self.contents(&server, &target.new, listener)?;
             plan.replaced.extend(
                 target
@@ -136,14 +137,12 @@ impl Postgres {
     /// What a database holds, if it is there.
     fn contents(&self, server: &Server, name: &str, listener: &Listener) -> Result<Option<Contents>> {
         let cannot = || format!("cannot ask what the database {} holds", show_path(name.as_bytes()));
-        let question = format!(
-            "SELECT datallowconn, datistemplate FROM pg_catalog.pg_database WHERE datname = {}",
-            literal(name)
-        );
-        let found = self.ask::<2>(&server.database, &question, listener).wrap(cannot)?;
-        let Some([allows, is_template]) = found.first() else { return Ok(None) };
-        if is_template == "t" {
-            let message = format!("{} is a template of the server", show_path(name.as_bytes()));
+        let question =
+            format!("SELECT datallowconn FROM pg_catalog.pg_database WHERE datname = {}", literal(name));
+        let found = self.ask::<1>(&server.database, &question, listener).wrap(cannot)?;
+        let Some([allows]) = found.first() else { return Ok(None) };
+        if name == "template0" {
+            let message = "template0 is what the server makes databases of: it is not to be replaced";
             return Err(Error::new(ErrorKind::Exists, message));
         }
         if allows != "t" {
@@ -164,32 +163,6 @@ impl Postgres {
         }))
     }
 
-    fn load_globals(&self, server: &Server, feed: &mut Feed<'_>, listener: &Listener) -> Result<()> {
-        let cannot = || "cannot restore roles and tablespaces";
-        let names = |question: &str| -> Result<BTreeSet<String>> {
-            let rows = self.ask::<1>(&server.database, question, listener).wrap(cannot)?;
-            Ok(rows.into_iter().map(|[name]| name).collect())
-        };
-        let mut edit = GlobalsEdit {
-            roles: names("SELECT rolname FROM pg_catalog.pg_roles")?,
-            tablespaces: names("SELECT spcname FROM pg_catalog.pg_tablespace")?,
-            knows_restrict: self.client_version("psql", listener)?.knows_restrict(),
-            kept: BTreeSet::new(),
-        };
-        let psql = self.psql(&server.database, listener)?.argument("--file=-");
-        psql.feed(&mut |input| {
-            let output = BufWriter::with_capacity(BUFFER_BYTES, input);
-            let mut script = Script::new(output, |statement: &[u8]| Ok(edit.judge(statement)));
-            feed(&mut script)?;
-            script.finish().wrap(|| "cannot write the input of psql")
-        })
-        .wrap(cannot)?;
-        for kept in &edit.kept {
-            listener.tell(&format!("{kept} is there already and stays as it is"));
-        }
-        Ok(())
-    }
-
     fn load_database(
         &self,
         target: &Target,
@@ -204,7 +177,8 @@ impl Postgres {
             old: target.old.clone(),
             new: target.new.clone(),
             knows_restrict,
-            knows_transaction_timeout: server.version.is_at_least(17),
+            server: server.version.clone(),
+            is_connected: false,
         };
         let psql = self.psql(other_database(server, &target.new), listener)?.argument("--file=-");
         self.replacing(target, server, listener, || match restore {
@@ -236,7 +210,7 @@ impl Postgres {
 }
 
 /// Counts what was made in a database: what the server comes with has lower numbers.
-fn made_objects(server: &Server) -> String {
+pub(super) fn made_objects(server: &Server) -> String {
     let lists = [
         "pg_class",
         "pg_proc",

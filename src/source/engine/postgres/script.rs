@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::ops::Range;
 
+use super::server::as_text;
 use crate::base::Result;
 
 /// Longest statement that is looked at; what is to be changed is far shorter.
@@ -266,18 +267,17 @@ pub fn tokens(statement: &[u8]) -> Vec<(Token, Range<usize>)> {
         let length_while =
             |holds: fn(u8) -> bool| rest.iter().position(|byte| !holds(*byte)).unwrap_or(rest.len()).max(1);
         let first = rest.first().copied().unwrap_or_default();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (token, length) = match first {
             _ if first.is_ascii_whitespace() => (None, length_while(|byte| byte.is_ascii_whitespace())),
             b'"' => {
                 let length = quoted_length(rest);
-                let inner = text(rest.get(1..length.saturating_sub(1)).unwrap_or_default());
+                let inner = as_text(rest.get(1..length.saturating_sub(1)).unwrap_or_default());
                 (Some(Token::Quoted(inner.replace("\"\"", "\""))), length)
             }
             b'\'' => (Some(Token::Other), quoted_length(rest)),
             _ if is_word(first) => {
                 let length = length_while(is_word);
-                (Some(Token::Word(text(rest.get(..length).unwrap_or_default()).to_lowercase())), length)
+                (Some(Token::Word(as_text(rest.get(..length).unwrap_or_default()).to_lowercase())), length)
             }
             _ => (Some(Token::Other), 1),
         };

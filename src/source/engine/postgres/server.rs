@@ -15,15 +15,8 @@ use crate::source::program::{Program, SecretFile, reads_secret_files};
 /// Longest password that every version reads from a file.
 const FILE_PASSWORD_BYTES_MAX: usize = 250;
 /// Variables of libpq's that lead to another server or database than the one that is named, or change what it answers.
-const MISLEADING: [&str; 7] = [
-    "PGHOSTADDR",
-    "PGSERVICE",
-    "PGSERVICEFILE",
-    "PGOPTIONS",
-    "PGDATABASE",
-    "PGCLIENTENCODING",
-    "PGTARGETSESSIONATTRS",
-];
+const MISLEADING: [&str; 6] =
+    ["PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGOPTIONS", "PGDATABASE", "PGTARGETSESSIONATTRS"];
 
 /// A version of PostgreSQL: 15.6, or 9.6.24.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +30,7 @@ pub struct Version {
 
 impl Version {
     /// Reads `15.6`, `15.6 (Debian …)`, `17beta1`, `9.6.24`.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let word = text.split_ascii_whitespace().next()?;
         let mut numbers = word.split('.').map(|part| {
             let digits = part.find(|character: char| !character.is_ascii_digit()).unwrap_or(part.len());
@@ -95,6 +88,8 @@ pub struct Database {
     pub allows_connections: bool,
     /// Whether others are made of it.
     pub is_template: bool,
+    /// Whether dropping it was begun and not ended, so that nobody can have it any more.
+    pub is_half_dropped: bool,
 }
 
 /// A server that has answered.
@@ -108,6 +103,26 @@ pub struct Server {
     pub databases: Vec<Database>,
     /// Whether this user may read the passwords of roles.
     pub reads_passwords: bool,
+    /// Whether this user may do everything.
+    pub is_superuser: bool,
+}
+
+/// Where bytes go that are no UTF-8: characters that nobody uses, one for each.
+const NO_TEXT: u32 = 0xf700;
+
+/// Bytes as text; those that are none stay apart from each other, and from all that is text.
+pub fn as_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(NO_TEXT + u32::from(*byte))));
+    }
+    text
+}
+
+/// Whether something is text, and no bytes that `as_text` made into it.
+pub fn is_text(name: &str) -> bool {
+    !name.chars().any(|character| (NO_TEXT..NO_TEXT + 0x100).contains(&u32::from(character)))
 }
 
 /// A value of a connection string.
@@ -135,7 +150,9 @@ impl Postgres {
     /// A client that is told how to reach the server.
     pub(super) fn client(&self, name: &str, listener: &Listener) -> Result<Program> {
         let access = &self.access;
-        let mut program = Program::client(name, access, listener).variable("PGCONNECT_TIMEOUT", "60");
+        // Dumps are in the encoding of their database, in which no byte of a letter is taken for a sign.
+        let program = Program::client(name, access, listener).without("PGCLIENTENCODING");
+        let mut program = program.variable_unless_set("PGCONNECT_TIMEOUT", "60");
         for (option, value) in [
             ("--host", self.host()),
             ("--port", access.port.map(|port| port.to_string())),
@@ -168,9 +185,10 @@ impl Postgres {
         self.access.host.clone().or_else(|| self.access.socket.as_ref().map(folder))
     }
 
-    /// `psql` on a database; it stops at the first error.
+    /// `psql` on a database; it stops at the first error. Names come and go as the server has them, byte for byte: those
+    /// of databases and roles may be of another encoding than the database that is asked.
     pub(super) fn psql(&self, database: &str, listener: &Listener) -> Result<Program> {
-        let program = self.client("psql", listener)?.variable("PGCLIENTENCODING", "UTF8");
+        let program = self.client("psql", listener)?.variable("PGCLIENTENCODING", "SQL_ASCII");
         let program = program.arguments(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
         // Of a failed statement, its message: its text can hold a password.
         Ok(program
@@ -186,7 +204,7 @@ impl Postgres {
     ) -> Result<Vec<[String; COLUMNS]>> {
         let layout = ["--tuples-only", "--no-align", "--field-separator-zero", "--record-separator-zero"];
         let psql = self.psql(database, listener)?.arguments(layout).argument(format!("--command={question}"));
-        Ok(rows(&psql.capture_text()?))
+        Ok(rows(&as_text(&psql.capture()?)))
     }
 
     /// Asks the server what there is, by any database that answers.
@@ -215,21 +233,25 @@ impl Postgres {
         let cannot = || "cannot ask the PostgreSQL server what it has";
         let no_answer = || Error::new(ErrorKind::Failed, "the server gave no version").while_doing(cannot());
         let about = "SELECT current_setting('server_version'), \
-            has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
+            has_table_privilege('pg_catalog.pg_authid', 'SELECT'), \
+            (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)";
         let about = self.ask(database, about, listener).wrap(cannot)?;
-        let Some([version, reads_passwords]) = about.first() else { return Err(no_answer()) };
-        let listed = "SELECT datname, datallowconn, datistemplate FROM pg_catalog.pg_database ORDER BY 1";
+        let Some([version, reads_passwords, is_superuser]) = about.first() else { return Err(no_answer()) };
+        let listed = "SELECT datname, datallowconn, datistemplate, datconnlimit = -2 FROM pg_catalog.pg_database \
+            ORDER BY 1";
         let databases = self.ask(database, listed, listener).wrap(cannot)?;
-        let databases = databases.into_iter().map(|[name, allows, is_template]| Database {
+        let databases = databases.into_iter().map(|[name, allows, is_template, is_half_dropped]| Database {
             name,
             allows_connections: allows == "t",
             is_template: is_template == "t",
+            is_half_dropped: is_half_dropped == "t",
         });
         Ok(Server {
             version: Version::parse(version).ok_or_else(no_answer)?,
             database: database.to_owned(),
             databases: databases.collect(),
             reads_passwords: reads_passwords == "t",
+            is_superuser: is_superuser == "t",
         })
     }
 
@@ -283,6 +305,9 @@ fn fits_file(password: &str) -> bool {
 
 /// Cuts an answer in which every value but the last ends with a NUL.
 fn rows<const COLUMNS: usize>(answer: &str) -> Vec<[String; COLUMNS]> {
+    if answer.is_empty() {
+        return Vec::new();
+    }
     let answer = answer.strip_suffix('\0').unwrap_or(answer);
     let values: Vec<String> = answer.split('\0').map(str::to_owned).collect();
     values.chunks_exact(COLUMNS).filter_map(|row| row.to_vec().try_into().ok()).collect()
@@ -327,10 +352,20 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_told_apart() {
+        assert_eq!(as_text("漢 é".as_bytes()), "漢 é");
+        let names = [&b"caf\xe9"[..], b"caf\xe8", "café".as_bytes()].map(as_text);
+        assert!(names[0] != names[1] && names[0] != names[2]);
+        assert_eq!(names.map(|name| is_text(&name)), [false, false, true]);
+    }
+
+    #[test]
     fn answers_are_cut_into_rows() {
         assert_eq!(rows::<2>("a\0b\0c\0\0"), [["a", "b"], ["c", ""]].map(|row| row.map(str::to_owned)));
         assert_eq!(rows::<2>("a\0b"), [["a", "b"].map(str::to_owned)]);
         assert_eq!(rows::<2>(""), [[""; 2]; 0].map(|row| row.map(str::to_owned)));
+        assert_eq!(rows::<1>(""), [[""; 1]; 0].map(|row| row.map(str::to_owned)));
+        assert_eq!(rows::<1>("\0"), [[""].map(str::to_owned)]);
         assert_eq!(rows::<1>("a\nb\0c"), [["a\nb"], ["c"]].map(|row| row.map(str::to_owned)));
     }
 }

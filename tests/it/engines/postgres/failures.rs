@@ -1,6 +1,8 @@
 //! What goes wrong with a PostgreSQL server or its clients, and what is said then.
 
+use std::fs::Permissions;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 
 use packstone::base::ErrorKind;
 use packstone::source::engine::postgres::Format;
@@ -9,8 +11,11 @@ use packstone::source::{Engine, LoadOptions};
 
 use super::super::{Fakes, deaf, listener, load, password, read_all, said, whole};
 use super::{engine, filled};
+use crate::support::is_root;
 use crate::support::need::postgres;
+use crate::support::scratch::Scratch;
 use crate::support::servers::postgres::Cluster;
+use crate::support::small_disk::SmallDisk;
 
 /// Where a real client is.
 fn real(name: &str) -> String {
@@ -154,6 +159,62 @@ No space left on device' >&2; exit 1";
     let text = said(&failed);
     let wanted = "cannot dump the database postgres\npg_dump exited with status 1\nno space is left on the server's disk\n";
     assert!(text.starts_with(wanted), "{text}");
+}
+
+#[test]
+fn a_disk_that_fills_up_spoils_no_dump_and_no_database() {
+    const WHAT: &str = "that a disk of PostgreSQL fills up";
+    if postgres(WHAT).is_none() || !is_root(WHAT) {
+        return;
+    }
+    let scratch = Scratch::new();
+    std::fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).expect("everybody may pass");
+    let user = uzers::get_user_by_name("postgres").expect("the server's user").uid();
+    let options = format!("size=20m,mode=700,uid={user}");
+    let Some(disk) = SmallDisk::new(&scratch.join("disk"), &options, WHAT) else { return };
+    let cluster = Cluster::new(&[]);
+    for statement in [
+        &format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display()),
+        "CREATE DATABASE shop TABLESPACE small",
+        "CREATE ROLE reader LOGIN",
+        "GRANT CREATE ON TABLESPACE small TO reader",
+        "ALTER ROLE reader SET temp_tablespaces TO small",
+        "ALTER ROLE reader SET work_mem TO '64kB'",
+    ] {
+        cluster.run("postgres", statement);
+    }
+    cluster.run(
+        "shop",
+        "CREATE TABLE goods (id int, name text);
+        INSERT INTO goods SELECT id, repeat(md5(id::text), 8) FROM generate_series(1, 30000) AS id;
+        CREATE TABLE hidden (id int); INSERT INTO hidden VALUES (1); GRANT SELECT ON goods, hidden TO reader",
+    );
+    // What the server has not written yet takes no room so far.
+    cluster.run("shop", "CHECKPOINT");
+    let mut engine = engine(&cluster);
+    engine.databases = Databases::Named(vec!["shop".into()]);
+    let dumps = whole(engine.dump(&deaf()).expect("dumps"));
+
+    // There is room for one such database, not for two.
+    let options = LoadOptions { databases: vec!["shop".into()], new_name: None, may_replace: true };
+    let failed = load(&engine, &dumps, &options, &deaf()).expect_err("no room");
+    let text = said(&failed);
+    assert!(text.contains("no space is left on the server's disk"), "{text}");
+    assert!(text.contains("the database shop is as it was"), "{text}");
+    assert_eq!(cluster.run("shop", "SELECT count(*) FROM goods"), "30000\n");
+    assert_eq!(cluster.run("postgres", "SELECT count(*) FROM pg_database"), "4\n");
+
+    // To say which rows this user may see takes more room than there is.
+    cluster.run(
+        "shop",
+        "ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; CREATE POLICY long ON hidden USING ((SELECT count(*) FROM
+        (SELECT 1 FROM generate_series(1, 1000000) AS number ORDER BY random()) AS sorted) > id)",
+    );
+    engine.access.user = Some("reader".into());
+    engine.options = vec!["--enable-row-security".into()];
+    let failed = read_all(engine.dump(&deaf()).expect("dumps")).remove(1).1.expect_err("no room");
+    let text = said(&failed);
+    assert!(text.contains("no space is left on the server's disk"), "{text}");
 }
 
 #[test]

@@ -56,8 +56,19 @@ impl Postgres {
             return Err(Error::new(ErrorKind::Exists, "it is empty no more").while_doing(kept()));
         }
         let force = if is_allowed && server.version.is_at_least(13) { " WITH (FORCE)" } else { "" };
-        self.change(server, &aside, &[format!("DROP DATABASE {}{force}", identifier(&aside))], listener)
-            .wrap(kept)
+        self.drop_database(server, &aside, force, listener).wrap(kept)
+    }
+
+    /// Drops a database, if it is there; one that others are made of must first be none of these.
+    fn drop_database(&self, server: &Server, name: &str, force: &str, listener: &Listener) -> Result<()> {
+        let question = format!(
+            "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = {} AND datistemplate",
+            literal(name)
+        );
+        let is_template = !self.ask::<1>(other_database(server, name), &question, listener)?.is_empty();
+        let plain = is_template.then(|| format!("ALTER DATABASE {} IS_TEMPLATE false", identifier(name)));
+        let dropped = format!("DROP DATABASE IF EXISTS {}{force}", identifier(name));
+        self.change(server, name, &plain.into_iter().chain([dropped]).collect::<Vec<_>>(), listener)
     }
 
     /// Gives what is there another name, which no database has.
@@ -87,9 +98,9 @@ impl Postgres {
 
     /// Drops what was half made, and gives the former one its name back.
     fn put_back(&self, target: &Target, server: &Server, aside: &str, listener: &Listener) -> Result<()> {
-        let drop = format!("DROP DATABASE IF EXISTS {}", identifier(&target.new));
-        let statements = [throw_out(&target.new), drop, rename(aside, &target.new)];
-        self.change(server, &target.new, &statements, listener)
+        self.change(server, &target.new, &[throw_out(&target.new)], listener)?;
+        self.drop_database(server, &target.new, "", listener)?;
+        self.change(server, &target.new, &[rename(aside, &target.new)], listener)
     }
 
     /// Runs statements, each in a transaction of its own, on another database than the one that they concern.
@@ -114,21 +125,47 @@ fn throw_out(name: &str) -> String {
     )
 }
 
-/// A name for what stood under another one: so much of that as the server does not cut.
+/// Stands in a name between that of a database and the number of what stood under it.
+const MARK: &str = ".packstone-old-";
+
+/// Tells of what an earlier restore left behind because it was killed: nobody but its user knows what to do with it.
+pub(super) fn tell_left(target: &Target, server: &Server, listener: &Listener) {
+    for left in server.databases.iter().map(|database| &database.name) {
+        let number = left.rsplit_once(MARK).and_then(|(_, number)| number.parse::<u64>().ok());
+        if number.is_none_or(|number| *left != aside_of(&target.new, number)) {
+            continue;
+        }
+        let (new, old) = (identifier(&target.new), identifier(left));
+        listener.tell(&format!(
+            "the database {} is there, which an earlier restore of {} put aside and did not come to drop. \
+             \"DROP DATABASE {new}\" and \"{}\" give it back, \"DROP DATABASE {old}\" lets it go",
+            show_path(left.as_bytes()),
+            target.shown(),
+            rename(left, &target.new),
+        ));
+    }
+}
+
+/// A name for what stood under another one, which nobody has.
 fn name_aside(name: &str, taken: &[String]) -> String {
     let mut number = 1_u64;
     loop {
-        let end = format!(".packstone-old-{number}");
-        let mut kept = name.len().min(NAME_BYTES_MAX.saturating_sub(end.len()));
-        while !name.is_char_boundary(kept) {
-            kept = kept.saturating_sub(1);
-        }
-        let aside = name.get(..kept).unwrap_or_default().to_owned() + &end;
+        let aside = aside_of(name, number);
         if !taken.contains(&aside) {
             return aside;
         }
         number = number.saturating_add(1);
     }
+}
+
+/// A name for what stood under another one: so much of that as the server does not cut.
+fn aside_of(name: &str, number: u64) -> String {
+    let end = format!("{MARK}{number}");
+    let mut kept = name.len().min(NAME_BYTES_MAX.saturating_sub(end.len()));
+    while !name.is_char_boundary(kept) {
+        kept = kept.saturating_sub(1);
+    }
+    name.get(..kept).unwrap_or_default().to_owned() + &end
 }
 
 #[cfg(test)]

@@ -3,15 +3,13 @@
 //! What must hold: a statement that concerns the database as a whole concerns the one that is meant, or nothing is put
 //! back; of what stays out, people are told.
 
-use std::collections::BTreeSet;
-
 use super::super::script::{Edit, Token, tokens};
-use super::super::server::identifier;
+use super::super::server::{Version, identifier};
 use super::connect_command;
 use crate::base::{Error, ErrorKind, Result};
 
 /// Commands of psql's that its older versions do not know, and that are of no use to them.
-fn is_restriction(statement: &[u8]) -> bool {
+pub fn is_restriction(statement: &[u8]) -> bool {
     statement.starts_with(b"\\restrict ") || statement.starts_with(b"\\unrestrict ")
 }
 
@@ -23,9 +21,17 @@ pub struct DatabaseEdit {
     pub new: String,
     /// Whether psql knows `\restrict`.
     pub knows_restrict: bool,
-    /// Whether the server knows this setting, which later versions of pg_dump set and older servers stop at.
-    pub knows_transaction_timeout: bool,
+    /// The version of the server, which may be older than the one that was dumped.
+    pub server: Version,
+    /// Whether the script has come to the database itself.
+    pub is_connected: bool,
 }
+
+/// What later versions of pg_dump set, and the first servers that know it: older ones would stop there.
+const SETTINGS: [(&[u8], u32); 2] =
+    [(b"SET transaction_timeout ", 17), (b"SET default_table_access_method ", 12)];
+/// What later servers say of a database when it is created, and the first of them.
+const PROVIDERS: [(&str, u32); 2] = [("icu", 15), ("builtin", 17)];
 
 impl DatabaseEdit {
     /// What becomes of a statement.
@@ -34,17 +40,71 @@ impl DatabaseEdit {
             return Ok(if self.knows_restrict { Edit::Keep } else { Edit::Drop });
         }
         if statement.starts_with(b"\\connect ") {
+            self.is_connected = true;
             return Ok(match self.old == self.new {
                 true => Edit::Keep,
                 false => Edit::Replace(connect_command(&self.new).into_bytes()),
             });
         }
-        if !self.knows_transaction_timeout && statement.starts_with(b"SET transaction_timeout = 0") {
+        let is_unknown = |(beginning, version): &(&[u8], u32)| {
+            statement.starts_with(beginning) && !self.server.is_at_least(*version)
+        };
+        // In another database of another encoding, the name of this one would become another.
+        let is_ascii = self.old.is_ascii() && self.new.is_ascii();
+        let misleads = !self.is_connected && !is_ascii && statement.starts_with(b"SET client_encoding ");
+        if SETTINGS.iter().any(is_unknown) || misleads {
             return Ok(Edit::Drop);
         }
+        let statement = &self.fitted(statement)?;
+        self.renamed(statement)
+    }
+
+    /// Fits the creation of the database to an older server.
+    fn fitted(&self, statement: &[u8]) -> Result<Vec<u8>> {
         let parts = tokens(statement);
-        let Some(position) = name_of_database(&parts) else { return Ok(Edit::Keep) };
-        let Some((token, place)) = parts.get(position) else { return Ok(Edit::Keep) };
+        let is = |position: usize, word: &str| parts.get(position).is_some_and(|(token, _)| token.is(word));
+        let mut fitted = statement.to_vec();
+        if !is(0, "create") || !is(1, "database") {
+            return Ok(fitted);
+        }
+        let refuse = |what: &str, version: u32| {
+            let message = format!(
+                "the database {:?} was made with {what}, which a server of version {} does not know: it needs version \
+                 {version} or later",
+                self.old, self.server
+            );
+            Error::new(ErrorKind::Unsupported, message)
+        };
+        // From the end, so that places stay right.
+        for (position, (token, place)) in parts.iter().enumerate().rev() {
+            let Some((value, end)) = parts.get(position + 2).map(|(token, place)| (token, place.end)) else {
+                continue;
+            };
+            if token.is("icu_rules") && !self.server.is_at_least(16) {
+                return Err(refuse("rules of ICU", 16));
+            }
+            if token.is("locale_provider") {
+                let later = PROVIDERS.iter().find(|(name, _)| value.is(name));
+                if let Some((name, version)) = later.filter(|(_, version)| !self.server.is_at_least(*version))
+                {
+                    return Err(refuse(&format!("LOCALE_PROVIDER = {name}"), *version));
+                }
+                if !self.server.is_at_least(15) {
+                    fitted.drain(place.start..end);
+                }
+            } else if token.is("locale") && !self.server.is_at_least(13) {
+                let value = statement.get(place.end..end).unwrap_or_default();
+                fitted.splice(place.start..end, [b"LC_COLLATE", value, b" LC_CTYPE", value].concat());
+            }
+        }
+        Ok(fitted)
+    }
+
+    fn renamed(&self, statement: &[u8]) -> Result<Edit> {
+        let keep = || Ok(Edit::Replace(statement.to_vec()));
+        let parts = tokens(statement);
+        let Some(position) = name_of_database(&parts) else { return keep() };
+        let Some((token, place)) = parts.get(position) else { return keep() };
         let is_own = token.name() == Some(&self.old);
         let creates = parts.first().is_some_and(|(first, _)| first.is("create") || first.is("drop"));
         if creates && !is_own {
@@ -52,8 +112,12 @@ impl DatabaseEdit {
             let message = format!("the dump is one of the database {other:?}, not of {:?}", self.old);
             return Err(Error::new(ErrorKind::Failed, message));
         }
+        if parts.first().is_some_and(|(first, _)| first.is("drop")) {
+            // What is there was given another name already.
+            return Ok(Edit::Drop);
+        }
         if !is_own || self.old == self.new {
-            return Ok(Edit::Keep);
+            return keep();
         }
         let (before, after) = (statement.get(..place.start), statement.get(place.end..));
         let new = identifier(&self.new);
@@ -75,50 +139,4 @@ fn name_of_database(parts: &[(Token, std::ops::Range<usize>)]) -> Option<usize> 
     let concerns = ["comment", "grant", "revoke", "security"].iter().any(|word| first.is(word));
     let positions = (1..parts.len()).filter(|position| is(*position, "on") && is(position + 1, "database"));
     positions.map(|position| position + 2).next().filter(|_| concerns)
-}
-
-/// Leaves out of what belongs to all databases what is there already.
-pub struct GlobalsEdit {
-    /// The roles that are there.
-    pub roles: BTreeSet<String>,
-    /// The tablespaces that are there.
-    pub tablespaces: BTreeSet<String>,
-    /// Whether psql knows `\restrict`.
-    pub knows_restrict: bool,
-    /// What was left out, as `the role x`.
-    pub kept: BTreeSet<String>,
-}
-
-impl GlobalsEdit {
-    /// What becomes of a statement.
-    pub fn judge(&mut self, statement: &[u8]) -> Edit {
-        if is_restriction(statement) {
-            return if self.knows_restrict { Edit::Keep } else { Edit::Drop };
-        }
-        let parts: Vec<Token> = tokens(statement).into_iter().map(|(token, _)| token).collect();
-        let is = |position: usize, word: &str| parts.get(position).is_some_and(|token| token.is(word));
-        let name = |position: usize| parts.get(position).and_then(Token::name).unwrap_or_default();
-        let about = if is(0, "create") || is(0, "alter") {
-            1
-        } else if let Some(on) = parts.iter().position(|token| token.is("on")) {
-            on + 1
-        } else if is(0, "grant") {
-            // `GRANT a TO b`: left out only if it would change nothing but what is there.
-            let is_there = self.roles.contains(name(1)) && is(2, "to") && self.roles.contains(name(3));
-            return if is_there { Edit::Drop } else { Edit::Keep };
-        } else {
-            return Edit::Keep;
-        };
-        let (kind, there) = match parts.get(about) {
-            Some(token) if token.is("role") || token.is("user") => ("role", &self.roles),
-            Some(token) if token.is("tablespace") => ("tablespace", &self.tablespaces),
-            _ => return Edit::Keep,
-        };
-        let name = name(about + 1);
-        if !there.contains(name) {
-            return Edit::Keep;
-        }
-        self.kept.insert(format!("the {kind} {}", crate::base::monitor::show_path(name.as_bytes())));
-        Edit::Drop
-    }
 }

@@ -3,6 +3,11 @@
 use super::*;
 use crate::format::node::Metadata;
 use crate::source::engine::postgres::script::Edit;
+use crate::source::engine::postgres::server::Version;
+
+fn version(text: &str) -> Version {
+    Version::parse(text).expect("a version")
+}
 
 fn stored(names: &[&str]) -> Vec<StoredDump> {
     let dump =
@@ -17,7 +22,8 @@ fn edit(old: &str, new: &str) -> impl Fn(&str) -> Result<String> {
             old: old.clone(),
             new: new.clone(),
             knows_restrict: false,
-            knows_transaction_timeout: false,
+            server: version("12.22"),
+            is_connected: false,
         };
         Ok(match edit.judge(statement.as_bytes())? {
             Edit::Keep => statement.to_owned(),
@@ -84,9 +90,10 @@ fn a_setting_that_the_server_does_not_know_is_left_out() {
         CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$\nSET transaction_timeout = 0;\n$$;\n\
         COPY t (a) FROM stdin;\nSET transaction_timeout = 0;\n\\.\n";
     let left = text.replacen("SET transaction_timeout = 0;", "", 1);
-    for (knows_transaction_timeout, wanted) in [(true, text), (false, &*left)] {
+    for (server, wanted) in [("17.0", text), ("16.3", &*left)] {
         let (old, new) = ("a".to_owned(), "a".to_owned());
-        let mut edit = DatabaseEdit { old, new, knows_restrict: true, knows_transaction_timeout };
+        let mut edit =
+            DatabaseEdit { old, new, knows_restrict: true, server: version(server), is_connected: false };
         let mut output = Vec::new();
         let mut script = Script::new(&mut output, |statement: &[u8]| edit.judge(statement));
         script.write_all(text.as_bytes()).expect("it is read");
@@ -96,34 +103,47 @@ fn a_setting_that_the_server_does_not_know_is_left_out() {
 }
 
 #[test]
-fn roles_and_tablespaces_that_are_there_stay_as_they_are() {
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let mut edit = GlobalsEdit {
-        roles: set(&["postgres", "My role"]),
-        tablespaces: set(&["fast"]),
-        knows_restrict: true,
-        kept: BTreeSet::new(),
+fn creating_a_database_is_fitted_to_an_older_server() {
+    let on = |text: &str, statement: &str| {
+        let (old, new) = ("shop".to_owned(), "shop".to_owned());
+        let mut edit =
+            DatabaseEdit { old, new, knows_restrict: true, server: version(text), is_connected: false };
+        match edit.judge(statement.as_bytes()) {
+            Ok(Edit::Replace(other)) => String::from_utf8(other).expect("text"),
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string(),
+        }
     };
-    for (statement, is_kept) in [
-        ("CREATE ROLE postgres;", false),
-        ("ALTER ROLE postgres WITH SUPERUSER PASSWORD 'x';", false),
-        ("ALTER ROLE \"My role\" SET a TO 1;", false),
-        ("COMMENT ON ROLE \"My role\" IS 'x';", false),
-        ("CREATE ROLE \"my role\";", true),
-        ("CREATE ROLE new;", true),
-        ("ALTER ROLE new WITH LOGIN;", true),
-        ("GRANT postgres TO \"My role\" GRANTED BY postgres;", false),
-        ("GRANT postgres TO new GRANTED BY postgres;", true),
-        ("GRANT new TO postgres GRANTED BY postgres;", true),
-        ("CREATE TABLESPACE fast OWNER postgres LOCATION '/x';", false),
-        ("GRANT ALL ON TABLESPACE fast TO new;", false),
-        ("CREATE TABLESPACE slow OWNER postgres LOCATION '/y';", true),
-        ("SET client_encoding = 'UTF8';", true),
-        ("\\restrict x", true),
-    ] {
-        assert_eq!(edit.judge(statement.as_bytes()) == Edit::Keep, is_kept, "{statement}");
-    }
-    assert_eq!(edit.kept, set(&["the role postgres", "the role My role", "the tablespace fast"]));
+    let made =
+        |rest: &str| format!("CREATE DATABASE shop WITH TEMPLATE = template0 ENCODING = 'UTF8' {rest};");
+    let libc = made("LOCALE_PROVIDER = libc LOCALE = 'C.UTF-8'");
+    assert_eq!(on("15.6", &libc), libc);
+    assert_eq!(on("14.9", &libc), made(" LOCALE = 'C.UTF-8'"));
+    assert_eq!(on("12.22", &libc), made(" LC_COLLATE = 'C.UTF-8' LC_CTYPE = 'C.UTF-8'"));
+    let icu = made("LOCALE_PROVIDER = icu LOCALE = 'C' ICU_LOCALE = 'de'");
+    assert_eq!(on("15.6", &icu), icu);
+    assert_eq!(
+        on("14.9", &icu),
+        "the database \"shop\" was made with LOCALE_PROVIDER = icu, which a server of version 14.9 does not know: it \
+         needs version 15 or later"
+    );
+    assert!(on("16.1", &made("LOCALE_PROVIDER = builtin LOCALE = 'C'")).contains("version 17 or later"));
+    assert!(on("15.6", &made("LOCALE_PROVIDER = icu ICU_RULES = '&a < g'")).contains("rules of ICU"));
+    assert_eq!(on("15.6", "DROP DATABASE shop;"), "Drop");
+    assert_eq!(on("11.0", "SET default_table_access_method = heap;"), "Drop");
+}
+
+#[test]
+fn names_that_are_no_ascii_pass_as_they_are() {
+    let judged = |old: &str, is_connected| {
+        let (old, new) = (old.to_owned(), old.to_owned());
+        let mut edit = DatabaseEdit { old, new, knows_restrict: true, server: version("15.6"), is_connected };
+        edit.judge(b"SET client_encoding = 'LATIN1';").expect("judged") == Edit::Drop
+    };
+    assert_eq!(
+        [judged("shop", false), judged("k\u{e4}se", false), judged("k\u{e4}se", true)],
+        [false, true, false]
+    );
 }
 
 #[test]
