@@ -12,25 +12,23 @@ use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// Longest name of a database.
 const NAME_CHARACTERS_MAX: usize = 64;
+/// What such a name has between that of the database and a number.
+const ASIDE: &str = ".packstone-old-";
 /// The table with the statements that bring the former one back.
 const UNDO: &str = "packstone_undo";
 /// Whoever works on a table keeps it from being moved; after so many seconds it is given up.
 const MOVING_WAIT: &str = "SET SESSION lock_wait_timeout=60;\n";
 /// How long a statement of a client that was ended may go on.
-const SETTLING_SECONDS_MAX: u32 = 600;
-/// Everything of a database that does not move with its tables, but for the views.
-const DEFINITIONS: [&str; 8] = [
-    "--no-data",
-    "--no-create-info",
-    "--no-create-db",
-    "--skip-lock-tables",
-    "--triggers",
-    "--add-drop-trigger",
-    "--routines",
-    "--events",
-];
-/// Views alone, whose names follow.
-const VIEWS: [&str; 4] = ["--no-data", "--no-create-db", "--skip-lock-tables", "--skip-triggers"];
+const SETTLING_SECONDS_MAX: u32 = 300;
+/// What of a database is written down without its tables.
+const WITHOUT_TABLES: [&str; 4] = ["--no-data", "--no-create-db", "--skip-lock-tables", "--skip-add-locks"];
+/// Triggers, which go before their tables are moved.
+const TRIGGERS: [&str; 3] = ["--no-create-info", "--triggers", "--add-drop-trigger"];
+/// What goes with the database itself. A routine is never made anew where it is still there: with the one that is dropped
+/// for it go the rights on it.
+const ROUTINES: [&str; 4] = ["--no-create-info", "--skip-triggers", "--routines", "--events"];
+/// Views, whose names follow.
+const VIEWS: [&str; 1] = ["--skip-triggers"];
 
 /// Lets `load` make a database, in the place of one that is there or of none. It is given statements that it must run
 /// first on its connection.
@@ -64,8 +62,7 @@ pub(super) fn replacing(
         return Err(match former.put_back(&undoing) {
             Ok(()) => error.while_doing("the database that was there is as it was"),
             Err(other) => error.while_doing(format!(
-                "the tables of the database that was there are now in {}, and in its table {UNDO} are the statements that \
-                 bring it back ({})",
+                "the database that was there is kept as {}, whose table {UNDO} has the statements that bring it back ({})",
                 former.aside,
                 other.chain().join(": ")
             )),
@@ -83,8 +80,10 @@ struct Former {
     triggers: Vec<String>,
     /// Makes it again, empty.
     create: String,
-    /// Makes again all that does not move; may be run as well where it is still there.
-    definitions: String,
+    /// Makes its triggers, also where they are still there.
+    make_triggers: String,
+    /// Makes its routines, events and views.
+    make_others: String,
     /// It is not there any more under its name, or what is there is another one.
     is_gone: bool,
 }
@@ -119,24 +118,24 @@ impl Former {
         let create = shown.into_iter().next().and_then(|row| row.into_iter().nth(1));
         let create =
             create.ok_or_else(|| Error::new(ErrorKind::Failed, "the server does not say how it was made"))?;
-        let mut definitions = definitions(server, &DEFINITIONS, &[name])?;
+        let make_triggers = definitions(server, &TRIGGERS, &[name])?;
+        let mut make_others = definitions(server, &ROUTINES, &[name])?;
         if !views.is_empty() {
             let names: Vec<&str> = [name].into_iter().chain(views.iter().map(String::as_str)).collect();
-            definitions.push_str(&self::definitions(server, &VIEWS, &names)?);
+            make_others.push_str(&definitions(server, &VIEWS, &names)?);
         }
         let name = name.to_owned();
-        Ok(Self { name, aside, tables, triggers, create, definitions, is_gone: false })
+        Ok(Self { name, aside, tables, triggers, create, make_triggers, make_others, is_gone: false })
     }
 
     /// Makes the database in which the former one is kept, with the statements that bring it back.
     fn preparation(&self) -> String {
-        let (name, aside) = (identifier(&self.name), identifier(&self.aside));
+        let aside = identifier(&self.aside);
         let mut script = format!(
             "{MOVING_WAIT}CREATE DATABASE {aside};\nCREATE TABLE {aside}.{UNDO} \
              (number INT AUTO_INCREMENT PRIMARY KEY, line LONGTEXT CHARACTER SET binary);\n"
         );
-        let undo = format!("{};\n{}{}", self.create, self.moves(&aside, &name), self.definitions());
-        for line in undo.lines() {
+        for line in self.undo().lines() {
             let line = hexadecimal(line);
             script.push_str(&format!("INSERT INTO {aside}.{UNDO} (line) VALUES (X'{line}');\n"));
         }
@@ -163,25 +162,34 @@ impl Former {
         undoing.run(&format!("DROP DATABASE {name};\n")).wrap(cannot)
     }
 
-    /// Brings it back.
+    /// Brings it back once it is gone, in place of what is there. Fails before it drops that, unless all tables are aside.
+    fn undo(&self) -> String {
+        let (name, aside) = (identifier(&self.name), identifier(&self.aside));
+        let looks = self
+            .tables
+            .iter()
+            .map(|table| format!("DO (SELECT 1 FROM {aside}.{} LIMIT 1);\n", identifier(table)));
+        let looks: String = looks.collect();
+        let (create, moves) = (&self.create, self.moves(&aside, &name));
+        let (triggers, others) = (&self.make_triggers, &self.make_others);
+        format!("{looks}DROP DATABASE IF EXISTS {name};\n{create};\n{moves}USE {name};\n{triggers}{others}")
+    }
+
+    /// Brings it back, as far as it went.
     fn put_back(&self, undoing: &Server) -> Result<()> {
         let (name, aside) = (identifier(&self.name), identifier(&self.aside));
         settle(undoing, &self.aside)?;
-        let moved =
-            undoing.tables_of(&self.aside)?.into_iter().filter(|table| self.tables.contains(table)).count();
-        let mut script = String::new();
         if self.is_gone {
-            script.push_str(&format!("DROP DATABASE IF EXISTS {name};\n{};\n", self.create));
+            undoing.run(&self.undo())?;
+        } else {
+            let there = undoing.tables_of(&self.aside)?;
+            let moves = match there.iter().filter(|table| self.tables.contains(table)).count() {
+                0 => String::new(),
+                _ => self.moves(&aside, &name),
+            };
+            undoing.run(&format!("{moves}USE {name};\n{}", self.make_triggers))?;
         }
-        if moved == self.tables.len() {
-            script.push_str(&self.moves(&aside, &name));
-        } else if moved > 0 {
-            let message = format!("{moved} of {} tables are in {}", self.tables.len(), self.aside);
-            return Err(Error::new(ErrorKind::Failed, message));
-        }
-        script.push_str(&self.definitions());
-        script.push_str(&format!("DROP DATABASE IF EXISTS {aside};\n"));
-        undoing.run(&script)
+        undoing.run(&format!("DROP DATABASE IF EXISTS {aside};\n"))
     }
 
     /// Moves all tables by one statement.
@@ -195,19 +203,14 @@ impl Former {
             moves => format!("RENAME TABLE {moves};\n"),
         }
     }
-
-    fn definitions(&self) -> String {
-        format!("USE {};\n{}", identifier(&self.name), self.definitions)
-    }
 }
 
-/// What the dump program writes of one database without its rows.
+/// What the dump program writes of one database, or of some of its views, without its rows.
 fn definitions(server: &Server, arguments: &[&str], names: &[&str]) -> Result<String> {
     let cannot = || "cannot dump what is there besides tables";
     let known = arguments_for(&server.dump_options().wrap(cannot)?);
-    let program =
-        server.dump_program()?.arguments(arguments).arguments(known).arguments(["--skip-add-locks", "--"]);
-    let script = program.arguments(names).capture_text().wrap(cannot)?;
+    let program = server.dump_program()?.arguments(WITHOUT_TABLES).arguments(arguments).arguments(known);
+    let script = program.argument("--").arguments(names).capture_text().wrap(cannot)?;
     let is_whole = script.lines().rfind(|line| !line.is_empty()).is_some_and(|line| line.starts_with(MARKER));
     if !is_whole {
         return Err(Error::new(ErrorKind::Failed, "the dump program did not end it")).wrap(cannot);
@@ -238,18 +241,29 @@ fn settle(undoing: &Server, lock: &str) -> Result<()> {
     Ok(())
 }
 
-/// A name for what stood under another one: so much of that as fits.
+/// A name for what stood under another one.
 fn name_aside(name: &str, taken: &[String]) -> String {
     let mut number = 1_u64;
     loop {
-        let end = format!(".packstone-old-{number}");
-        let kept = NAME_CHARACTERS_MAX.saturating_sub(end.len());
-        let aside: String = name.chars().take(kept).collect::<String>() + &end;
+        let aside = numbered(name, &number.to_string());
         if !taken.iter().any(|name| name.eq_ignore_ascii_case(&aside)) {
             return aside;
         }
         number = number.saturating_add(1);
     }
+}
+
+/// Whether a database has the name of one that was set aside for another one.
+pub(super) fn is_former(database: &str, name: &str) -> bool {
+    let number = database.rsplit_once(ASIDE).map(|(_, number)| number);
+    number.is_some_and(|number| number.parse::<u64>().is_ok() && numbered(name, number) == database)
+}
+
+/// So much of a name as fits, and a number.
+fn numbered(name: &str, number: &str) -> String {
+    let end = format!("{ASIDE}{number}");
+    let kept = NAME_CHARACTERS_MAX.saturating_sub(end.len());
+    name.chars().take(kept).collect::<String>() + &end
 }
 
 fn hexadecimal(line: &str) -> String {
@@ -267,5 +281,7 @@ mod tests {
         let long = name_aside(&"漢".repeat(64), &[]);
         assert_eq!(long, "漢".repeat(48) + ".packstone-old-1");
         assert_eq!(long.chars().count(), NAME_CHARACTERS_MAX);
+        assert!(is_former("shop.packstone-old-12", "shop") && is_former(&long, &"漢".repeat(60)));
+        assert!(!is_former("shop.packstone-old-1", "sho") && !is_former("shop.packstone-old-x", "shop"));
     }
 }

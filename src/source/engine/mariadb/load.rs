@@ -44,8 +44,13 @@ pub(super) fn plan(
             run: Box::new(move |feed| users.create(&server, feed)),
         });
     }
+    let databases = server.column("SELECT schema_name FROM information_schema.schemata")?;
     for target in targets {
         Server::refuse_own(&target.new)?;
+        for left in databases.iter().filter(|name| aside::is_former(name, &target.new)) {
+            let kept = format!("in which a restore that broke off kept the former {}", target.new);
+            listener.tell(&format!("the database {left} is there, {kept}"));
+        }
         let there = server.contents_of(&target.new)?;
         if let Some(contents) = there.filter(|contents| !contents.is_empty()) {
             plan.replaced.push(format!("the database {}, which has {}", target.new, contents.shown()));

@@ -10,7 +10,7 @@ use packstone::base::{Error, ErrorKind, Result, Wrap};
 use packstone::source::engine::Mariadb;
 use packstone::source::{Engine, Listener, LoadOptions};
 
-use super::super::kept::{Kept, dump, replacing};
+use super::super::kept::{Kept, dump, listening, replacing};
 use super::{Server, engine, said, server};
 
 const MORE: &str = "USE shop;
@@ -159,6 +159,9 @@ fn a_database_to_which_others_refer_is_not_touched() {
 #[test]
 fn tables_that_cannot_be_moved_stay() {
     let Some((server, engine, kept)) = full() else { return };
+    server.ask(
+        "CREATE USER some@localhost; GRANT ALL ON *.* TO some@localhost; REVOKE EVENT ON *.* FROM some@localhost",
+    );
     let (before, names) = (dump(&engine).expect("a dump"), databases(&server));
     server.ask("CREATE TABLE shop.torn (a INT) ENGINE=MyISAM; FLUSH TABLES");
     let file = std::path::Path::new(&server.ask("SELECT @@datadir")).join("shop/torn.MYI");
@@ -171,7 +174,6 @@ fn tables_that_cannot_be_moved_stay() {
     is_as_before(&server, &engine, &before, &names);
 
     // Nor are they, if somebody restores who does not see all that would be lost.
-    server.ask("CREATE USER some@localhost; GRANT ALL ON *.* TO some@localhost; REVOKE EVENT ON *.* FROM some@localhost");
     let mut some = engine.clone();
     some.access.user = Some("some".into());
     let error = said(&restore(&kept, &some, None, &Listener::silent(), &mut never));
@@ -190,17 +192,31 @@ fn if_the_server_dies_the_former_database_is_brought_back_by_hand() {
         output.write_all(&whole[whole.len() / 2..]).wrap(|| "cannot write")
     };
     let error = said(&restore(&kept, &engine, None, &Listener::silent(), &mut dying));
-    let told = "are now in shop.packstone-old-1, and in its table packstone_undo are the statements that bring it back";
+    let told =
+        "is kept as shop.packstone-old-1, whose table packstone_undo has the statements that bring it back";
     assert!(error.contains(told) && error.contains("in the middle"), "{error}");
     server.run();
+    // Whoever begins anew is told of it.
+    let (listener, told) = listening();
+    let plan = engine.load(&kept.stored(), &replacing(), &listener).expect("a plan");
+    assert_eq!(plan.replaced.len(), 2);
+    let left =
+        "the database shop.packstone-old-1 is there, in which a restore that broke off kept the former shop";
+    assert!(told.lock().expect("no panic").iter().any(|line| line == left), "{told:?}");
     // As the documentation says.
-    let mut read = server.client();
-    let read =
-        read.args(["--raw", "-e", "SELECT line FROM `shop.packstone-old-1`.packstone_undo ORDER BY number"]);
-    let mut read = read.stdout(Stdio::piped()).spawn().expect("mariadb runs");
-    server.ask("DROP DATABASE IF EXISTS shop");
-    let written = server.client().stdin(read.stdout.take().expect("a pipe")).status().expect("mariadb runs");
-    assert!(written.success() && read.wait().expect("it ends").success());
+    assert!(bring_back(&server), "by hand");
+    // Once more it does nothing: it would find no tables to move.
+    assert!(!bring_back(&server), "it must not drop what is there");
     server.ask("DROP DATABASE `shop.packstone-old-1`");
     is_as_before(&server, &engine, &before, &names);
+}
+
+fn bring_back(server: &Server) -> bool {
+    let statements = "SELECT line FROM `shop.packstone-old-1`.packstone_undo ORDER BY number";
+    let mut read = server.client();
+    let mut read =
+        read.args(["--raw", "-e", statements]).stdout(Stdio::piped()).spawn().expect("mariadb runs");
+    let run = server.client().stdin(read.stdout.take().expect("a pipe")).stderr(Stdio::null()).status();
+    read.wait().expect("it ends");
+    run.expect("mariadb runs").success()
 }

@@ -164,4 +164,13 @@ fn what_is_hidden_is_named_with_the_statement_that_shows_it() {
     );
     server.ask("GRANT SHOW VIEW ON shop.* TO blind@localhost");
     assert_eq!(dump(&blind).expect("a dump").problems, [""; 0]);
+    // A view that calls a function needs the right to call it.
+    server.ask("CREATE FUNCTION shop.one() RETURNS INT DETERMINISTIC RETURN 1; CREATE VIEW shop.ones AS SELECT shop.one()");
+    let error = said(&dump(&blind).expect_err("a function"));
+    assert!(
+        error.contains("this user may not do that") && error.contains("execute command denied"),
+        "{error}"
+    );
+    server.ask("GRANT EXECUTE ON FUNCTION shop.one TO blind@localhost");
+    assert_eq!(dump(&blind).expect("a dump").problems, [""; 0]);
 }
