@@ -111,14 +111,16 @@ impl Postgres {
     /// Whether anything is in `template1`, or is said of it, that a new server has not by itself.
     fn is_changed_template(&self, server: &Server, listener: &Listener) -> Result<bool> {
         let made = made_objects(server);
-        // Everybody may connect, its owner may do three things more.
+        let first_privileges = "(SELECT bool_or(nspacl IS DISTINCT FROM initprivs) FROM pg_catalog.pg_namespace AS space \
+            LEFT JOIN pg_catalog.pg_init_privs AS first ON first.objoid = space.oid \
+            AND classoid = 'pg_catalog.pg_namespace'::regclass AND objsubid = 0 WHERE nspname = 'public')";
+        // Before version 9.6 nobody knew which privileges were the first.
+        let first_privileges = if server.version.major() >= (9, 6) { first_privileges } else { "false" };
+        // Everybody may connect, its owner may do three things.
         let question = format!(
             "SELECT {made}, (SELECT count(*) FROM pg_catalog.pg_db_role_setting WHERE setdatabase = own.oid), \
              (SELECT count(*) <> 4 OR bool_or(grantee <> CASE privilege_type WHEN 'CONNECT' THEN grantee ELSE datdba END) \
-             FROM pg_catalog.aclexplode(datacl)), \
-             (SELECT bool_or(nspacl IS DISTINCT FROM initprivs) FROM pg_catalog.pg_namespace AS space \
-             LEFT JOIN pg_catalog.pg_init_privs AS first ON first.objoid = space.oid \
-             AND classoid = 'pg_catalog.pg_namespace'::regclass AND objsubid = 0 WHERE nspname = 'public') \
+             FROM pg_catalog.aclexplode(datacl)), {first_privileges} \
              FROM pg_catalog.pg_database AS own WHERE datname = pg_catalog.current_database()"
         );
         let rows =

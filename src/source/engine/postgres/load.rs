@@ -272,6 +272,8 @@ fn targets(stored: &[StoredDump], options: &LoadOptions) -> Result<Vec<Target>> 
         let (new, file, may_replace) = (old.clone(), dump.name.clone(), options.may_replace);
         targets.push(Target { file, is_custom, old, new, planned: None, may_replace });
     }
+    // Where it may not be replaced, all others are there.
+    targets.sort_by_key(|target| target.old == "template1");
     let all: Vec<String> = targets.iter().map(Target::shown).collect();
     if let Some(absent) =
         options.databases.iter().find(|name| !targets.iter().any(|target| target.old == **name))

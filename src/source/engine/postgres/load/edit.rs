@@ -55,18 +55,20 @@ impl DatabaseEdit {
         if SETTINGS.iter().any(is_unknown) || misleads {
             return Ok(Edit::Drop);
         }
-        let statement = &self.fitted(statement)?;
-        self.renamed(statement)
+        if !statement.starts_with(b"CREATE DATABASE ") {
+            return self.renamed(statement);
+        }
+        let fitted = self.fitted(statement)?;
+        Ok(match self.renamed(&fitted)? {
+            Edit::Keep => Edit::Replace(fitted),
+            other => other,
+        })
     }
 
     /// Fits the creation of the database to an older server.
     fn fitted(&self, statement: &[u8]) -> Result<Vec<u8>> {
         let parts = tokens(statement);
-        let is = |position: usize, word: &str| parts.get(position).is_some_and(|(token, _)| token.is(word));
         let mut fitted = statement.to_vec();
-        if !is(0, "create") || !is(1, "database") {
-            return Ok(fitted);
-        }
         let refuse = |what: &str, version: u32| {
             let message = format!(
                 "the database {:?} was made with {what}, which a server of version {} does not know: it needs version \
@@ -75,8 +77,8 @@ impl DatabaseEdit {
             );
             Error::new(ErrorKind::Unsupported, message)
         };
-        // From the end, so that places stay right.
-        for (position, (token, place)) in parts.iter().enumerate().rev() {
+        // After its name; from the end, so that places stay right.
+        for (position, (token, place)) in parts.iter().enumerate().skip(3).rev() {
             let Some((value, end)) = parts.get(position + 2).map(|(token, place)| (token, place.end)) else {
                 continue;
             };
@@ -101,10 +103,9 @@ impl DatabaseEdit {
     }
 
     fn renamed(&self, statement: &[u8]) -> Result<Edit> {
-        let keep = || Ok(Edit::Replace(statement.to_vec()));
         let parts = tokens(statement);
-        let Some(position) = name_of_database(&parts) else { return keep() };
-        let Some((token, place)) = parts.get(position) else { return keep() };
+        let Some(position) = name_of_database(&parts) else { return Ok(Edit::Keep) };
+        let Some((token, place)) = parts.get(position) else { return Ok(Edit::Keep) };
         let is_own = token.name() == Some(&self.old);
         let creates = parts.first().is_some_and(|(first, _)| first.is("create") || first.is("drop"));
         if creates && !is_own {
@@ -117,7 +118,7 @@ impl DatabaseEdit {
             return Ok(Edit::Drop);
         }
         if !is_own || self.old == self.new {
-            return keep();
+            return Ok(Edit::Keep);
         }
         let (before, after) = (statement.get(..place.start), statement.get(place.end..));
         let new = identifier(&self.new);

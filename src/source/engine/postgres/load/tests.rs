@@ -129,6 +129,16 @@ fn creating_a_database_is_fitted_to_an_older_server() {
     );
     assert!(on("16.1", &made("LOCALE_PROVIDER = builtin LOCALE = 'C'")).contains("version 17 or later"));
     assert!(on("15.6", &made("LOCALE_PROVIDER = icu ICU_RULES = '&a < g'")).contains("rules of ICU"));
+    let mut odd = DatabaseEdit {
+        old: "locale".into(),
+        new: "icu_rules".into(),
+        knows_restrict: true,
+        server: version("12.22"),
+        is_connected: false,
+    };
+    let named = odd.judge(b"CREATE DATABASE locale WITH LOCALE = 'C';").expect("judged");
+    let wanted = "CREATE DATABASE \"icu_rules\" WITH LC_COLLATE = 'C' LC_CTYPE = 'C';";
+    assert_eq!(named, Edit::Replace(wanted.into()));
     assert_eq!(on("15.6", "DROP DATABASE shop;"), "Drop");
     assert_eq!(on("11.0", "SET default_table_access_method = heap;"), "Drop");
 }
