@@ -10,30 +10,30 @@
 
 mod messages;
 mod passed_on;
+mod pipes;
 mod secret;
 mod whole;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
-use std::io::{ErrorKind as Io, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
 use uzers::os::unix::UserExt;
 
 use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::engine::{Access, Container, Password};
-use crate::source::{CommandStop, CommandStream, Limit, Listener, OpenDump};
+use crate::source::{CommandStream, Limit, Listener, OpenDump};
 
 use messages::LastLines;
+use pipes::{Input, Shared, UntilEnd, Watched};
 
+pub use pipes::ReadBy;
 pub use secret::SecretFile;
 pub use whole::{Completeness, EndsWith, NotEmpty, Tail};
 
@@ -450,152 +450,6 @@ pub(super) fn with_variable(script: &str, variable: &str) -> Result<String> {
         return Err(Error::new(ErrorKind::Usage, message));
     }
     Ok(script.replace("VARIABLE", variable))
-}
-
-/// A running program whose output is looked at as it passes.
-struct Watched {
-    stream: CommandStream,
-    completeness: Box<dyn Completeness>,
-    is_empty: bool,
-}
-
-impl Watched {
-    fn finish(mut self, shown: &str, lines: &LastLines) -> Result<()> {
-        self.stream.finish().map_err(|error| lines.explain(&error))?;
-        if self.is_empty {
-            let message = format!("{shown} succeeded, but wrote nothing");
-            return Err(lines.explain(&Error::new(ErrorKind::Failed, message)));
-        }
-        self.completeness.end()
-    }
-}
-
-/// Asks another program whether the output is whole: it reads all of it, and must succeed.
-pub struct ReadBy {
-    stream: Option<CommandStream>,
-    input: Option<Input>,
-    lines: LastLines,
-    /// For messages.
-    judged: String,
-}
-
-impl ReadBy {
-    /// Starts the program that reads along. `judged` names the one whose output it is.
-    pub fn start(program: &Program, judged: &str) -> Result<Self> {
-        let (mut stream, lines) = program.start(Stdio::piped(), Stdio::null())?;
-        let input = Some(program.input(&mut stream)?);
-        Ok(Self { stream: Some(stream), input, lines, judged: judged.to_owned() })
-    }
-}
-
-impl Completeness for ReadBy {
-    fn see(&mut self, bytes: &[u8]) {
-        // One that reads no further has failed, which its end tells.
-        if self.input.as_mut().is_some_and(|input| input.write_all(bytes).is_err()) {
-            self.input = None;
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        let not_whole = || format!("the output of {} is not whole", self.judged);
-        let cannot = || Error::new(ErrorKind::Failed, "what reads along did not read it to its end");
-        let (Some(stream), input) = (self.stream.take(), self.input.take()) else {
-            return Err(cannot().while_doing(not_whole()));
-        };
-        let rest = input.map(Input::end).transpose().wrap(not_whole)?;
-        stream.finish().map_err(|error| self.lines.explain(&error)).wrap(not_whole)?;
-        if rest.is_none_or(|mut rest| rest.is_left()) {
-            Err(cannot().while_doing(not_whole()))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn stopper(&self) -> Option<CommandStop> {
-        self.stream.as_ref().map(CommandStream::stopper)
-    }
-}
-
-/// One who reads, and one who asks for the end.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Option<Watched>>>);
-
-impl Shared {
-    fn let_go(&self) -> Option<Watched> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Read for Shared {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(watched) = &mut *watched else { return Ok(0) };
-        let count = watched.stream.read(buffer)?;
-        if count > 0 {
-            watched.is_empty = false;
-            watched.completeness.see(buffer.get(..count).unwrap_or_default());
-        }
-        Ok(count)
-    }
-}
-
-/// The input of a program; it notices when nobody reads any more.
-struct Input {
-    pipe: ChildStdin,
-    is_closed: bool,
-}
-
-impl Input {
-    /// Lets the program come to the end of its input.
-    fn end(self) -> std::io::Result<Rest> {
-        let path = format!("/proc/self/fd/{}", self.pipe.as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let pipe = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-        Ok(Rest { pipe, was_closed: self.is_closed })
-    }
-}
-
-/// Another end of the pipe that is the input of a program: in it stays what is never read.
-struct Rest {
-    pipe: File,
-    was_closed: bool,
-}
-
-impl Rest {
-    /// Whether the program, which has ended, left something unread.
-    fn is_left(&mut self) -> bool {
-        self.was_closed || matches!(self.pipe.read(&mut [0]), Ok(count) if count > 0)
-    }
-}
-
-/// Output that ends well only if its program did.
-struct UntilEnd {
-    stream: Option<CommandStream>,
-    lines: LastLines,
-}
-
-impl Read for UntilEnd {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let Some(stream) = &mut self.stream else { return Ok(0) };
-        let count = stream.read(buffer)?;
-        if count == 0 && !buffer.is_empty() {
-            let ended = self.stream.take().map_or(Ok(()), CommandStream::finish);
-            ended.map_err(|error| std::io::Error::other(self.lines.explain(&error)))?;
-        }
-        Ok(count)
-    }
-}
-
-impl Write for Input {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.pipe.write(bytes);
-        self.is_closed |= matches!(&written, Err(error) if error.kind() == Io::BrokenPipe);
-        written
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use super::later::later;
+use super::options::Client;
 use super::{Access, Databases, Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump, file_name};
 use crate::base::{Error, ErrorKind, Result};
 use crate::source::program::EndsWith;
@@ -114,7 +115,8 @@ impl Engine for Mariadb {
                 .push(if rights.has(rights::EVENTS, name) { "--events" } else { "--skip-events" }.to_owned());
             dumps.push(self.dump_of(&server, name, extra));
         }
-        let mut consistency = format!("one transaction of each database ({})", server.shown());
+        let left_out = Client::MariadbDump.left_out(&self.options);
+        let mut consistency = format!("one transaction of each database ({}){left_out}", server.shown());
         let odd = server.tables_without_transactions(&names)?;
         if !odd.is_empty() {
             let told = format!("tables without transactions, which can change meanwhile: {}", odd.join(", "));
