@@ -142,7 +142,6 @@ mod tests {
             let (_, found) = checked(&[TABLES, UNKNOWN].concat(), how);
             assert!(found.damage.is_none(), "{found:?}");
             let text = found.unsure.join("\n");
-            println!("{how}: {text}");
             assert!(text.contains("the table other could not be checked"), "{text}");
             assert_eq!(text.contains("it's"), how == "integrity_check", "{text}");
         }

@@ -177,7 +177,6 @@ fn what_only_its_program_can_check_is_copied_and_told() {
         }
     }
     let told = told.lock().expect("a list").join("\n");
-    println!("{told}");
     assert_eq!(told.matches("the table named could not be checked: no such collation").count(), 4, "{told}");
 }
 
