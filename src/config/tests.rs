@@ -247,10 +247,11 @@ fn servers_of_databases_are_read() {
     assert_eq!(mariadb.access.container_password.as_deref(), Some("MARIADB_ROOT_PASSWORD"));
 
     let lines = "type = \"valkey\"\nmethod = \"save\"\nfolder = \"/var/lib/valkey\"\nstop-command = [\"stop\"]\n\
-        start-command = [\"start\"]";
+        start-command = [\"start\"]\ntls = true\ntls-ca-cert-file = \"/ca.crt\"";
     let EngineOptions::Redis(redis) = engine_of(lines) else { panic!("Redis") };
     assert_eq!(redis.method, engine::redis::Method::Save);
     assert_eq!((redis.folder.as_deref(), redis.stop_command.len()), (Some("/var/lib/valkey"), 1));
+    assert_eq!(redis.tls.and_then(|tls| tls.ca_file).as_deref(), Some("/ca.crt"));
 
     let lines = "type = \"mongodb\"\noplog = true\nauthentication-database = \"admin\"";
     let EngineOptions::Mongodb(mongodb) = engine_of(lines) else { panic!("MongoDB") };

@@ -21,7 +21,7 @@ use packstone::ops::backup::{
 };
 use packstone::ops::dump::dump_file;
 use packstone::repository::{Repository, SessionOptions};
-use packstone::source::{Dump, Dumps, Excludes, GivenPattern, OpenDump, Patterns};
+use packstone::source::{Dump, Dumps, Excludes, GivenPattern, Listener, OpenDump, Patterns};
 
 use crate::engine::{Findings, give_back, in_memory, open, options, pass_tick, snapshot};
 use crate::support::scratch::Scratch;
@@ -432,6 +432,37 @@ fn a_failure_ends_the_dumps_that_still_run() {
     let error = run(&repository, sources).0.unwrap_err();
     assert_eq!(error.chain().join(": "), "the source broken failed; no snapshot was made: refused");
     assert!(was_stopped.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_is_given_although_it_is_damaged_is_stored_and_told() {
+    let damaged = |on_failure, is_damaged: bool, text: &'static [u8]| {
+        let begin = move |listener: &Listener| {
+            let (listener, Dump { open, .. }) = (listener.clone(), dump("a.db", text, End::Well));
+            let open = move || {
+                if is_damaged {
+                    listener.finding("page 7 is no page; it is stored as it is".into());
+                }
+                open()
+            };
+            Ok(dumps_of(vec![Dump { name: "a.db".into(), metadata: None, open: Box::new(open) }]))
+        };
+        let input = SourceInput::Dumps { kind: "sqlite".into(), begin: Box::new(begin) };
+        vec![BackupSource { name: "app".into(), on_failure, input }]
+    };
+    let repository = in_memory(Parameters::tiny());
+    run(&repository, damaged(OnFailure::Partial, false, b"good")).0.unwrap();
+    let (summary, findings) = run(&repository, damaged(OnFailure::Partial, true, b"hurt"));
+    let summary = summary.unwrap();
+    assert_eq!(findings, ["/dumps/app/a.db: damaged: page 7 is no page; it is stored as it is"]);
+    assert_eq!(status(&summary, "app").outcome, SourceOutcome::Partial);
+    assert_eq!(content(&repository, summary.id, "/dumps/app/a.db").unwrap(), b"hurt");
+    // Who wants nothing but what is good has the last that was.
+    let summary = run(&repository, damaged(OnFailure::KeepPrevious, true, b"hurt")).0.unwrap();
+    assert_eq!(content(&repository, summary.id, "/dumps/app/a.db").unwrap(), b"good");
+    assert!(status(&summary, "app").carried.is_some());
+    let error = run(&repository, damaged(OnFailure::Fail, true, b"hurt")).0.unwrap_err();
+    assert!(error.chain().join(": ").contains("page 7 is no page"), "{error:?}");
 }
 
 #[test]

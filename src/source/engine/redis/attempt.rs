@@ -129,6 +129,9 @@ impl Attempt {
         }
         if let Err(error) = self.put_back(&changed) {
             let (why, places) = (error.chain().join(": "), changed.places());
+            if changed.aside.is_empty() && changed.placed.is_empty() {
+                return Some(format!("nothing was changed, but the server was told to stop ({why})"));
+            }
             return Some(format!(
                 "the old data could not be put back ({why}), and the server may stand still; {places}"
             ));

@@ -55,8 +55,7 @@ impl Presence {
             return Self::Gone;
         }
         if says(&NOT_ASKED) || error.kind() == ErrorKind::NotFound {
-            let is_place = access.container.is_some() || is_here(access);
-            return if is_place && says(&["Could not connect"]) && says(&NOBODY) {
+            return if is_here(access) && says(&["Could not connect"]) && says(&NOBODY) {
                 Self::Gone
             } else {
                 Self::Unknown(error)
@@ -163,6 +162,7 @@ mod tests {
             ("the container does not run".to_owned(), at(None, true), "gone"),
             ("there is no such container".to_owned(), at(None, true), "gone"),
             // Set apart for documents: no machine has it.
+            (could_not("Connection refused"), at(Some("192.0.2.1"), true), "unknown"),
             (could_not("Connection refused"), at(Some("192.0.2.1"), false), "unknown"),
             (could_not("Connection timed out"), at(None, false), "unknown"),
             (could_not("No route to host"), at(Some("127.0.0.1"), false), "unknown"),

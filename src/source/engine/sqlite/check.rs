@@ -142,12 +142,28 @@ mod tests {
             let (_, found) = checked(&[TABLES, UNKNOWN].concat(), how);
             assert!(found.damage.is_none(), "{found:?}");
             let text = found.unsure.join("\n");
-            println!("{how}: {text}");
             assert!(text.contains("the table other could not be checked"), "{text}");
             assert_eq!(text.contains("it's"), how == "integrity_check", "{text}");
         }
         let (_, found) = checked(TABLES, "quick_check");
         assert!(found.damage.is_none() && found.unsure.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn full_texts_in_words_that_only_their_program_finds_are_no_damage() {
+        let script = "CREATE VIRTUAL TABLE five USING fts5(text); INSERT INTO five VALUES ('some words');
+            CREATE VIRTUAL TABLE four USING fts4(text); INSERT INTO four VALUES ('some words');
+            CREATE VIRTUAL TABLE places USING rtree(id, low, high); INSERT INTO places VALUES (1, 2, 3);
+            PRAGMA writable_schema = ON;
+            UPDATE sqlite_schema SET sql = replace(sql, 'text)', 'text, tokenize=own)') WHERE name IN ('four', 'five');
+            UPDATE sqlite_schema SET sql = replace(sql, 'rtree', 'other') WHERE name = 'places';";
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        Connection::open(&path).and_then(|made| made.execute_batch(script)).expect("a database");
+        for how in ["quick_check", "integrity_check"] {
+            let found = check(&Connection::open(&path).expect("a database"), how).expect("checked");
+            assert!(found.damage.is_none(), "{found:?}");
+        }
     }
 
     #[test]

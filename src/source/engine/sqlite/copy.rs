@@ -54,8 +54,22 @@ pub(in crate::source::engine) struct Room {
 
 /// Begins a transaction on a database; its copy is made when the first byte is asked for.
 pub(in crate::source::engine) fn open(path: &Path, room: Arc<Room>, listener: &Listener) -> Result<OpenDump> {
-    let moment = Moment::begin(path, Duration::from_secs(BUSY_SECONDS), listener)?;
-    Ok(give(moment, room, listener))
+    match Moment::begin(path, Duration::from_secs(BUSY_SECONDS), listener) {
+        Ok(moment) => Ok(give(moment, room, listener)),
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            let why = error.chain().join(": ");
+            listener.finding(format!("{why}; its file alone is stored as it is"));
+            bytes_of(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes of a file of which SQLite can make nothing.
+fn bytes_of(path: &Path) -> Result<OpenDump> {
+    let shown = show_file(path);
+    let file = File::open(path).wrap(|| format!("cannot open {shown}"))?;
+    Ok(later::later(&format!("cannot copy {shown}"), move |_| Ok(Box::new(file))))
 }
 
 /// The copy of a database as it was at a moment that is held already.

@@ -142,6 +142,23 @@ fn what_is_damaged_or_not_read_to_its_end_is_no_dump() {
 }
 
 #[test]
+fn of_a_database_that_cannot_even_be_read_the_file_is_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    drop(make(&path, "delete"));
+    let mut bytes = read(&path).expect("the original");
+    // The head of the page that names the tables.
+    bytes[100..108].fill(0x55);
+    write(&path, &bytes).expect("written");
+    let engine = engine(&[path.display().to_string()]);
+    let listener = silent();
+    let dumps = engine.dump(&listener).expect("dumps");
+    assert_eq!(bytes_of(dumps.dumps.into_iter().next().expect("one")).expect("its bytes"), bytes);
+    let findings = listener.take_findings();
+    assert!(matches!(findings.as_slice(), [one] if one.contains("its file alone is stored")), "{findings:?}");
+}
+
+#[test]
 fn what_only_its_program_can_check_is_copied_and_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
@@ -177,7 +194,6 @@ fn what_only_its_program_can_check_is_copied_and_told() {
         }
     }
     let told = told.lock().expect("a list").join("\n");
-    println!("{told}");
     assert_eq!(told.matches("the table named could not be checked: no such collation").count(), 4, "{told}");
 }
 

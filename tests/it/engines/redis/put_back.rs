@@ -149,6 +149,26 @@ fn what_an_earlier_attempt_set_aside_is_kept() {
 }
 
 #[test]
+fn a_server_that_does_not_stop_goes_on_as_it_was() {
+    let Some((server, mut engine, kept)) = begun("", Method::Stream) else { return };
+    let before = names_in(&server);
+    engine.stop_command = vec!["false".into()];
+    let error = kept.load(&engine, &replacing()).expect_err("it does not stop");
+    let text = error.chain().join(": ");
+    assert!(text.contains("nothing was changed") && text.contains("cannot stop the server"), "{text}");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    has_what_it_had(&server, &before);
+    // What cannot be reached may run: nothing is done.
+    let (mut lost, wrong) = (engine.clone(), engine);
+    lost.access.socket = None;
+    lost.access.host = Some("name.invalid".into());
+    for engine in [lost, wrong] {
+        kept.load(&engine, &replacing()).expect_err("it may run");
+        has_what_it_had(&server, &before);
+    }
+}
+
+#[test]
 fn if_even_the_old_data_cannot_be_put_back_it_is_said_where_they_are() {
     let Some((server, mut engine, kept)) = begun("", Method::Stream) else { return };
     // It stops once, and never again; and it does not start.
