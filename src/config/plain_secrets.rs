@@ -167,9 +167,16 @@ pub(super) fn in_words<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<S
 
 /// What holds a secret in a word, or which option the word is the value of.
 fn of_word(word: &str, before: &str, client: Option<&Client>) -> Option<String> {
-    if let Some((name, value)) = word.split_once('=') {
-        let name = name.trim_start_matches('-');
-        return (is_name(name) && is_value(value)).then(|| name.to_owned());
+    // The last of several, as in `-o=user=a,password=b`; the value of the first may end with one.
+    let pairs = [word.split_once('='), word.rsplit_once('=')];
+    if let Some((name, _)) =
+        pairs.into_iter().flatten().find(|(name, value)| is_name(name) && is_value(value))
+    {
+        let last = name.rsplit(['=', ',']).next().unwrap_or_default();
+        return Some(last.trim_start_matches('-').to_owned());
+    }
+    if word.contains('=') {
+        return None;
     }
     let next = client.map_or(SECRET_OPTIONS.as_slice(), |client| client.next);
     let is_bearer = before.eq_ignore_ascii_case("bearer");
@@ -290,6 +297,8 @@ mod tests {
             ("curl -u me:secret https://x", "-u"),
             ("curl -H \"Authorization: Bearer secret\" https://x", "Bearer"),
             ("tool --token secret", "--token"),
+            ("tool --password=c2VjcmV0Cg==", "password"),
+            ("mount -o user=a,password=b //host/share /mnt", "password"),
         ] {
             assert_eq!(in_words([text]).as_deref(), Some(wanted), "{text}");
             assert_eq!(in_words(text.split(' ')).as_deref(), Some(wanted), "{text}");
@@ -305,6 +314,7 @@ mod tests {
             "tar -C /var/lib/mysql -pcf - .",
             "docker exec mysql tar -pcf - /data",
             "mysqldump shop | cpio -pdm",
+            "tool --field=password=",
             "tool --password-file /run/pw --token $TOKEN --secret-id=7",
             "curl -u me https://x",
             "vault kv get -field=password secret/db",

@@ -374,11 +374,10 @@ fn the_root_of_the_machine_and_databases_make_one_snapshot() {
     let pattern =
         |text: String| GivenPattern { text: text.into_bytes(), ignores_case: false, origin: "test".into() };
     let patterns = Patterns::new(given.into_iter().map(pattern).collect()).unwrap();
-    let input = |patterns: &Patterns| JobInput::Paths {
+    stage.job.sources[0].input = JobInput::Paths {
         patterns: vec!["/".into()],
-        excludes: Excludes { patterns: patterns.clone(), ..Excludes::default() },
+        excludes: Excludes { patterns, ..Excludes::default() },
     };
-    stage.job.sources[0].input = input(&patterns);
     stage.job.sources[1].on_failure = OnFailure::KeepPrevious;
     let names = |report: &RunReport, folder: &Path| {
         let repository = stage.repository();
