@@ -447,7 +447,7 @@ fn what_is_given_although_it_is_damaged_is_stored_and_told() {
             };
             Ok(dumps_of(vec![Dump { name: "a.db".into(), metadata: None, open: Box::new(open) }]))
         };
-        let input = SourceInput::Dumps { kind: "sqlite".into(), begin: Box::new(begin) };
+        let input = SourceInput::Dumps { kind: "sqlite".into(), begin: Box::new(begin), time_limit: None };
         vec![BackupSource { name: "app".into(), on_failure, input }]
     };
     let repository = in_memory(Parameters::tiny());
