@@ -56,7 +56,6 @@ pub struct Program {
     variables: Vec<(String, String)>,
     secrets: Vec<(String, Password)>,
     removed: Vec<&'static str>,
-    /// What it is given otherwise, and must not be told either.
     password: Option<Password>,
     /// Held for as long as the program may run.
     files: Vec<SecretFile>,
@@ -304,8 +303,7 @@ impl Program {
         let is_by_setpriv = command.get_program() == SETPRIV && self.name != SETPRIV;
         command.stdin(input).stdout(output);
         let lines = LastLines::default();
-        let of_variables = self.secrets.iter().map(|(_, secret)| secret);
-        let secrets = of_variables.chain(&self.password).cloned().collect();
+        let secrets = self.secrets.iter().map(|(_, secret)| secret).chain(&self.password).cloned().collect();
         let keeper = lines.keeper(&self.listener, secrets);
         let started = CommandStream::of(&mut command, self.shown(), keeper);
         let started = started.map_err(|error| match error.kind() {
