@@ -39,8 +39,8 @@ const RIVALS: [(&[&str], &[&str]); 3] = [
     (&["container", "container-program", "container-password"], &["run-as", "programs"]),
     (&["container-password"], &PASSWORD_KEYS),
 ];
-/// What a source is, and what becomes of a run if it fails.
-const OF_SOURCE: [&str; 3] = ["type", "name", "on-failure"];
+/// What a source is, and what becomes of a run if it fails or takes long.
+const OF_SOURCE: [&str; 4] = ["type", "name", "on-failure", "time-limit"];
 /// Keys that mean nothing without a container.
 const OF_CONTAINER: [&str; 2] = ["container-program", "container-password"];
 /// Keys whose values are no texts.

@@ -1,5 +1,7 @@
 //! Keys that are given mean what they mean in a configuration, and go before it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::config::{Config, EngineOptions, Input, SecretSource};
 use crate::source::engine::Access;
@@ -141,4 +143,43 @@ fn what_is_wrong_is_told_with_its_key() {
         let said = read("postgres", &[pair], None).expect_err(pair);
         assert!(!said.contains("hunter2") && said.contains(pair.split('=').next().expect("a key")), "{said}");
     }
+}
+
+#[test]
+fn whatever_a_source_says_its_database_can_be_put_back_by() {
+    const ALL: &str = "on-failure = \"partial\"\ntime-limit = \"1h\"\n";
+    const SERVER: &str = "user = \"u\"\ncontainer = \"c\"\ncontainer-program = \"podman\"\n";
+    const HERE: &str = "run-as = \"root\"\nprograms = \"/opt/bin\"\nhost = \"db\"\nport = 1\n";
+    let mut tried = BTreeSet::new();
+    for (kind, lines) in [
+        ("postgres", format!("{SERVER}container-password = \"P\"\ndatabases = [\"a\"]\nformat = \"plain\"\n")),
+        ("postgres", format!("{HERE}password-env = \"P\"\noptions = [\"--verbose\"]\n")),
+        ("mariadb", format!("{SERVER}socket = \"/s\"\ndatabases = [\"a\"]\noptions = [\"--verbose\"]\n")),
+        ("mysql", HERE.to_owned()),
+        ("redis", format!("{SERVER}method = \"save\"\nfolder = \"/d\"\nsocket = \"/s\"\n")),
+        (
+            "valkey",
+            format!("{HERE}stop-command = [\"a\"]\nstart-command = [\"b\"]\ntls = true\ntls-ca-cert-file = \"/c\"\n"),
+        ),
+        ("mongodb", format!("{HERE}oplog = true\nauthentication-database = \"admin\"\n")),
+        ("mongodb", format!("{SERVER}databases = [\"a\"]\noptions = [\"--verbose\"]\n")),
+        ("sqlite", "paths = [\"/a.db\"]\n".to_owned()),
+        ("chromadb", "path = \"/c\"\npaused-container = \"c\"\ncontainer-program = \"podman\"\n".to_owned()),
+        (
+            "command",
+            "command = [\"a\"]\nfilename = \"f\"\nends-with = \"e\"\nenvironment = { A = \"b\" }\nrestore-command = [\"r\"]\n"
+                .to_owned(),
+        ),
+    ] {
+        let lines = format!("type = \"{kind}\"\n{ALL}{lines}");
+        let configured = configured(&lines);
+        read(kind, &[], Some(&configured)).expect(&lines);
+        tried.extend(lines.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.to_owned()));
+    }
+    let known = TYPES.iter().filter(|(_, kind)| kind.word != "path").flat_map(|(_, kind)| kind.keys);
+    let of_secrets =
+        ["password-file", "password-command", "password-credential", "tls-cert-file", "tls-key-file"];
+    let missed: Vec<_> =
+        known.filter(|key| !tried.contains(**key) && !of_secrets.contains(key) && **key != "name").collect();
+    assert_eq!(missed, [&""; 0]);
 }
