@@ -108,8 +108,10 @@ fn told(connection: &Connection, check: &str, found: &mut Found) -> rusqlite::Re
         } else if is_of_other_words(&line) {
             found.unsure(format!("a full text has other words than this SQLite finds: {line}"));
         } else {
-            let lines: Vec<_> = line.lines().take(LINES_MAX).collect();
-            found.damage.get_or_insert(format!("SQLite's check of the database says: {}", lines.join("\n")));
+            // Those of the pages come as one.
+            let lines: Vec<_> =
+                line.lines().filter(|line| !line.starts_with("***")).take(LINES_MAX).collect();
+            found.damage.get_or_insert(format!("SQLite's check of the database says: {}", lines.join("; ")));
             break;
         }
     }
