@@ -183,7 +183,7 @@ fn step(dump: &StoredDump, target: PathBuf, may_replace: bool, listener: &Listen
     let what = format!("restore the SQLite database {} from {}", show_file(&target), dump.name);
     let run = Box::new(move |feed: &mut super::Feed<'_>| {
         let waiting = Beside::write(&target, feed)?;
-        place::check_whole(&waiting, &listener)?;
+        place::check_whole(&waiting, may_replace, &listener)?;
         waiting.set(&metadata, &listener)?;
         place::swap(waiting, may_replace, &listener)
     });

@@ -150,6 +150,23 @@ fn a_folder_at_rest_is_dumped_and_swapped() {
 }
 
 #[test]
+fn through_a_link_the_folder_that_it_leads_to_is_swapped() {
+    let scratch = Scratch::new();
+    let [folder, link] = [scratch.join("chroma"), scratch.join("link")];
+    make(&folder);
+    std::os::unix::fs::symlink("chroma", &link).expect("a link");
+    let engine = engine(&link, None);
+    let kept = dump(&engine).expect("a dump");
+    write(folder.join("more"), "of today").expect("written");
+    assert_eq!(kept.load(&engine, &replacing()).expect("loaded").len(), 1);
+    assert_eq!(std::fs::read_link(&link).expect("still a link"), Path::new("chroma"));
+    assert!(!folder.join("more").exists());
+    assert_eq!(number_of(&folder), 0);
+    let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("a folder").flatten().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
 fn what_changes_meanwhile_is_no_dump() {
     let scratch = Scratch::new();
     for (count, change) in [

@@ -33,6 +33,8 @@ pub(super) fn plan(
     may_replace: bool,
     listener: &Listener,
 ) -> Result<LoadPlan> {
+    // A link stays one: what it leads to is replaced.
+    let folder = &std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let mut plan = LoadPlan::default();
     let Some(database) = stored.iter().find(|dump| dump.name == DATABASE) else {
         let message = format!("what is stored has no {DATABASE}");
@@ -57,7 +59,7 @@ pub(super) fn plan(
                 }
                 let waiting = Beside::write(&path, feed)?;
                 if is_database {
-                    check_whole(&waiting, &listener)?;
+                    check_whole(&waiting, may_replace, &listener)?;
                 }
                 waiting.set(&metadata, &listener)?;
                 waiting.place()

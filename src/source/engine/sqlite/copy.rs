@@ -7,8 +7,10 @@
 //! and tells a database that is damaged on the day that this happens, not on the day on which it is needed. Damaged, it
 //! is given nonetheless: nothing better is to be had.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::iter::successors;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,7 +58,7 @@ pub(in crate::source::engine) struct Room {
 pub(in crate::source::engine) fn open(path: &Path, room: Arc<Room>, listener: &Listener) -> Result<OpenDump> {
     match Moment::begin(path, Duration::from_secs(BUSY_SECONDS), listener) {
         Ok(moment) => Ok(give(moment, room, listener)),
-        Err(error) if error.kind() == ErrorKind::Damaged => {
+        Err(error) if is_damage(&error) => {
             let why = error.chain().join(": ");
             listener.finding(format!("{why}; its file alone is stored as it is"));
             bytes_of(path)
@@ -187,6 +189,13 @@ fn read_only(path: &Path, wait: Duration, listener: &Listener) -> Result<(Connec
     }
 }
 
+/// Whether SQLite said that the database is damaged. Of kind `Damaged` are objects of a repository only.
+pub(super) fn is_damage(error: &Error) -> bool {
+    successors(error.source(), |&cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<rusqlite::Error>())
+        .any(|cause| cause.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
+}
+
 /// Says what SQLite's codes mean here.
 pub(super) fn explain(cause: rusqlite::Error) -> Error {
     let (kind, message) = match cause.sqlite_error_code() {
@@ -196,7 +205,7 @@ pub(super) fn explain(cause: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Fenced, "another process keeps it locked".to_owned())
         }
-        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Damaged, "the database is damaged".to_owned()),
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Failed, "the database is damaged".to_owned()),
         Some(ErrorCode::DiskFull) => (ErrorKind::OutOfSpace, "there is no room for the copy".to_owned()),
         Some(ErrorCode::PermissionDenied) => (ErrorKind::Denied, "SQLite may not open it".to_owned()),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {

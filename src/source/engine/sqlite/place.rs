@@ -23,20 +23,34 @@ const WAIT: Duration = Duration::from_secs(2);
 /// What else can stand beside a database; the order in which it goes.
 const STALE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
-/// Has SQLite check in full what waits beside its place.
-pub(in crate::source::engine) fn check_whole(waiting: &Beside, listener: &Listener) -> Result<()> {
+/// Has SQLite check in full what waits beside its place, and tells what it finds.
+///
+/// What is stored is what the database was, so that damage was there before; it may be the only copy that is left. It
+/// takes its place only if somebody agreed to that.
+pub(in crate::source::engine) fn check_whole(
+    waiting: &Beside,
+    may_be_damaged: bool,
+    listener: &Listener,
+) -> Result<()> {
+    let shown = show_file(&waiting.target);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let checked = Connection::open_with_flags(&waiting.path, flags)
         .map_err(explain)
         .and_then(|connection| check(&connection, "integrity_check"))
-        .and_then(|mut found| found.damage.take().map_or(Ok(found), Err))
-        .wrap(|| format!("the stored copy of {} is not whole", show_file(&waiting.target)));
+        .wrap(|| format!("cannot check the stored copy of {shown}"));
     // Closed, it has none of them any more, unless it is damaged.
     STALE.into_iter().try_for_each(|suffix| remove(&beside(&waiting.path, suffix)))?;
-    for line in checked?.unsure {
-        listener.tell(&format!("{}: {line}", show_file(&waiting.target)));
+    let found = checked?;
+    for line in found.unsure {
+        listener.tell(&format!("{shown}: {line}"));
     }
-    Ok(())
+    let Some(damage) = found.damage else { return Ok(()) };
+    let told = format!("{shown}: the database was damaged already when it was backed up: {damage}");
+    if may_be_damaged {
+        listener.tell(&told);
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Failed, format!("{told}; it is put back only if that is agreed to (--yes)")))
 }
 
 /// What stands where a database will be put, for people: it, or what an earlier one left beside it.

@@ -134,11 +134,58 @@ fn what_is_damaged_or_not_read_to_its_end_is_no_dump() {
     assert_eq!(copy[end..], bytes[end..]);
     let findings = listener.take_findings();
     assert!(matches!(findings.as_slice(), [one] if one.contains("SQLite's check")), "{findings:?}");
-    let waiting = super::place::check_whole;
+    damaged_only_with_a_yes(&engine, &copy);
+}
+
+/// Puts a copy back at another path; what was told.
+fn put_back(engine: &Sqlite, copy: &[u8], target: &Path, may_replace: bool) -> Result<String> {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let listener = Listener::new(move |line| telling.lock().expect("a list").push(line.to_owned()));
+    let dump = engine.dump(&silent())?.dumps.remove(0);
+    let stored = StoredDump { name: dump.name, size_bytes: 0, metadata: dump.metadata.expect("one") };
+    let new_name = Some(target.display().to_string());
+    let options = LoadOptions { new_name, may_replace, ..LoadOptions::default() };
     let mut feed =
-        |writer: &mut dyn Write| writer.write_all(&copy).map_err(|cause| Error::system("no", cause));
-    let beside = Beside::write(&folder.path().join("b.db"), &mut feed).expect("written");
-    waiting(&beside, &silent()).expect_err("it is not put back by itself");
+        |writer: &mut dyn Write| writer.write_all(copy).map_err(|cause| Error::system("no", cause));
+    (engine.load(&[stored], &options, &listener)?.steps.remove(0).run)(&mut feed)?;
+    let told = told.lock().expect("a list").join("\n");
+    Ok(told)
+}
+
+/// What was damaged when it was stored is put back so, but not unasked.
+fn damaged_only_with_a_yes(engine: &Sqlite, copy: &[u8]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = folder.path().join("b.db");
+    let error = put_back(engine, copy, &target, false).expect_err("nobody agreed");
+    // Nothing is wrong with the repository.
+    assert_eq!(error.kind(), ErrorKind::Failed, "{error:?}");
+    assert!(error.chain().join(": ").contains("damaged already when it was backed up"), "{error:?}");
+    assert_eq!(names_in(folder.path()), [""; 0]);
+    let told = put_back(engine, copy, &target, true).expect("put back");
+    assert!(told.contains("damaged already when it was backed up"), "{told}");
+    assert_eq!(read(&target).expect("it is there"), copy);
+    assert_eq!(names_in(folder.path()), ["b.db"]);
+}
+
+#[test]
+fn what_differs_by_its_program_alone_is_sound_and_put_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let made = make(&path, "delete");
+    made.execute_batch(check::OWN).expect("another order, and a full text that is behind");
+    drop(made);
+    let engine = engine(&[path.display().to_string()]);
+    let listener = silent();
+    let copy = bytes_of(engine.dump(&listener).expect("dumps").dumps.remove(0)).expect("a copy");
+    assert_eq!(listener.take_findings(), [""; 0]);
+    let target = folder.path().join("b.db");
+    let told = put_back(&engine, &copy, &target, false).expect("put back");
+    assert!(
+        told.contains("the index by_name is in another order") && told.contains("FTS4 table main.words"),
+        "{told}"
+    );
+    assert_eq!(read(&target).expect("it is there"), copy);
 }
 
 #[test]
@@ -154,6 +201,7 @@ fn of_a_database_that_cannot_even_be_read_the_file_is_given() {
     let listener = silent();
     let dumps = engine.dump(&listener).expect("dumps");
     assert_eq!(bytes_of(dumps.dumps.into_iter().next().expect("one")).expect("its bytes"), bytes);
+    damaged_only_with_a_yes(&engine, &bytes);
     let findings = listener.take_findings();
     assert!(matches!(findings.as_slice(), [one] if one.contains("its file alone is stored")), "{findings:?}");
 }
@@ -278,8 +326,10 @@ fn half_a_database_takes_no_place() {
     let mut plan = engine.load(std::slice::from_ref(&stored), &options, &silent()).expect("a plan");
     assert_eq!(plan.replaced.len(), 1);
     let half = &bytes[..bytes.len() / 2];
-    let mut feed =
-        |writer: &mut dyn Write| writer.write_all(half).map_err(|cause| Error::system("no", cause));
+    let mut feed = |writer: &mut dyn Write| {
+        writer.write_all(half).map_err(|cause| Error::system("no", cause))?;
+        Err(Error::new(ErrorKind::Damaged, "the repository has no more of it"))
+    };
     (plan.steps.remove(0).run)(&mut feed).expect_err("half");
     assert_eq!(names_in(folder.path()), ["a.db"]);
     assert_eq!(read(&path).expect("the original"), before);
