@@ -398,7 +398,8 @@ impl Start {
                 told = Told::of(&self.client)?;
             }
             let back = format!("{} is back, with {} keys", server.shown(), told.keyspace.keys());
-            match Verdict::of(&self.placing.placed(), self.places.is_append_only, &told) {
+            let verdict = Verdict::of(&self.placing.placed(), self.places.is_append_only, &told);
+            match verdict {
                 Verdict::Proven => {
                     attempt.succeeded();
                     self.placing.listener.tell(&back);
