@@ -394,6 +394,7 @@ impl Start {
             let mut told = Told::of(&self.client)?;
             if !self.places.is_append_only && told.is_append_only() == Some(true) {
                 self.become_base(&server, &told)?;
+                self.redis.must_be_gone(&self.client)?;
                 server = self.redis.start(&self.client)?;
                 told = Told::of(&self.client)?;
             }

@@ -199,3 +199,26 @@ fn a_server_that_stood_still_and_reads_append_only_files_gets_them_in_one_go() {
         assert!(!server.data().join("dump.rdb").exists());
     }
 }
+
+#[test]
+fn keys_that_have_expired_and_those_of_other_databases_are_known() {
+    let Some(server) = Server::start("", "keys of Redis that expire") else { return };
+    let engine = engine(&server, Method::Stream);
+    for databases in [["0", "0"], ["0", "5"]] {
+        assert_eq!(server.ask(&["FLUSHALL"]), "OK");
+        for (database, name) in databases.iter().zip(["of", "other"]) {
+            assert_eq!(server.ask(&["-n", database, "SET", name, "the-dump"]), "OK");
+        }
+        assert_eq!(server.ask(&["SET", "brief", "x", "PX", "900"]), "OK");
+        let kept = dump(&engine).expect("a dump");
+        crate::engines::until(|| server.ask(&["EXISTS", "brief"]) == "0");
+        kept.load(&engine, &replacing()).expect("loaded");
+        let found: Vec<_> = databases
+            .iter()
+            .zip(["of", "other"])
+            .map(|(database, name)| server.ask(&["-n", database, "GET", name]))
+            .collect();
+        assert_eq!(found, ["the-dump", "the-dump"]);
+        assert_eq!(left_in(&server), [""; 0]);
+    }
+}
