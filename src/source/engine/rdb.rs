@@ -117,32 +117,72 @@ fn check_head(held: &[u8]) -> Result<()> {
     Err(Error::damaged(format!("this is no RDB file; it begins with {shown:?}")))
 }
 
+/// The keys of the first database of a file, as it says beforehand how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Its number.
+    pub database: u64,
+    /// All of them.
+    pub count: u64,
+    /// Those that expire at some time.
+    pub expiring: u64,
+}
+
 /// What the beginning of a file says of it and of the server that made it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
     /// Names and values, as `ctime` and the second at which the save began.
     told: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether it holds keys, as far as its beginning tells: a database is named only if it has some.
-    pub has_keys: bool,
+    /// Whether it holds no key at all.
+    pub is_empty: bool,
+    /// The keys of its first database, if that is told.
+    pub keys: Option<Keys>,
 }
 
 impl Beginning {
     /// Of a file that begins so.
     pub fn of(bytes: &[u8]) -> Self {
+        let mut found = Self::default();
+        // What is not there as a whole is not told.
+        let _ = found.read(bytes.get(HEAD_BYTES..).unwrap_or_default());
+        found
+    }
+
+    fn read(&mut self, mut rest: &[u8]) -> Option<()> {
         /// Followed by a name and a value.
         const TOLD: u8 = 0xFA;
+        /// Followed by a library of functions.
+        const FUNCTIONS: u8 = 0xF5;
         /// Followed by the number of a database.
         const DATABASE: u8 = 0xFE;
-        let mut found = Self::default();
-        let mut rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
-        while let Some((&TOLD, behind)) = rest.split_first() {
-            let Some((name, behind)) = text(behind) else { return found };
-            let Some((value, behind)) = text(behind) else { return found };
-            found.told.push((name, value));
-            rest = behind;
+        /// Followed by how many keys it has, and how many of them expire.
+        const COUNTS: u8 = 0xFB;
+        loop {
+            let (mark, behind) = rest.split_first()?;
+            match *mark {
+                TOLD => {
+                    let (name, behind) = text(behind)?;
+                    let (value, behind) = text(behind)?;
+                    self.told.push((name, value));
+                    rest = behind;
+                }
+                FUNCTIONS => (_, rest) = text(behind)?,
+                DATABASE => {
+                    let (Length::Of(database), behind) = length(behind)? else { return None };
+                    let (Length::Of(count), behind) = length(behind.strip_prefix(&[COUNTS])?)? else {
+                        return None;
+                    };
+                    let (Length::Of(expiring), _) = length(behind)? else { return None };
+                    self.keys = Some(Keys { database, count, expiring });
+                    return Some(());
+                }
+                LAST => {
+                    self.is_empty = true;
+                    return Some(());
+                }
+                _ => return None,
+            }
         }
-        found.has_keys = rest.first() == Some(&DATABASE);
-        found
     }
 
     /// The second at which the save began, by the clock of its server.
@@ -152,24 +192,56 @@ impl Beginning {
     }
 }
 
-/// A text, or a number in the place of one, and what follows it.
-fn text(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+/// What stands before a text, or alone.
+enum Length {
+    Of(u64),
+    /// A number of so many bytes follows.
+    Number(usize),
+    /// A compressed text follows, with its two lengths before it.
+    Compressed,
+}
+
+fn length(bytes: &[u8]) -> Option<(Length, &[u8])> {
     let (first, rest) = bytes.split_first()?;
-    let low = usize::from(first & 0x3F);
-    let is_number = first >> 6 == 3;
-    let (length, rest) = match (first >> 6, low) {
-        (0, _) => (low, rest),
-        (1, _) => rest.split_first().map(|(second, rest)| (low << 8 | usize::from(*second), rest))?,
-        (3, 0..=2) => (1 << low, rest),
-        // Longer ones are not told here.
+    let low = first & 0x3F;
+    let found = match (first >> 6, low) {
+        (0, _) => (Length::Of(low.into()), rest),
+        (1, _) => {
+            let (second, rest) = rest.split_first()?;
+            (Length::Of(u64::from(low) << 8 | u64::from(*second)), rest)
+        }
+        (2, 0) => {
+            let (number, rest) = rest.split_first_chunk()?;
+            (Length::Of(u32::from_be_bytes(*number).into()), rest)
+        }
+        (2, 1) => {
+            let (number, rest) = rest.split_first_chunk()?;
+            (Length::Of(u64::from_be_bytes(*number)), rest)
+        }
+        (3, 0..=2) => (Length::Number(1 << low), rest),
+        (3, 3) => (Length::Compressed, rest),
         _ => return None,
     };
-    let (text, behind) = rest.split_at_checked(length)?;
-    if !is_number {
+    Some(found)
+}
+
+/// A text, or a number in the place of one, and what follows it. One that is compressed is given as it is.
+fn text(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (kind, rest) = length(bytes)?;
+    let (count, rest) = match kind {
+        Length::Of(count) => (usize::try_from(count).ok()?, rest),
+        Length::Number(count) => (count, rest),
+        Length::Compressed => {
+            let (Length::Of(count), rest) = length(rest)? else { return None };
+            (usize::try_from(count).ok()?, length(rest)?.1)
+        }
+    };
+    let (text, behind) = rest.split_at_checked(count)?;
+    if !matches!(kind, Length::Number(_)) {
         return Some((text.to_vec(), behind));
     }
     let mut number = [0; 8];
-    number.get_mut(..length)?.copy_from_slice(text);
+    number.get_mut(..count)?.copy_from_slice(text);
     Some((u64::from_le_bytes(number).to_string().into_bytes(), behind))
 }
 
@@ -237,17 +309,27 @@ mod tests {
     const MARK: &[u8] = b"0123456789abcdef0123456789abcdef01234567";
 
     #[test]
-    fn the_beginning_tells_whether_there_are_keys_and_when_it_was_saved() {
+    fn the_beginning_tells_how_many_keys_there_are_and_when_it_was_saved() {
         let told =
             b"REDIS0011\xFA\x09redis-ver\x067.0.15\xFA\x05ctime\xC2abcd\xFA\x08aof-base\xC0\x00".as_slice();
-        let found = Beginning::of(&[told, b"\xFE\x00\xFB"].concat());
-        assert!(found.has_keys);
-        assert_eq!(found.saved_at(), Some(u64::from(u32::from_le_bytes(*b"abcd"))));
-        assert!(!Beginning::of(&[told, b"\xFF12345678"].concat()).has_keys);
+        for (functions, counts, keys) in [
+            (b"".as_slice(), b"\x02\x01".as_slice(), (2, 1)),
+            (b"\xF5\x03abc", b"\x41\x02\x00", (0x102, 0)),
+            (b"\xF5\xC3\x02\x05ab\xF5\xC0\x07", b"\x80\x00\x01\x00\x00\x81\0\0\0\0\0\0\0\x09", (1 << 16, 9)),
+        ] {
+            let found = Beginning::of(&[told, functions, b"\xFE\x03\xFB", counts].concat());
+            let wanted = Keys { database: 3, count: keys.0, expiring: keys.1 };
+            assert_eq!((found.keys, found.is_empty), (Some(wanted), false));
+            assert_eq!(found.saved_at(), Some(u64::from(u32::from_le_bytes(*b"abcd"))));
+        }
+        assert!(Beginning::of(&[told, b"\xFF12345678"].concat()).is_empty);
+        // What a module keeps there is not passed over.
+        let unknown = Beginning::of(&[told, b"\xF7\x01\xFE\x00\xFB\x01\x00"].concat());
+        assert_eq!((unknown.keys, unknown.is_empty), (None, false));
         let mut dated = 0;
         for cut in 0..=told.len() {
             let found = Beginning::of(&told[..cut]);
-            assert!(!found.has_keys);
+            assert_eq!((found.keys, found.is_empty), (None, false));
             dated += usize::from(found.saved_at().is_some());
         }
         assert_eq!(dated, b"\xFA\x08aof-base\xC0\x00".len() + 1);

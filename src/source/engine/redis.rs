@@ -8,6 +8,7 @@ mod attempt;
 mod client;
 mod commands;
 mod load;
+mod proof;
 mod running;
 mod save;
 mod waiting;

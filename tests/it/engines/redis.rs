@@ -4,6 +4,7 @@
 //! is, the sum is zero and the notes are as many as the counter says.
 
 mod played;
+mod proven;
 mod put_back;
 
 use std::io::Write;

@@ -207,6 +207,11 @@ fn files_of(manifest: &[u8]) -> Result<Vec<Named>> {
     Ok(files)
 }
 
+/// The name of the file that a manifest names as the first, which is no file of changes.
+pub(super) fn base_of(manifest: &[u8]) -> Option<String> {
+    files_of(manifest).ok()?.into_iter().find(|file| !file.is_incremental).map(|file| file.name)
+}
+
 fn open(folder: &Path, name: &str, (is_base, grows): (bool, bool)) -> Result<Opened> {
     let path = folder.join(name);
     let what = || format!("cannot open {}", show_file(&path));

@@ -102,6 +102,20 @@ impl Attempt {
         sync_folder_of(path)
     }
 
+    /// Puts back at once what was set aside at a path: what was put there is somewhere else now.
+    pub(super) fn give_back(&self, path: &Path) -> Result<()> {
+        let mut changed = self.changed();
+        if let Some(index) = changed.aside.iter().position(|(was, _)| was == path) {
+            let (was, aside) = changed.aside.remove(index);
+            if let Err(error) = std::fs::rename(&aside, path) {
+                changed.aside.push((was, aside));
+                return Err(Error::system(format!("cannot put back {}", show_file(path)), error));
+            }
+        }
+        changed.placed.retain(|placed| placed != path);
+        sync_folder_of(path)
+    }
+
     /// The server has the new data: the old ones of this attempt are of no use any more.
     pub(super) fn succeeded(&self) {
         for (_, aside) in std::mem::take(&mut *self.changed()).aside {

@@ -2,7 +2,8 @@
 //!
 //! What must hold: an answer counts only if it looks as it must; errors come on the standard output, and with success.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::super::{Access, Listener};
 use super::{Redis, Tls};
@@ -190,17 +191,22 @@ impl Client {
 
     /// How many keys it has, in all its databases.
     pub(super) fn keys(&self) -> Result<u64> {
-        let told = self.information("keyspace")?;
-        let counts = told.0.lines().filter_map(|line| {
-            let (_, keys) = line.strip_prefix("db")?.split_once(":keys=")?;
-            keys.split(',').next()?.parse::<u64>().ok()
-        });
-        Ok(counts.sum())
+        Ok(self.information("keyspace")?.keys())
     }
 
     /// The folder of its data.
     pub(super) fn folder(&self) -> Result<PathBuf> {
         self.configuration("dir").map(PathBuf::from)
+    }
+
+    /// Whether the server is a process of this machine that works in this folder. In a container, and behind a port that
+    /// is passed on, it calls another folder so.
+    pub(super) fn works_in(&self, folder: &Path) -> bool {
+        let told = self.information("server").ok();
+        let Some(process) = told.and_then(|told| told.number("process_id")) else { return false };
+        let which = |path: &Path| std::fs::metadata(path).ok().map(|stat| (stat.dev(), stat.ino()));
+        let there = which(Path::new(&format!("/proc/{process}/cwd")));
+        there.is_some() && there == which(folder)
     }
 }
 
@@ -215,6 +221,12 @@ fn unexpected(words: &[&str], answer: &str) -> Error {
 pub(super) struct Information(String);
 
 impl Information {
+    /// Such lines, as a server could give them.
+    #[cfg(test)]
+    pub(super) const fn new(lines: String) -> Self {
+        Self(lines)
+    }
+
     /// The value of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_end)
@@ -223,6 +235,24 @@ impl Information {
     /// The number of a name.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
+    }
+
+    /// How many keys are in all databases that are told of.
+    pub(super) fn keys(&self) -> u64 {
+        self.databases().map(|(_, keys)| keys).sum()
+    }
+
+    /// How many of them are in one.
+    pub(super) fn keys_of(&self, number: u64) -> u64 {
+        self.databases().find(|(found, _)| *found == number).map_or(0, |(_, keys)| keys)
+    }
+
+    /// Databases, and how many keys they have.
+    fn databases(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.lines().filter_map(|line| {
+            let (number, keys) = line.strip_prefix("db")?.split_once(":keys=")?;
+            Some((number.parse().ok()?, keys.split(',').next()?.parse().ok()?))
+        })
     }
 
     /// Whether it has this value.

@@ -3,7 +3,7 @@
 //! What must hold: a server counts as gone only if its own place on this machine says so: what cannot be reached may
 //! well run, and would write over what is put in place.
 
-use std::net::{ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 
 use super::super::Access;
 use super::Redis;
@@ -21,8 +21,38 @@ const REFUSED_QUESTIONS_MAX: u32 = 8;
 pub(super) fn is_here(access: &Access) -> bool {
     let Some(host) = &access.host else { return true };
     let Ok(mut addresses) = (host.as_str(), 0).to_socket_addrs() else { return false };
-    // No other can be taken.
-    addresses.any(|address| UdpSocket::bind(address).is_ok())
+    addresses.any(|address| is_own(address.ip()))
+}
+
+/// Whether an address is one of this machine. That it can be taken says nothing: a machine may take any address, as one
+/// does that waits to stand in for another (`ip_nonlocal_bind`).
+fn is_own(address: IpAddr) -> bool {
+    if address.is_loopback() || address.is_unspecified() {
+        return true;
+    }
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Nothing is sent. Who speaks to an address of its own does so from that one, or from the first of its network.
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == address)
+        || std::fs::read_to_string("/proc/net/fib_trie").is_ok_and(|routes| is_local(address, &routes))
+}
+
+/// Whether the kernel's routes name an address as one of this machine.
+fn is_local(address: IpAddr, routes: &str) -> bool {
+    let mut found = None;
+    routes.lines().any(|line| {
+        let line = line.trim();
+        if let Some(node) = line.strip_prefix("|-- ") {
+            found = node.parse::<IpAddr>().ok();
+        }
+        line == "/32 host LOCAL" && found == Some(address)
+    })
 }
 
 /// Whether a server runs.
@@ -104,6 +134,22 @@ impl Redis {
         Err(last.map_or(still, |error| error.while_doing("cannot tell whether the server has stopped")))
     }
 
+    /// An error unless the server still stands still: one that somebody else has started again has not read what was
+    /// put in place since, and would write over it.
+    pub(super) fn must_be_gone(&self, client: &Client) -> Result<()> {
+        match Presence::of(client, &self.access) {
+            Presence::Gone => Ok(()),
+            Presence::Unknown(error) => {
+                Err(error.while_doing("cannot tell whether the server still stands still"))
+            }
+            Presence::Runs => Err(Error::new(
+                ErrorKind::Fenced,
+                "the server was stopped, and something else has started it again before its data were in place: \
+                 stop-command must stop what watches over it, too",
+            )),
+        }
+    }
+
     /// Starts the server, by its command, and waits until it has loaded its data.
     pub(super) fn start(&self, client: &Client) -> Result<Server> {
         self.run(client, &self.start_command).wrap(|| "cannot start the server")?;
@@ -182,5 +228,29 @@ mod tests {
         }
         let missing = Error::new(ErrorKind::NotFound, "there is no program redis-cli on this machine");
         assert!(matches!(Presence::of_error(missing, &at(None, false)), Presence::Unknown(_)));
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_from_others() {
+        for (address, wanted) in [
+            ("127.0.0.1", true),
+            ("127.8.7.6", true),
+            ("0.0.0.0", true),
+            ("::1", true),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_own(address.parse().expect("an address")), wanted, "{address}");
+        }
+        // The one from which this machine speaks to others, if it does.
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        if socket.connect("192.0.2.1:9").is_ok() {
+            assert!(is_own(socket.local_addr().expect("an address").ip()));
+        }
+        let routes = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\nLocal:\n     \
+                      |-- 10.0.0.6\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
+        for (address, wanted) in [("10.0.0.6", true), ("10.0.0.255", false), ("10.0.0.0", false)] {
+            assert_eq!(is_local(address.parse().expect("an address"), routes), wanted, "{address}");
+        }
     }
 }
