@@ -24,6 +24,8 @@ pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
 pub const CONFIG: &str = "PACKSTONE_CONFIG";
 /// The folder in which systemd keeps the credentials of a service.
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+/// The number of the user who became root by sudo.
+pub const SUDO_UID: &str = "SUDO_UID";
 /// The command by which SFTP is reached, for the shell.
 #[cfg(feature = "remote")]
 pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";

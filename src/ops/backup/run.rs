@@ -204,7 +204,8 @@ impl<'s> Run<'s> {
         let batches_max = batches_max(session, &cutter, workers);
         // All streams together hold as much as one alone would, but for the least that each needs.
         let streams = streams_at_a_time(session, prepared.streams.len(), options);
-        let filter = Filter::new(prepared.paths.iter().map(|source| (&source.path, &*source.excludes)));
+        let paths = prepared.paths.iter().map(|source| (&source.path, &*source.excludes));
+        let filter = Filter::new(paths, prepared.beside_root.is_some());
         Ok(Self {
             session,
             earlier,
