@@ -24,7 +24,7 @@ pub(super) struct Filter<'s> {
 }
 
 /// What is said of a folder of the machine that stands where dumps do.
-const IN_PLACE_OF_DUMPS: &str = "left out: this is where the snapshot has the dumps of databases and commands; exclude it, \
+const IN_PLACE_OF_DUMPS: &str = "this is where the snapshot has the dumps of databases and commands; exclude it, \
     or back up what it holds from another place";
 
 /// What is known of a source before it is read.
