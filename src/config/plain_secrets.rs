@@ -91,18 +91,8 @@ const CLIENTS: [Client; 6] = [
 /// How the names of clients end. Any other name that begins so is that of a container or a machine.
 const MYSQL: [&str; 11] =
     ["", "dump", "pump", "admin", "check", "import", "show", "binlog", "slap", "sh", "_upgrade"];
-const MARIADB: [&str; 10] = [
-    "",
-    "-dump",
-    "-backup",
-    "-admin",
-    "-check",
-    "-import",
-    "-show",
-    "-binlog",
-    "-slap",
-    "-upgrade",
-];
+const MARIADB: [&str; 10] =
+    ["", "-dump", "-backup", "-admin", "-check", "-import", "-show", "-binlog", "-slap", "-upgrade"];
 const MONGO: [&str; 9] = ["", "sh", "dump", "restore", "export", "import", "files", "stat", "top"];
 /// Options before the name of a container whose next word is their value.
 const CONTAINER_OPTIONS: [&str; 12] = [
@@ -158,7 +148,10 @@ pub(super) fn is_name(name: &str) -> bool {
 pub(super) fn is_value(value: &str) -> bool {
     let value = bare(value);
     let is_place = value.starts_with('/');
-    !value.is_empty() && !is_place && !is_reference(value) && !SWITCHES.contains(&value.to_ascii_lowercase().as_str())
+    !value.is_empty()
+        && !is_place
+        && !is_reference(value)
+        && !SWITCHES.contains(&value.to_ascii_lowercase().as_str())
 }
 
 /// What something else puts in the place of this text: a shell, or a template.
@@ -331,7 +324,9 @@ mod tests {
         ] {
             assert!(!is_name(name), "{name}");
         }
-        for value in ["", "$DB", "${DB}", "\"$DB\"", "`cat f`", "yes", "True", "{{ pass }}", "/run/secrets/db", "null"] {
+        for value in
+            ["", "$DB", "${DB}", "\"$DB\"", "`cat f`", "yes", "True", "{{ pass }}", "/run/secrets/db", "null"]
+        {
             assert!(!is_value(value), "{value}");
         }
     }

@@ -165,7 +165,8 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         let own = is_own_group(me, std::fs::metadata(&file).expect("metadata").gid());
         println!("the group of files is the user's own: {own}");
-        for (mode, is_theirs) in [(0o600, false), (0o644, false), (0o664, !own), (0o602, true), (0o666, true)] {
+        for (mode, is_theirs) in [(0o600, false), (0o644, false), (0o664, !own), (0o602, true), (0o666, true)]
+        {
             set_mode(&file, mode);
             assert_eq!(judged(&file, &trusted(me)), is_theirs.then_some(Doubt::Mode(mode)), "{mode:o}");
         }

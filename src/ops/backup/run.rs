@@ -445,12 +445,15 @@ pub(super) fn take_sources(
     let statuses: Vec<SourceStatus> = prepared.all.iter().map(|(counts, _)| counts.status()).collect();
     prepared.all.iter().for_each(|(counts, _)| run.counts.add(&counts.changes));
     let all = run.counts.statistics();
+    // The root of everything is counted by its source, and is no node of the tree.
+    let own_roots = u64::from(assembled.roots.iter().any(|(path, node)| path == b"/" && node.is_some()));
     // A stream is no file of a directory that could be compared.
     let statistics = all.filter(|(number, _)| !has_only_stream || *number == Statistic::BytesRead);
     Ok(Taken {
         tree: assembled.tree,
         roots: assembled.roots,
-        nodes: assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>(),
+        nodes: (assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>())
+            .saturating_sub(own_roots),
         bytes: statuses.iter().fold(0, |sum, status| status.bytes.saturating_add(sum)),
         statistics: statistics.collect(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),
