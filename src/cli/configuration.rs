@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use packstone::base::monitor::show_file;
-use packstone::base::{Error, ErrorKind, Wrap, withheld};
+use packstone::base::{Error, ErrorKind, Wrap};
 use packstone::config::{Config, Problem, RepositoryConfig, nearest};
 use packstone::storage::location::Location;
 
@@ -90,7 +90,7 @@ pub fn judge(file: PathBuf, environment: &Environment) -> Outcome<Judged> {
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let config = Config::parse(&text, folder);
     if let Ok(config) = &config {
-        withheld::withhold(config.secret_variables().map(str::to_owned));
+        environment.withhold(config.secret_variables());
     }
     Ok(Judged { file, config })
 }

@@ -247,6 +247,7 @@ pub fn options(
         skip_if_unchanged: config.skip_if_unchanged,
         ignore_ctime: config.ignore_ctime,
         ignore_inode: config.ignore_inode,
+        withheld: config_of_all.secret_variables().map(str::to_owned).collect(),
         job: Some(config.name.clone()),
         ..BackupOptions::new(Host::current())
     };

@@ -112,7 +112,7 @@ fn of(
         JobInput::Engine(engine) => {
             planned.kind = engine.kind().into();
             planned.paths = vec![PathBuf::from(crate::ops::backup::DUMPS_FOLDER).join(&source.name)];
-            let listener = Listener::silent();
+            let listener = Listener::silent().withholding(&backup.withheld);
             let stops = Arc::clone(listener.stops());
             monitor.on_cancel(Box::new(move || stops.stop_all()));
             match engine.plan(&listener) {

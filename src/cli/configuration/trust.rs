@@ -164,7 +164,6 @@ mod tests {
         let (folder, file) = a_file();
         let me = rustix::process::geteuid().as_raw();
         let own = is_own_group(me, std::fs::metadata(&file).expect("metadata").gid());
-        println!("the group of files is the user's own: {own}");
         for (mode, is_theirs) in [(0o600, false), (0o644, false), (0o664, !own), (0o602, true), (0o666, true)]
         {
             set_mode(&file, mode);
@@ -219,16 +218,5 @@ mod tests {
             assert_eq!(roots(map, "65534\n"), expected, "{map}");
             assert_eq!(roots(map, ""), [0], "{map}");
         }
-    }
-
-    #[test]
-    fn what_is_mounted_for_reading_nobody_writes() {
-        let is_mounted = |path: &&&str| is_read_only(Path::new(path));
-        let Some(path) = ["/sys", "/proc/sys", "/sys/fs/cgroup"].iter().find(is_mounted) else {
-            println!("nothing here is mounted only for reading");
-            return;
-        };
-        println!("{path} is mounted only for reading");
-        assert!(!is_read_only(&std::env::temp_dir()));
     }
 }

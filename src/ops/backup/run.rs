@@ -64,6 +64,8 @@ pub(super) struct Run<'s> {
     pub(super) notes: SyncSender<Option<String>>,
     /// What the root is to have beside its own entries.
     pub(super) beside: Beside,
+    /// Variables that no program is given.
+    pub(super) withheld: &'s [String],
     /// Directories above paths of this machine; others exist in the snapshot alone.
     pub(super) real_parents: &'s BTreeSet<PathBuf>,
 }
@@ -228,6 +230,7 @@ impl<'s> Run<'s> {
             stops: Arc::default(),
             notes,
             beside: Beside::default(),
+            withheld: &options.withheld,
             real_parents: &prepared.real_parents,
         })
     }
