@@ -11,7 +11,6 @@ pub mod limits;
 pub mod monitor;
 pub mod size;
 pub mod thaw;
-pub mod withheld;
 
 pub use clock::Timestamp;
 pub use error::{Error, ErrorKind, Result, Wrap};

@@ -3,19 +3,20 @@
 //! What must hold: a flag goes before the environment, and that before the configuration; what it says of one repository
 //! never touches another; a configuration that is wrong is never used in part; it is read only by commands that need it.
 
+mod trust;
+
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use packstone::base::monitor::show_file;
-use packstone::base::{Error, ErrorKind, Wrap, withheld};
+use packstone::base::{Error, ErrorKind, Wrap};
 use packstone::config::{Config, Problem, RepositoryConfig, nearest};
 use packstone::storage::location::Location;
 
 use crate::args::Global;
+use crate::configuration::trust::Trusted;
 use crate::context::Context;
 use crate::credentials::Source;
 use crate::environment::{self, Environment};
@@ -73,7 +74,7 @@ pub fn places(environment: &Environment) -> Vec<PathBuf> {
 
 /// Reads and judges a file. `Usage` if others may change it, as its commands run with the rights of who uses it. The
 /// variables in which it says secrets are reach no other program from then on.
-pub fn judge(file: PathBuf) -> Outcome<Judged> {
+pub fn judge(file: PathBuf, environment: &Environment) -> Outcome<Judged> {
     let shown = show_file(&file);
     let failed = || format!("cannot read the configuration {shown}");
     let metadata = std::fs::metadata(&file).wrap(failed)?;
@@ -84,49 +85,14 @@ pub fn judge(file: PathBuf) -> Outcome<Judged> {
     let text = std::fs::read_to_string(&file).wrap(failed)?;
     let absolute = std::path::absolute(&file).wrap(failed)?;
     if metadata.is_file() {
-        refuse_if_of_others(&absolute, rustix::process::geteuid().as_raw())?;
+        Trusted::here(environment).check(&absolute)?;
     }
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     let config = Config::parse(&text, folder);
     if let Ok(config) = &config {
-        withheld::withhold(config.secret_variables().map(str::to_owned));
+        environment.withhold(config.secret_variables());
     }
     Ok(Judged { file, config })
-}
-
-/// Fails if somebody other than root and this user may change the file, or put another one in its place: the file and
-/// all folders above it are looked at, by the path that was given and where links lead.
-fn refuse_if_of_others(file: &Path, user: u32) -> Outcome<()> {
-    let real = std::fs::canonicalize(file).wrap(|| format!("cannot find {}", show_file(file)))?;
-    for path in file.ancestors().chain(real.ancestors()) {
-        let metadata =
-            std::fs::symlink_metadata(path).wrap(|| format!("cannot look at {}", show_file(path)))?;
-        let Some((why, remedy)) = why_others_may_change(&metadata, user) else { continue };
-        let what = if path == file || path == real {
-            format!("others may change the configuration {}", show_file(file))
-        } else {
-            format!("others may replace the configuration {} by way of {}", show_file(file), show_file(path))
-        };
-        let error = Error::new(ErrorKind::Usage, format!("{what}, and its commands would run as you: {why}"));
-        return Err(error).hint(ErrorKind::Usage, || {
-            format!("\"{remedy} {}\" makes it yours alone", show::argument(path, "PATH"))
-        });
-    }
-    Ok(())
-}
-
-/// Why somebody other than root and this user may change something, if so, and what helps.
-fn why_others_may_change(metadata: &Metadata, user: u32) -> Option<(String, String)> {
-    if metadata.uid() != 0 && metadata.uid() != user {
-        return Some((
-            format!("it belongs to the user of number {}", metadata.uid()),
-            format!("chown {user}"),
-        ));
-    }
-    // What lies in a folder with the sticky bit, only its owner may replace; the mode of a link says nothing.
-    let is_sticky = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
-    let is_open = metadata.mode() & 0o022 != 0 && !is_sticky && !metadata.is_symlink();
-    is_open.then(|| (format!("its mode is {:04o}", metadata.mode() & 0o7777), "chmod go-w".to_owned()))
 }
 
 impl Context {
@@ -137,7 +103,7 @@ impl Context {
         }
         let loaded = match find(&self.global, &self.environment) {
             None => None,
-            Some(file) => Some(Arc::new(load(file)?)),
+            Some(file) => Some(Arc::new(load(file, &self.environment)?)),
         };
         Ok(self.configuration.get_or_init(|| loaded).clone())
     }
@@ -272,8 +238,8 @@ fn text_of(location: &Location) -> OsString {
     }
 }
 
-fn load(file: PathBuf) -> Outcome<Configured> {
-    let judged = judge(file)?;
+fn load(file: PathBuf, environment: &Environment) -> Outcome<Configured> {
+    let judged = judge(file, environment)?;
     let file = judged.file;
     match judged.config {
         Ok(config) => Ok(Configured { file, config }),
@@ -317,42 +283,6 @@ mod tests {
         let environment = environment(variables);
         fill(&mut global, &environment, config.repository("main").expect("a repository"));
         (global, environment)
-    }
-
-    #[test]
-    fn what_others_own_or_may_write_is_theirs() {
-        use std::os::unix::fs::{PermissionsExt, chown, symlink};
-        let folder = tempfile::tempdir().expect("a directory");
-        let file = folder.path().join("file");
-        std::fs::write(&file, "").expect("a file");
-        let me = rustix::process::geteuid().as_raw();
-        let judged = |path: &Path, user: u32| {
-            let metadata = std::fs::symlink_metadata(path).expect("metadata");
-            why_others_may_change(&metadata, user).map(|(why, remedy)| format!("{why}: {remedy}"))
-        };
-        for (mode, expected) in [
-            (0o600, None),
-            (0o644, None),
-            (0o664, Some("its mode is 0664: chmod go-w")),
-            (0o602, Some("its mode is 0602: chmod go-w")),
-        ] {
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("a mode");
-            assert_eq!(judged(&file, me).as_deref(), expected);
-        }
-        for (mode, is_theirs) in [(0o755, false), (0o775, true), (0o777, true), (0o1777, false)] {
-            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).expect("a mode");
-            assert_eq!(judged(folder.path(), me).is_some(), is_theirs, "{mode:o}");
-        }
-        let link = folder.path().join("link");
-        symlink(&file, &link).expect("a link");
-        assert_eq!(judged(&link, me), None);
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-        // Root may give it away, and is trusted by all; of others, another user is none.
-        let (owner, user) = if me == 0 { (12_345, 0) } else { (me, me + 1) };
-        chown(&file, Some(owner), None).expect("an owner");
-        let expected = format!("it belongs to the user of number {owner}: chown {user}");
-        assert_eq!(judged(&file, user), Some(expected));
-        assert_eq!(judged(&file, owner), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use packstone::base::monitor::show_path;
-use packstone::base::{Error, ErrorKind, Result, Wrap, withheld};
+use packstone::base::{Error, ErrorKind, Result, Wrap};
 use packstone::crypto::slot::Credential;
 use zeroize::Zeroizing;
 
@@ -154,9 +154,10 @@ pub fn take(source: Option<Source>, context: &Context, purpose: Purpose) -> Resu
             let name = format!("the password in {}", show(&path));
             (from_file(&path)?, name)
         }
-        Some(Source::PasswordCommand(command)) => {
-            (from_command(&command)?, "the password that the password command printed".to_owned())
-        }
+        Some(Source::PasswordCommand(command)) => (
+            from_command(&command, &context.environment)?,
+            "the password that the password command printed".to_owned(),
+        ),
         Some(Source::Password(variable, password)) => (password, format!("the password in {variable}")),
         None => (ask(context, purpose)?, "the password that was typed".to_owned()),
     };
@@ -174,11 +175,11 @@ pub fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// The first line that a command of the shell prints.
-pub fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>> {
+pub fn from_command(command: &OsStr, environment: &Environment) -> Result<Zeroizing<Vec<u8>>> {
     let failed = || "cannot run the password command";
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped());
-    for secret in environment::SECRETS.map(str::to_owned).into_iter().chain(withheld::names()) {
+    for secret in environment.withheld() {
         shell.env_remove(secret);
     }
     let mut child = shell.spawn().wrap(failed)?;

@@ -2,9 +2,10 @@
 //!
 //! What must hold: this is the only place that reads the environment; the password in it is wiped when it is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -24,6 +25,8 @@ pub const CACHE_DIR: &str = "PACKSTONE_CACHE_DIR";
 pub const CONFIG: &str = "PACKSTONE_CONFIG";
 /// The folder in which systemd keeps the credentials of a service.
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+/// The number of the user who became root by sudo.
+pub const SUDO_UID: &str = "SUDO_UID";
 /// The command by which SFTP is reached, for the shell.
 #[cfg(feature = "remote")]
 pub const SSH_COMMAND: &str = "PACKSTONE_SSH_COMMAND";
@@ -72,6 +75,8 @@ pub fn home() -> Option<std::path::PathBuf> {
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     passwords: BTreeMap<&'static str, Zeroizing<Vec<u8>>>,
+    /// Names of variables that the configuration says hold secrets; never their values.
+    named: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Environment {
@@ -83,6 +88,17 @@ impl Environment {
     /// The value of a variable other than the passwords; an empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// Has variables withheld from all programs that are started from now on, by whoever holds this environment.
+    pub fn withhold<'n>(&self, names: impl Iterator<Item = &'n str>) {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).extend(names.map(str::to_owned));
+    }
+
+    /// The names of variables that no other program is given: the passwords, and what the configuration named.
+    pub fn withheld(&self) -> Vec<String> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        SECRETS.iter().copied().map(str::to_owned).chain(named.iter().cloned()).collect()
     }
 
     /// The value of a variable that is a password.

@@ -13,7 +13,7 @@ use packstone::base::host::Host;
 use packstone::base::{Change, Error, ErrorKind, Finding, Item, Lack, Monitor, Result, ThawCounts, Thawing};
 use packstone::config::{Config, Input, JobConfig, RepositoryConfig, SourceConfig};
 use packstone::job::{Job, JobInput, JobSource, Lock, Log, RunOptions};
-use packstone::ops::backup::BackupOptions;
+use packstone::ops::backup::{BackupOptions, DUMPS_FOLDER};
 use packstone::repository::{MemoryLimit, Repository};
 use packstone::source::{Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump};
 
@@ -247,6 +247,7 @@ pub fn options(
         skip_if_unchanged: config.skip_if_unchanged,
         ignore_ctime: config.ignore_ctime,
         ignore_inode: config.ignore_inode,
+        withheld: config_of_all.secret_variables().map(str::to_owned).collect(),
         job: Some(config.name.clone()),
         ..BackupOptions::new(Host::current())
     };
@@ -307,11 +308,12 @@ impl<'m> Logged<'m> {
 
     /// A finding without the lines at its end that were notes of its source.
     fn without_notes(&self, finding: &Finding) -> Finding {
+        let Some(source) = source_of(&finding.path) else { return finding.clone() };
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut message = finding.message.as_str();
-        for note in notes.iter().rev() {
-            // A note begins with the name of its source.
-            let line = note.split_once(": ").map_or(note.as_str(), |(_, line)| line);
+        // A note begins with the name of its source.
+        let of_source = notes.iter().rev().filter_map(|note| note.strip_prefix(source)?.strip_prefix(": "));
+        for line in of_source {
             let before = message.strip_suffix(line).and_then(|before| before.strip_suffix(": "));
             message = before.unwrap_or(message);
         }
@@ -323,6 +325,12 @@ impl<'m> Logged<'m> {
             log.write(text);
         }
     }
+}
+
+/// The source whose dumps stand at a path of a snapshot.
+fn source_of(path: &[u8]) -> Option<&str> {
+    let below = std::str::from_utf8(path).ok()?.strip_prefix(DUMPS_FOLDER)?.strip_prefix('/')?;
+    below.split('/').next()
 }
 
 impl Monitor for Logged<'_> {
@@ -455,6 +463,33 @@ mod tests {
             let shown = format!("{engine:?}");
             assert!(shown.contains(&format!("memory_bytes: {bytes}")), "{line}: {shown}");
             assert!(shown.contains(&format!("scratch: Some({scratch:?})")), "{line}: {shown}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_same_source_said_is_not_said_again() {
+        struct Heard(Mutex<Vec<String>>);
+        impl Monitor for Heard {
+            fn finding(&self, finding: &Finding) {
+                self.0.lock().expect("a lock").push(finding.message.clone());
+            }
+        }
+        let heard = Heard(Mutex::default());
+        let logged = Logged::new(&heard, None, true);
+        for note in ["one: cannot connect", "one: of two lines", "two: of its own", "onetwo: x"] {
+            logged.note(note);
+        }
+        for (path, message, expected) in [
+            ("/dumps/one", "exit status 1: cannot connect: of two lines", "exit status 1"),
+            ("/dumps/one/a.sql", "exit status 1: of two lines", "exit status 1"),
+            ("/dumps/two", "exit status 1: cannot connect", "exit status 1: cannot connect"),
+            ("/dumps/two", "exit status 1: of its own", "exit status 1"),
+            ("/dumps/on", "failed: cannot connect", "failed: cannot connect"),
+            ("/data/one", "failed: cannot connect", "failed: cannot connect"),
+        ] {
+            let kind = packstone::base::FindingKind::Unreadable;
+            logged.finding(&Finding { kind, path: path.into(), message: message.into() });
+            assert_eq!(heard.0.lock().expect("a lock").pop().as_deref(), Some(expected), "{path} {message}");
         }
     }
 

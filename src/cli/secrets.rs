@@ -23,7 +23,7 @@ impl Secrets for OfSources<'_> {
     fn read(&self, source: &SecretSource) -> Result<Zeroizing<String>> {
         let bytes = match password(source, self.environment)? {
             Source::PasswordFile(path) => credentials::from_file(&path)?,
-            Source::PasswordCommand(command) => credentials::from_command(&command)?,
+            Source::PasswordCommand(command) => credentials::from_command(&command, self.environment)?,
             Source::KeyFile(_) => Zeroizing::default(),
             Source::Password(_, bytes) => bytes,
         };

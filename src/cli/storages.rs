@@ -112,7 +112,7 @@ fn options(context: &Context, role: Role) -> Result<packstone::storage::remote::
             .find(|folder| folder.is_dir())
             .unwrap_or(usual.runtime_folder),
         ssh_command: ssh_command(environment, role),
-        withheld: &environment::SECRETS,
+        withheld: environment.withheld(),
         credentials: Credentials::gather(|name| credential(environment, name, role))?,
         on_trouble: crate::report::warn,
         is_stopped: Stopped(Arc::new(move || interruption.is_requested())),

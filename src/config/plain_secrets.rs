@@ -7,16 +7,28 @@
 /// What the words of a name end with that is a secret's.
 const SECRET_ENDS: [&str; 5] = ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN"];
 /// Pairs of words at the end of a name that is a secret's.
-const SECRET_PAIRS: [[&str; 2]; 4] =
-    [["API", "KEY"], ["ACCESS", "KEY"], ["PRIVATE", "KEY"], ["REDISCLI", "AUTH"]];
+const SECRET_PAIRS: [[&str; 2]; 7] = [
+    ["API", "KEY"],
+    ["ACCESS", "KEY"],
+    ["PRIVATE", "KEY"],
+    ["APPLICATION", "KEY"],
+    ["ACCOUNT", "KEY"],
+    ["ENCRYPTION", "KEY"],
+    ["REDISCLI", "AUTH"],
+];
+/// The end of the only name of an id that is one itself.
+const SECRET_ID: [&str; 3] = ["VAULT", "SECRET", "ID"];
 /// Last words of names that say something about a secret, or where it is.
-const HARMLESS_ENDS: [&str; 28] = [
+const HARMLESS_ENDS: [&str; 31] = [
     "FILE",
     "FILES",
     "PATH",
     "DIR",
     "DIRECTORY",
     "FOLDER",
+    "STORE",
+    "FD",
+    "STDIN",
     "COMMAND",
     "CMD",
     "ENV",
@@ -41,7 +53,7 @@ const HARMLESS_ENDS: [&str; 28] = [
     "ENABLED",
 ];
 /// Values that switch something on or off.
-const SWITCHES: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "0", "1"];
+const SWITCHES: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "0", "1", "none", "null"];
 /// Options that take a secret as the next word, of programs about which nothing else is known.
 const SECRET_OPTIONS: [&str; 6] = ["--password", "--passwd", "--pass", "--passphrase", "--secret", "--token"];
 
@@ -61,7 +73,7 @@ const CLIENTS: [Client; 6] = [
     Client { is_it: is_of_mariadb, next: &[], attached: Some("-p"), after_colon: false },
     Client { is_it: is_of_postgres, next: &[], attached: None, after_colon: false },
     Client {
-        is_it: |name| name.starts_with("mongo"),
+        is_it: |name| is_one_of(name, "mongo", &MONGO),
         next: &["-p", "--password"],
         attached: Some("-p"),
         after_colon: false,
@@ -76,10 +88,36 @@ const CLIENTS: [Client; 6] = [
     Client { is_it: |name| name == "curl", next: &["-u", "--user"], attached: None, after_colon: true },
 ];
 
+/// How the names of clients end. Any other name that begins so is that of a container or a machine.
+const MYSQL: [&str; 11] =
+    ["", "dump", "pump", "admin", "check", "import", "show", "binlog", "slap", "sh", "_upgrade"];
+const MARIADB: [&str; 10] =
+    ["", "-dump", "-backup", "-admin", "-check", "-import", "-show", "-binlog", "-slap", "-upgrade"];
+const MONGO: [&str; 9] = ["", "sh", "dump", "restore", "export", "import", "files", "stat", "top"];
+/// Options before the name of a container whose next word is their value.
+const CONTAINER_OPTIONS: [&str; 12] = [
+    "-e",
+    "--env",
+    "--env-file",
+    "-u",
+    "--user",
+    "-w",
+    "--workdir",
+    "--index",
+    "--detach-keys",
+    "-n",
+    "--namespace",
+    "-c",
+];
+
+fn is_one_of(name: &str, begin: &str, ends: &[&str]) -> bool {
+    name.strip_prefix(begin).is_some_and(|end| ends.contains(&end))
+}
+
 fn is_of_mariadb(name: &str) -> bool {
-    let begins = ["mysql", "mariadb"].iter().any(|begin| name.starts_with(begin));
-    let is_server = name.ends_with('d') || name.contains("d_safe");
-    (begins && !is_server) || ["mariabackup", "xtrabackup"].contains(&name)
+    is_one_of(name, "mysql", &MYSQL)
+        || is_one_of(name, "mariadb", &MARIADB)
+        || ["mariabackup", "xtrabackup"].contains(&name)
 }
 
 fn is_of_postgres(name: &str) -> bool {
@@ -97,19 +135,23 @@ pub(super) fn is_name(name: &str) -> bool {
         .collect();
     let last = words.last().copied().unwrap_or_default();
     if HARMLESS_ENDS.contains(&last) {
-        return false;
+        return words.ends_with(&SECRET_ID);
     }
     words.iter().any(|word| SECRET_ENDS.iter().any(|end| word.ends_with(end)))
-        || ["PASS", "APIKEY"].contains(&last)
+        || ["PASS", "PW", "APIKEY"].contains(&last)
         // Alone, it is the folder in which a program runs.
         || (last == "PWD" && words.len() > 1)
         || SECRET_PAIRS.iter().any(|pair| words.ends_with(pair))
 }
 
-/// Whether a value of such a name is a secret, and not a switch or the name of a variable.
+/// Whether a value of such a name is a secret, and not a switch, the name of a variable or a place.
 pub(super) fn is_value(value: &str) -> bool {
     let value = bare(value);
-    !value.is_empty() && !is_reference(value) && !SWITCHES.contains(&value.to_ascii_lowercase().as_str())
+    let is_place = value.starts_with('/');
+    !value.is_empty()
+        && !is_place
+        && !is_reference(value)
+        && !SWITCHES.contains(&value.to_ascii_lowercase().as_str())
 }
 
 /// What something else puts in the place of this text: a shell, or a template.
@@ -141,28 +183,51 @@ pub(super) fn is_in_address(text: &str) -> bool {
     false
 }
 
+/// What ends a command in the text of a shell.
+const ENDS: [char; 6] = [';', '|', '&', '(', ')', '\n'];
+
 /// What holds a secret among the words of a command, if one does: the name of an option or a variable.
 pub(super) fn in_words<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<String> {
     let mut client: Option<&Client> = None;
+    let mut is_before_container = false;
     let mut before = ";";
-    let parted = texts.into_iter().flat_map(|text| text.split_inclusive([';', '|', '&', '(', ')']));
-    let words = parted.flat_map(|part| {
-        let ends = part.ends_with([';', '|', '&', '(', ')']);
-        let words = part.trim_end_matches([';', '|', '&', '(', ')']).split_whitespace();
-        words.chain(ends.then_some(";"))
-    });
-    for word in words {
+    for word in texts.into_iter().flat_map(words_of) {
         let word = bare(word);
         if word == ";" {
-            client = None;
+            (client, is_before_container) = (None, false);
         } else if let Some(name) = of_word(word, before, client) {
             return Some(name);
+        } else if is_before_container {
+            // Its options, the values of some, and then its name, whatever that is.
+            is_before_container = word.starts_with('-') || CONTAINER_OPTIONS.contains(&before);
+        } else if word == "exec" {
+            // A shell's own begins a command.
+            let is_option_of_shell = is_short(before) && before.ends_with('c');
+            is_before_container = before != ";" && !is_option_of_shell;
         } else {
             client = client_of(word, before).or(client);
         }
         before = word;
     }
     None
+}
+
+/// The words of a text, and a `;` after each command.
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(ENDS).flat_map(|part| {
+        let command = part.trim_end_matches(ENDS);
+        // A line that goes on ends with this.
+        let ends = command.len() < part.len() && !command.ends_with('\\');
+        // What stands before a parenthesis is a function, as in `password=md5(…)`.
+        let is_call = part.ends_with('(');
+        let (earlier, last) = command.rsplit_once(char::is_whitespace).unwrap_or(("", command));
+        let shown = if is_call && last.contains('=') { earlier } else { command };
+        shown.split_whitespace().chain(ends.then_some(";"))
+    })
+}
+
+fn is_short(word: &str) -> bool {
+    word.starts_with('-') && !word.starts_with("--")
 }
 
 /// What holds a secret in a word, or which option the word is the value of.
@@ -199,8 +264,8 @@ fn client_of(word: &str, before: &str) -> Option<&'static Client> {
         Some(_) => return None,
         None => word,
     };
-    // A container may be called as the server in it.
-    let is_container = before == "exec" || before.starts_with('-');
+    // A container, or a machine, may be called as the server in it.
+    let is_container = before == "ssh" || before.starts_with('-');
     let is_server = ["mysql", "mariadb", "mongo"].contains(&name);
     CLIENTS.iter().find(|client| (client.is_it)(name) && !(is_container && is_server))
 }
@@ -225,6 +290,11 @@ mod tests {
             "sslPEMKeyPassword",
             "PASSWORD2",
             "smtp.pass",
+            "DB_PW",
+            "PW",
+            "B2_APPLICATION_KEY",
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "VAULT_SECRET_ID",
         ] {
             assert!(is_name(name), "{name}");
         }
@@ -246,10 +316,17 @@ mod tests {
             "TOKEN_TTL",
             "KEY",
             "COMPASS",
+            "PASSWORD_STORE",
+            "passphrase-fd",
+            "password-stdin",
+            "B2_APPLICATION_KEY_ID",
+            "secret-id",
         ] {
             assert!(!is_name(name), "{name}");
         }
-        for value in ["", "$DB", "${DB}", "\"$DB\"", "`cat f`", "yes", "True", "{{ pass }}"] {
+        for value in
+            ["", "$DB", "${DB}", "\"$DB\"", "`cat f`", "yes", "True", "{{ pass }}", "/run/secrets/db", "null"]
+        {
             assert!(!is_value(value), "{value}");
         }
     }
@@ -299,6 +376,12 @@ mod tests {
             ("tool --token secret", "--token"),
             ("tool --password=c2VjcmV0Cg==", "password"),
             ("mount -o user=a,password=b //host/share /mnt", "password"),
+            ("docker exec -u root mysql mysqldump -psecret shop", "-p"),
+            ("docker compose exec -T mysql8 mysqldump -psecret shop", "-p"),
+            ("sh -c \"exec mysqldump -psecret shop\"", "-p"),
+            ("sh -c \"cd /x\n mysqldump -psecret shop\"", "-p"),
+            ("mysqldump \\\n -psecret shop", "-p"),
+            ("ssh mysql mysqldump -psecret shop", "-p"),
         ] {
             assert_eq!(in_words([text]).as_deref(), Some(wanted), "{text}");
             assert_eq!(in_words(text.split(' ')).as_deref(), Some(wanted), "{text}");
@@ -320,6 +403,17 @@ mod tests {
             "vault kv get -field=password secret/db",
             "gitea dump --file - --type zip",
             "mkdir -p /a && mysql < x",
+            "sh -c \"mysqldump shop > a\ntar -pcf - a\"",
+            "docker exec mysql-db tar -pcf - /data",
+            "docker exec -e A=b -u root mysql tar -pcf - /data",
+            "docker compose -f a.yml exec -T mysql8 tar -pc /data",
+            "docker exec mysqldump tar -pcf - /data",
+            "docker run --rm mysql:8 tar -pcf - /data",
+            "kubectl -n shop exec mariadb-0 -c mariadb -- tar -pcf - /data",
+            "ssh mysql tar -pcf - /data",
+            "gpg --batch --passphrase-fd=3 -c",
+            "psql -c \"select 1 from users where password=md5(1)\"",
+            "tool --password=/run/secrets/db",
         ] {
             assert_eq!(in_words([text]), None, "{text}");
             assert_eq!(in_words(text.split(' ')), None, "{text}");

@@ -62,6 +62,7 @@ pub fn plan(
 ) -> Result<RunPlan> {
     let chosen = super::choose(job, &options.only)?;
     let planned = sources::prepare(job, &chosen)?;
+    let has_dumps = chosen.iter().any(|source| matches!(source.input, JobInput::Engine(_)));
     let mut found = Vec::new();
     for (source, prepared) in chosen.iter().zip(planned) {
         let excludes = match prepared.input {
@@ -69,7 +70,7 @@ pub fn plan(
             _ => crate::source::Excludes::default(),
         };
         let backup = BackupOptions { excludes, ..options.backup.clone() };
-        found.push(of(source, &backup, monitor)?);
+        found.push(of(source, &backup, has_dumps, monitor)?);
     }
     let conflict = conflict(&found).err().map(|error| error.chain().join(": "));
     let retention = match (&job.keep, repository, chosen.len() == job.sources.len()) {
@@ -88,10 +89,15 @@ fn conflict(sources: &[PlannedSource]) -> Result<()> {
         sources.iter().filter(|source| source.is_paths).flat_map(|source| source.paths.clone()).collect();
     let dumps: Vec<&str> =
         sources.iter().filter(|source| !source.is_paths).map(|source| source.name.as_str()).collect();
-    check_places(&paths, &dumps, &|path| path.symlink_metadata().is_ok())
+    check_places(&paths, &dumps)
 }
 
-fn of(source: &JobSource, backup: &BackupOptions, monitor: &dyn Monitor) -> Result<PlannedSource> {
+fn of(
+    source: &JobSource,
+    backup: &BackupOptions,
+    has_dumps: bool,
+    monitor: &dyn Monitor,
+) -> Result<PlannedSource> {
     let mut planned = PlannedSource {
         name: source.name.clone(),
         kind: "path".into(),
@@ -106,7 +112,7 @@ fn of(source: &JobSource, backup: &BackupOptions, monitor: &dyn Monitor) -> Resu
         JobInput::Engine(engine) => {
             planned.kind = engine.kind().into();
             planned.paths = vec![PathBuf::from(crate::ops::backup::DUMPS_FOLDER).join(&source.name)];
-            let listener = Listener::silent();
+            let listener = Listener::silent().withholding(&backup.withheld);
             let stops = Arc::clone(listener.stops());
             monitor.on_cancel(Box::new(move || stops.stop_all()));
             match engine.plan(&listener) {
@@ -118,7 +124,7 @@ fn of(source: &JobSource, backup: &BackupOptions, monitor: &dyn Monitor) -> Resu
         JobInput::Paths { patterns, .. } => {
             let (paths, problems) = sources::expand(patterns)?;
             planned.lines = problems.iter().map(|problem| format!("problem: {problem}")).collect();
-            match dry_run(&paths, std::path::Path::new("/"), backup, monitor) {
+            match dry_run(&paths, std::path::Path::new("/"), backup, has_dumps, monitor) {
                 Ok(amount) => planned.amount = Some(amount),
                 Err(error) if monitor.cancelled() => return Err(error),
                 Err(error) => planned.failure = Some(error.chain().join(": ")),

@@ -81,6 +81,8 @@ pub struct BackupOptions {
     /// Seconds that must lie between a change and its reading for a file to be taken for unchanged later; `None`: as its
     /// file system calls for.
     pub margin_seconds: Option<u32>,
+    /// Variables of this process that the programs of sources are not given, because they hold secrets of others.
+    pub withheld: Vec<String>,
     /// Make no snapshot if all sources are as in the one that they are compared with.
     pub skip_if_unchanged: bool,
 }
@@ -107,6 +109,7 @@ impl BackupOptions {
             ignore_ctime: false,
             ignore_inode: false,
             margin_seconds: None,
+            withheld: Vec::new(),
             skip_if_unchanged: false,
         }
     }

@@ -16,18 +16,35 @@ pub type Stop = Arc<dyn Fn() + Send + Sync>;
 pub struct Listener {
     tell: Arc<dyn Fn(&str) + Send + Sync>,
     findings: Arc<Mutex<Vec<String>>>,
+    withheld: Arc<[String]>,
     stops: Arc<Stops>,
 }
 
 impl Listener {
     /// One that does this with each line, from whichever thread.
     pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { tell: Arc::new(tell), findings: Arc::default(), stops: Arc::default() }
+        Self {
+            tell: Arc::new(tell),
+            findings: Arc::default(),
+            withheld: Arc::from([]),
+            stops: Arc::default(),
+        }
     }
 
     /// One that does nothing with what it is told.
     pub fn silent() -> Self {
         Self::new(|_| {})
+    }
+
+    /// One for the same work, whose programs are not given variables of these names: they hold secrets of others.
+    #[must_use]
+    pub fn withholding(self, names: &[String]) -> Self {
+        Self { withheld: names.into(), ..self }
+    }
+
+    /// The names of the variables that its programs are not given.
+    pub fn withheld(&self) -> &[String] {
+        &self.withheld
     }
 
     /// One for the same work that is told other lines.

@@ -58,7 +58,19 @@ impl Names {
         self.problems.retain(|(name, ..)| is_kept(name));
     }
 
-    /// Names that cannot be stored; they have no position.
+    /// Takes a name away, and tells what becomes of it instead. Whether it was one of them.
+    pub fn set_aside(&mut self, name: &[u8], kind: FindingKind, message: &str) -> bool {
+        let before = self.places.len();
+        let bytes = &self.bytes;
+        self.places.retain(|place| name_at(bytes, *place) != name);
+        let is_one = self.places.len() < before;
+        if is_one {
+            self.problems.push((name.to_vec(), kind, message.to_owned()));
+        }
+        is_one
+    }
+
+    /// Names that are not backed up, and why; they have no position.
     pub fn problems(&self) -> &[NameProblem] {
         &self.problems
     }

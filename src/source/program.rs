@@ -357,7 +357,7 @@ impl Program {
 
     /// Keeps from it what of this process's environment it is not to have.
     fn withhold(&self, command: &mut Command) {
-        for name in passed_on::own() {
+        for name in passed_on::own(self.listener.withheld()) {
             command.env_remove(name);
         }
         for name in &self.removed {

@@ -43,7 +43,7 @@ use super::remote::services::no_class;
 use super::remote::timing::RealTimer;
 use super::remote::transport::Purpose;
 use super::{Body, Capabilities, Listed, ObjectName, Storage, Stray, Traffic, refusal};
-use crate::base::{Error, ErrorKind, Result, Wrap, withheld};
+use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// Folders that are synced at the same time.
 const FOLDERS_AT_A_TIME: usize = 16;
@@ -53,7 +53,7 @@ pub struct Sftp {
     caller: Caller,
     program: OsString,
     arguments: Vec<OsString>,
-    withheld: &'static [&'static str],
+    withheld: Vec<String>,
     host: String,
     /// What stands before an object's name in its path: empty, or it ends with a slash.
     prefix: String,
@@ -101,7 +101,7 @@ impl Sftp {
             caller: Caller::start(location.to_string(), options, Box::new(RealTimer::start()))?,
             program,
             arguments,
-            withheld: options.withheld,
+            withheld: options.withheld.clone(),
             host: host.clone(),
             prefix,
             connection: tokio::sync::Mutex::default(),
@@ -139,10 +139,7 @@ impl Sftp {
         self.caller.wire.counted.request(Purpose::Other);
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
-        for name in self.withheld {
-            command.env_remove(name);
-        }
-        for name in withheld::names() {
+        for name in &self.withheld {
             command.env_remove(name);
         }
         let connection = Arc::new(Connection::open(command, &self.host).await?);

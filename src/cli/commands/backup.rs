@@ -165,6 +165,7 @@ fn back_up(
 
 fn options(arguments: &Arguments, context: &Context) -> Result<BackupOptions> {
     let mut options = BackupOptions::new(Host::current());
+    options.withheld = context.environment.withheld();
     arguments.how.apply(&mut options);
     options.host_name.clone_from(&arguments.host);
     options.time = arguments.time;

@@ -124,7 +124,8 @@ impl Run<'_> {
             may_replace,
         };
         let (name, progress) = (self.name.to_owned(), Arc::clone(&self.progress));
-        let listener = Listener::new(move |text| progress.note(&format!("{name}: {text}")));
+        let listener = Listener::new(move |text| progress.note(&format!("{name}: {text}")))
+            .withholding(&self.context.environment.withheld());
         let stops = Arc::clone(listener.stops());
         self.context.interruption.on_request(Box::new(move || stops.stop_all()));
         let planned = self.context.interruption.gently(|| self.source.plan(self.engine, &options, &listener));

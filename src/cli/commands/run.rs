@@ -102,6 +102,15 @@ fn worst(kinds: &[ErrorKind], is_damaged: bool) -> ErrorKind {
     }
 }
 
+/// The kind of what failed after the snapshot was made. All other codes would say of the job's own repository what is
+/// true of a copy alone: who answers that there is none by making one would make it where a disk is not mounted.
+fn after_snapshot(kinds: &[ErrorKind], is_damaged: bool) -> ErrorKind {
+    match worst(kinds, is_damaged) {
+        kind @ (ErrorKind::Interrupted | ErrorKind::Damaged) => kind,
+        _ => ErrorKind::Failed,
+    }
+}
+
 /// The one of two that is told by the exit code.
 const fn worse(one: Done, other: Done) -> Done {
     match (one, other) {
@@ -159,7 +168,7 @@ fn ended(report: &RunReport) -> Outcome<Done> {
     let id = report.backup.id.short();
     if let Some((first, others)) = failures.split_first() {
         others.iter().for_each(|failure| report::warn(failure));
-        let kind = worst(&report.failure_kinds(), summary::has_damage(report));
+        let kind = after_snapshot(&report.failure_kinds(), summary::has_damage(report));
         let error = Error::caused(
             kind,
             format!("snapshot {id} is made, but not all that comes after it is done"),
@@ -224,6 +233,18 @@ mod tests {
             (&[Fenced, Unreachable], false, 1),
         ] {
             assert_eq!(worst(kinds, is_damaged).exit_code(), expected, "{kinds:?} {is_damaged}");
+        }
+        for (kinds, is_damaged, expected) in [
+            (&[NoRepository][..], false, 1),
+            (&[WrongKey], false, 1),
+            (&[Fenced], false, 1),
+            (&[Usage], false, 1),
+            (&[NoRepository, Unreachable], false, 1),
+            (&[NoRepository], true, 13),
+            (&[NoRepository, Damaged], false, 13),
+            (&[NoRepository, Interrupted], false, 130),
+        ] {
+            assert_eq!(after_snapshot(kinds, is_damaged).exit_code(), expected, "{kinds:?} {is_damaged}");
         }
         for (one, other, expected) in [
             (Done::Fully, Done::Fully, Done::Fully),

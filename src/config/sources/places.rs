@@ -48,7 +48,7 @@ fn conflict(one: &str, other: &str) -> Option<String> {
 }
 
 fn is_of_dump(path: &str, source: &str) -> bool {
-    check_places(&[PathBuf::from(path)], &[source], &|_| false).is_err()
+    check_places(&[PathBuf::from(path)], &[source]).is_err()
 }
 
 fn of_dump(path: &str, source: &str) -> String {

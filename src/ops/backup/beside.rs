@@ -5,6 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::format::node::Node;
 use crate::ops::backup::directory::Finished;
 
 /// A node for the root, until the root takes it.
@@ -26,6 +27,12 @@ impl Beside {
     /// The node, if it was not taken.
     pub(super) fn take(&self) -> Option<Box<Finished>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A copy of the node, which has no content of its own.
+    pub(super) fn node(&self) -> Option<Node> {
+        let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        own.as_ref().map(|finished| finished.node.clone())
     }
 
     /// For entries of a directory so many levels below the root.

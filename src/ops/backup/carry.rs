@@ -13,12 +13,12 @@ use crate::format::snapshot::{Carried, SourceOutcome, SourceStatus};
 use crate::ops::backup::BackupOptions;
 use crate::ops::backup::directory::Finished;
 use crate::ops::backup::dumps::failing;
-use crate::ops::backup::roots;
 use crate::ops::backup::run::{Run, SourceCounts};
 use crate::ops::backup::sources::{OnFailure, Prepared};
+use crate::ops::backup::{DUMPS_FOLDER, roots};
 use crate::ops::list::path_components;
 use crate::repository::{Session, SnapshotEntry};
-use crate::tree::{Entry, Member, Tree};
+use crate::tree::{BundlePlace, DirectoryBuilder, Entry, Joined, Member, Tree};
 
 /// Does for each source that is meant and failed what the user chose. Fails if one must not fail.
 pub(super) fn replace_failed(
@@ -120,13 +120,48 @@ fn last_good<'s>(
 fn find(run: &Run<'_>, entry: &SnapshotEntry, path: &[u8]) -> Result<Option<(Entry, Amount)>> {
     let reader = run.session.reader();
     let tree = Tree::new(&reader);
-    let found = tree.lookup(&entry.snapshot.tree, &path_components(path)?)?;
+    let components = path_components(path)?;
+    if components.is_empty() {
+        return find_root(run, entry, tree);
+    }
+    let found = tree.lookup(&entry.snapshot.tree, &components)?;
     let is_free = run.session.may_take_over(&entry.id);
     if !is_free && !holds(run, tree, &found)? {
         return Ok(None);
     }
     let amount = Amount::of(run, &found)?;
     Ok(Some((found, amount)))
+}
+
+/// The same of the root, with the dumps of this run in the place of those that the snapshot has.
+fn find_root(run: &Run<'_>, entry: &SnapshotEntry, tree: Tree<'_>) -> Result<Option<(Entry, Amount)>> {
+    let is_free = run.session.may_take_over(&entry.id);
+    // It stays where it is: the root takes it if nothing else can take the root's place.
+    let mut beside = run.beside.node();
+    let has_dumps = beside.is_some() || entry.snapshot.sources.iter().any(|source| source.kind.is_some());
+    let folder = DUMPS_FOLDER.trim_start_matches('/').as_bytes();
+    let read_again = |joined: &Joined, place: &BundlePlace| run.earlier.bundled(place, joined.size);
+    let mut builder = DirectoryBuilder::new(run.session);
+    let mut amount = Amount { directories: 1, ..Amount::default() };
+    for found in tree.directory(entry.snapshot.tree) {
+        let found = found?;
+        if has_dumps && found.node.name == folder {
+            continue;
+        }
+        if !is_free && !holds(run, tree, &found)? {
+            return Ok(None);
+        }
+        amount.add_all(run, &found)?;
+        if let Some(node) = beside.take_if(|node| node.name < found.node.name) {
+            builder.push(node, None)?;
+        }
+        builder.push_reading(found.node, found.bundle.map(Member::Stored), &read_again)?;
+    }
+    if let Some(node) = beside {
+        builder.push(node, None)?;
+    }
+    let node = roots::bare_directory(Vec::new(), builder.finish_reading(&read_again)?);
+    Ok(Some((Entry { node, bundle: None }, amount)))
 }
 
 /// How much a tree holds.
@@ -140,20 +175,25 @@ struct Amount {
 impl Amount {
     /// Of an entry and all below it.
     fn of(run: &Run<'_>, entry: &Entry) -> Result<Self> {
+        let mut amount = Self::default();
+        amount.add_all(run, entry)?;
+        Ok(amount)
+    }
+
+    fn add_all(&mut self, run: &Run<'_>, entry: &Entry) -> Result<()> {
         let reader = run.session.reader();
         let tree = Tree::new(&reader);
-        let mut amount = Self::default();
         let mut waiting = Vec::new();
-        amount.add(&entry.node.kind, &mut waiting);
+        self.add(&entry.node.kind, &mut waiting);
         while let Some(directory) = waiting.pop() {
             if run.is_over() {
                 return Err(super::interrupted());
             }
             for entry in tree.directory(directory) {
-                amount.add(&entry?.node.kind, &mut waiting);
+                self.add(&entry?.node.kind, &mut waiting);
             }
         }
-        Ok(amount)
+        Ok(())
     }
 
     fn add(&mut self, kind: &NodeKind, waiting: &mut Vec<ChunkId>) {

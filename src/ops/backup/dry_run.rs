@@ -27,18 +27,20 @@ pub struct DryRun {
     pub findings: u64,
 }
 
-/// Tells the monitor what a backup of some paths would take and leave out, each directory before what is in it.
+/// Tells the monitor what a backup of some paths would take and leave out, each directory before what is in it;
+/// `has_dumps` if dumps stand in the same snapshot.
 ///
 /// Errors: as `backup_paths` before it writes; `Interrupted`.
 pub fn dry_run(
     paths: &[PathBuf],
     current_directory: &std::path::Path,
     options: &BackupOptions,
+    has_dumps: bool,
     monitor: &dyn Monitor,
 ) -> Result<DryRun> {
     let (_, absolute) = crate::source::plan(paths, current_directory)?;
     check_sources(&absolute)?;
-    let filter = Filter::new(absolute.iter().map(|path| (path, &options.excludes)));
+    let filter = Filter::new(absolute.iter().map(|path| (path, &options.excludes)), has_dumps);
     let mut found = DryRun::default();
     let is_whole = walk(&absolute, &filter, &options.left_out, monitor, &mut |met| match met {
         Met::Entry(path, listed) => {

@@ -244,6 +244,7 @@ fn listener(run: &Run<'_>, counts: &SourceCounts) -> Listener {
         NOTES_MAX => drop(notes.send(Some(format!("{name}: what it says further is not told")))),
         _ => {}
     })
+    .withholding(run.withheld)
 }
 
 /// Reads and stores one dump, and adds it to the folder once it ended well; gives its length.

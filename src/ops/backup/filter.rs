@@ -9,16 +9,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::{Monitor, Result};
+use crate::base::{FindingKind, Monitor, Result};
 use crate::fsmeta::capture::StatKind;
+use crate::ops::backup::DUMPS_FOLDER;
 use crate::source::exclude::{Inherited, Judge};
 use crate::source::{Directory, Excludes, Listed, Marker, Names, Reason};
 
 /// The rules of each source that has any, and what they say of it as a whole.
 pub(super) struct Filter<'s> {
     sources: HashMap<Vec<u8>, Base<'s>>,
+    /// The root of the snapshot has dumps, and no folder of the machine in their place.
+    has_dumps: bool,
     excluded: AtomicU64,
 }
+
+/// What is said of a folder of the machine that stands where dumps do.
+const IN_PLACE_OF_DUMPS: &str = "this is where the snapshot has the dumps of databases and commands; exclude it, \
+    or back up what it holds from another place";
 
 /// What is known of a source before it is read.
 #[derive(Clone, Copy)]
@@ -30,8 +37,12 @@ struct Base<'s> {
 }
 
 impl<'s> Filter<'s> {
-    /// Looks at each source, given by its absolute path, and its rules.
-    pub(super) fn new<'p>(sources: impl IntoIterator<Item = (&'p PathBuf, &'s Excludes)>) -> Self {
+    /// Looks at each source, given by its absolute path, and its rules; and whether dumps stand in the root of the
+    /// snapshot beside all that the machine has there.
+    pub(super) fn new<'p>(
+        sources: impl IntoIterator<Item = (&'p PathBuf, &'s Excludes)>,
+        has_dumps: bool,
+    ) -> Self {
         let base = |(path, excludes): (&PathBuf, &'s Excludes)| {
             let bytes = path.as_os_str().as_bytes().to_vec();
             let device = std::fs::symlink_metadata(path).ok().map(|metadata| metadata.dev());
@@ -39,7 +50,7 @@ impl<'s> Filter<'s> {
             (bytes, Base { excludes, device, inherited })
         };
         let with_rules = sources.into_iter().filter(|(_, excludes)| !excludes.is_empty());
-        Self { sources: with_rules.map(base).collect(), excluded: AtomicU64::new(0) }
+        Self { sources: with_rules.map(base).collect(), has_dumps, excluded: AtomicU64::new(0) }
     }
 
     /// How many entries were left out; what is below them is not counted.
@@ -62,18 +73,42 @@ impl<'s> Filter<'s> {
         path: impl FnOnce() -> Vec<u8>,
         monitor: &dyn Monitor,
     ) -> Result<Names> {
-        let Some(base) = self.sources.get(source).copied() else { return directory.names() };
+        let base = self.sources.get(source);
+        let may_have_dumps = self.has_dumps && source == b"/";
+        if base.is_none() && !may_have_dumps {
+            return directory.names();
+        }
         let path = path();
+        let mut names = match base {
+            Some(base) => self.names_by_rules(base, directory, device, &path, monitor)?,
+            None => directory.names()?,
+        };
+        // What the rules leave out anyway is not missed.
+        let folder = DUMPS_FOLDER.trim_start_matches('/').as_bytes();
+        if may_have_dumps && path.iter().all(|byte| *byte == b'/') {
+            names.set_aside(folder, FindingKind::LeftOut, IN_PLACE_OF_DUMPS);
+        }
+        Ok(names)
+    }
+
+    fn names_by_rules(
+        &self,
+        base: &Base<'s>,
+        directory: &Directory,
+        device: u64,
+        path: &[u8],
+        monitor: &dyn Monitor,
+    ) -> Result<Names> {
         if base.is_elsewhere(device) {
             // The entries of what is mounted here; the slash says that the directory itself remains.
-            self.exclude(monitor, &[path.as_slice(), b"/"].concat(), Reason::OtherFileSystem);
+            self.exclude(monitor, &[path, b"/"].concat(), Reason::OtherFileSystem);
             return Ok(Names::default());
         }
         let mut names = directory.names()?;
         let markers = &base.excludes.markers;
         let here: Vec<&Marker> =
-            markers.iter().filter(|marker| is_marked(directory, &path, &names, marker, monitor)).collect();
-        let judge = (!base.excludes.patterns.is_empty()).then(|| base.judge(&path));
+            markers.iter().filter(|marker| is_marked(directory, path, &names, marker, monitor)).collect();
+        let judge = (!base.excludes.patterns.is_empty()).then(|| base.judge(path));
         if here.is_empty() && judge.is_none() {
             return Ok(names);
         }
@@ -84,7 +119,7 @@ impl<'s> Filter<'s> {
             match rule.or(marked) {
                 None => true,
                 Some(reason) => {
-                    self.exclude(monitor, &join(&path, name), reason);
+                    self.exclude(monitor, &join(path, name), reason);
                     false
                 }
             }

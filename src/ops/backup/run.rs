@@ -64,6 +64,8 @@ pub(super) struct Run<'s> {
     pub(super) notes: SyncSender<Option<String>>,
     /// What the root is to have beside its own entries.
     pub(super) beside: Beside,
+    /// Variables that no program is given.
+    pub(super) withheld: &'s [String],
     /// Directories above paths of this machine; others exist in the snapshot alone.
     pub(super) real_parents: &'s BTreeSet<PathBuf>,
 }
@@ -204,7 +206,8 @@ impl<'s> Run<'s> {
         let batches_max = batches_max(session, &cutter, workers);
         // All streams together hold as much as one alone would, but for the least that each needs.
         let streams = streams_at_a_time(session, prepared.streams.len(), options);
-        let filter = Filter::new(prepared.paths.iter().map(|source| (&source.path, &*source.excludes)));
+        let paths = prepared.paths.iter().map(|source| (&source.path, &*source.excludes));
+        let filter = Filter::new(paths, prepared.beside_root.is_some());
         Ok(Self {
             session,
             earlier,
@@ -227,6 +230,7 @@ impl<'s> Run<'s> {
             stops: Arc::default(),
             notes,
             beside: Beside::default(),
+            withheld: &options.withheld,
             real_parents: &prepared.real_parents,
         })
     }
@@ -444,12 +448,15 @@ pub(super) fn take_sources(
     let statuses: Vec<SourceStatus> = prepared.all.iter().map(|(counts, _)| counts.status()).collect();
     prepared.all.iter().for_each(|(counts, _)| run.counts.add(&counts.changes));
     let all = run.counts.statistics();
+    // The root of everything is counted by its source, and is no node of the tree.
+    let own_roots = u64::from(assembled.roots.iter().any(|(path, node)| path == b"/" && node.is_some()));
     // A stream is no file of a directory that could be compared.
     let statistics = all.filter(|(number, _)| !has_only_stream || *number == Statistic::BytesRead);
     Ok(Taken {
         tree: assembled.tree,
         roots: assembled.roots,
-        nodes: assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>(),
+        nodes: (assembled.parents + statuses.iter().map(|status| status.nodes).sum::<u64>())
+            .saturating_sub(own_roots),
         bytes: statuses.iter().fold(0, |sum, status| status.bytes.saturating_add(sum)),
         statistics: statistics.collect(),
         findings: assembled.findings + statuses.iter().map(|status| status.findings).sum::<u64>(),

@@ -28,7 +28,7 @@ pub(super) enum Met<'m> {
 /// Counts all files below some absolute paths and tells the monitor what to expect. What it cannot read it passes over:
 /// the backup itself will tell.
 pub fn scan(paths: &[PathBuf], excludes: &Excludes, left_out: &[(u64, u64)], monitor: &dyn Monitor) {
-    let filter = Filter::new(paths.iter().map(|path| (path, excludes)));
+    let filter = Filter::new(paths.iter().map(|path| (path, excludes)), false);
     let (mut files, mut bytes) = (0, 0_u64);
     let is_whole = walk(paths, &filter, left_out, &Cancellable(monitor), &mut |met| match met {
         Met::Entry(_, listed) => match listed.stat.kind {

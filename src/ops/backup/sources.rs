@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Error, ErrorKind, Finding, Result};
+use crate::base::{Finding, Result};
 use crate::ops::backup::path_bytes;
 use crate::ops::backup::run::SourceCounts;
 use crate::ops::backup::stream::StreamInput;
@@ -120,10 +120,10 @@ pub(super) enum StreamWork<'i> {
 }
 
 /// Says whether paths of this machine and the dumps of sources of these names can stand in one snapshot. `Usage` if two
-/// claim one place, or one lies in another. Only the root may hold dumps, if it has no such folder, as `is_there` says.
-pub fn check_places(paths: &[PathBuf], dumps: &[&str], is_there: &dyn Fn(&Path) -> bool) -> Result<()> {
+/// claim one place, or one lies in another. Only the root may hold dumps: they take the place of a folder of that name.
+pub fn check_places(paths: &[PathBuf], dumps: &[&str]) -> Result<()> {
     let dumps = dumps.iter().map(|name| absolute_of_dumps(name)).collect::<Result<Vec<_>>>()?;
-    plan_of(paths, &dumps, Path::new("/"), is_there).map(drop)
+    plan_of(paths, &dumps, Path::new("/")).map(drop)
 }
 
 fn absolute_of_dumps(name: &str) -> Result<PathBuf> {
@@ -135,20 +135,12 @@ fn plan_of(
     paths: &[PathBuf],
     streams: &[PathBuf],
     current_directory: &Path,
-    is_there: &dyn Fn(&Path) -> bool,
 ) -> Result<(Planned, Option<Planned>)> {
     let (of_paths, _) = crate::source::plan(paths, current_directory)?;
     if of_paths == Planned::Path
         && streams.iter().all(|path| path.starts_with(DUMPS_FOLDER))
         && !streams.is_empty()
     {
-        if is_there(Path::new(DUMPS_FOLDER)) {
-            let message = format!(
-                "the source / has a folder {DUMPS_FOLDER}, which is where snapshots have the dumps of databases and \
-                 commands: rename it, or name the folders of / one by one"
-            );
-            return Err(Error::new(ErrorKind::Usage, message));
-        }
         return Ok((Planned::Path, Some(crate::source::plan(streams, current_directory)?.0)));
     }
     let all: Vec<PathBuf> = paths.iter().chain(streams).cloned().collect();
@@ -211,8 +203,7 @@ pub(super) fn prepare<'i>(sources: Vec<BackupSource<'i>>, current_directory: &Pa
             }
         }
     }
-    let is_there = |path: &Path| path.symlink_metadata().is_ok();
-    (prepared.plan, prepared.beside_root) = plan_of(&places, &streams, current_directory, &is_there)?;
+    (prepared.plan, prepared.beside_root) = plan_of(&places, &streams, current_directory)?;
     prepared.shown_paths = places.into_iter().chain(streams).map(path_bytes).collect();
     prepared.shown_paths.sort();
     Ok(prepared)

@@ -7,8 +7,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::base::withheld;
-
 /// What the names of variables begin with that are this program's, or its storages'.
 const OWN_PREFIXES: [&str; 7] = ["PACKSTONE_", "AWS_", "B2_", "AZURE_", "RCLONE_", "WEBDAV_", "GOOGLE_"];
 /// What another user's programs are given.
@@ -38,9 +36,8 @@ pub fn has_program(program: &OsStr) -> bool {
     std::env::split_paths(&folders.unwrap_or_default()).any(|folder| folder.join(program).exists())
 }
 
-/// The variables of this process that no other program is given.
-pub fn own() -> Vec<OsString> {
-    let named = withheld::names();
+/// The variables of this process that no other program is given, those of these names among them.
+pub fn own(named: &[String]) -> Vec<OsString> {
     let is_withheld = |name: &OsString| is_own(name) || named.iter().any(|other| name == other.as_str());
     std::env::vars_os().map(|(name, _)| name).filter(is_withheld).collect()
 }

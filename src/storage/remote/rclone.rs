@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use super::services::{RemoteOptions, Stopped};
 use crate::base::id::to_hex;
-use crate::base::{Error, ErrorKind, Result, Wrap, withheld};
+use crate::base::{Error, ErrorKind, Result, Wrap};
 
 /// So long it remembers a folder: less than any request takes. With none at all, 1.75 took ten times the processor.
 const FOLDER_MEMORY: &str = "1us";
@@ -97,7 +97,7 @@ pub(super) struct Rclone {
     remote: String,
     folder: PathBuf,
     password: Zeroizing<String>,
-    hidden: &'static [&'static str],
+    withheld: Vec<String>,
     is_stopped: Stopped,
     running: Mutex<Option<Running>>,
     /// The process that runs now, or ran last, did something for us.
@@ -127,7 +127,7 @@ impl Rclone {
             remote,
             folder,
             password: Zeroizing::new(random()?),
-            hidden: options.withheld,
+            withheld: options.withheld.clone(),
             is_stopped: options.is_stopped.clone(),
             running: Mutex::default(),
             has_served: AtomicBool::new(false),
@@ -175,10 +175,7 @@ impl Rclone {
         command.args(["serve", "webdav", "--addr", &address, "--vfs-cache-mode", "off"]);
         command.args(["--dir-cache-time", FOLDER_MEMORY, "--poll-interval", "0s", "--buffer-size", "0"]);
         command.args(["--no-modtime", "--ask-password=false", "--log-level", "NOTICE", "--", &self.remote]);
-        for name in UNWANTED.iter().copied().chain(self.hidden.iter().copied()) {
-            command.env_remove(name);
-        }
-        for name in withheld::names() {
+        for name in UNWANTED.iter().copied().chain(self.withheld.iter().map(String::as_str)) {
             command.env_remove(name);
         }
         command.env("RCLONE_USER", USER).env("RCLONE_PASS", self.password.as_str());

@@ -91,7 +91,7 @@ pub struct RemoteOptions {
     /// The program by which SFTP is reached, and its first arguments; empty: `ssh`.
     pub ssh_command: Vec<OsString>,
     /// Variables of the environment that such a program is not given.
-    pub withheld: &'static [&'static str],
+    pub withheld: Vec<String>,
     /// What opens the service.
     pub credentials: Credentials,
     /// Told when something is tried again and again, and why.
@@ -124,7 +124,7 @@ impl Default for RemoteOptions {
             rclone_program: PathBuf::from("rclone"),
             runtime_folder: PathBuf::from("/tmp"),
             ssh_command: Vec::new(),
-            withheld: &[],
+            withheld: Vec::new(),
             credentials: Credentials::default(),
             on_trouble: |_| {},
             is_stopped: Stopped(Arc::new(|| false)),

@@ -31,7 +31,7 @@ pub fn run(
         is_verbose: context.global.verbose,
         is_json: context.global.json,
     };
-    let found = context.interruption.gently(|| dry_run(paths, current_directory, options, &telling));
+    let found = context.interruption.gently(|| dry_run(paths, current_directory, options, false, &telling));
     let mut output = telling.output.into_inner().unwrap_or_else(PoisonError::into_inner);
     let done = found.map(|found| {
         if context.global.json {

@@ -10,14 +10,13 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use packstone::base::{Error, ErrorKind, Monitor, Result, Wrap, withheld};
+use packstone::base::{Error, ErrorKind, Monitor, Result, Wrap};
 use packstone::ops::backup::{BackupOptions, BackupSummary, StreamInput, backup_stream};
 use packstone::source::CommandStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::Arguments;
-use crate::environment;
 use crate::open::Opened;
 use crate::progress::Progress;
 
@@ -81,9 +80,7 @@ pub fn of_command(
         return Err(Error::new(ErrorKind::Usage, "no command was given"));
     };
     let messages = Arc::clone(progress);
-    let named = withheld::names();
-    let hidden: Vec<&str> =
-        environment::SECRETS.into_iter().chain(named.iter().map(String::as_str)).collect();
+    let hidden: Vec<&str> = options.withheld.iter().map(String::as_str).collect();
     let command = CommandStream::spawn_listening(program, rest, &hidden, move |line| {
         messages.pass_on(line);
     })?;

@@ -46,7 +46,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &Context) -> Outcome<Done> {
     let found = arguments.file.clone().or_else(|| configuration::find(&context.global, &context.environment));
     let file = found.ok_or_else(|| missing(context)).hint(ErrorKind::NotFound, init_hint)?;
-    let Judged { file, config } = configuration::judge(file).hint(ErrorKind::NotFound, init_hint)?;
+    let Judged { file, config } =
+        configuration::judge(file, &context.environment).hint(ErrorKind::NotFound, init_hint)?;
     match config {
         Ok(config) => {
             let mut warnings = seen::warnings(&config, &context.environment);

@@ -133,7 +133,7 @@ impl Seen<'_> {
                 Input::Engine(_) => dumps.push(source.name.as_str()),
             }
         }
-        if let Err(error) = check_places(&paths, &dumps, &|path| path.symlink_metadata().is_ok()) {
+        if let Err(error) = check_places(&paths, &dumps) {
             self.warn(&format!("job.{}", job.name), &error.chain().join(": "));
         }
     }

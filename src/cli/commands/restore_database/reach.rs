@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use packstone::base::{Error, ErrorKind, Result, Wrap, withheld};
+use packstone::base::{Error, ErrorKind, Result, Wrap};
 use packstone::config::{EngineConfig, EngineOptions, Given, Input, Problem, is_same_kind};
 use packstone::ops::restore_database::StoredSource;
 
@@ -44,7 +44,7 @@ pub fn engine(
     let engine = engine.hint(ErrorKind::Usage, || {
         format!("docs/configuration.md describes the keys of {kind}; --to KEY=VALUE sets one")
     })?;
-    withheld::withhold(engine.secret_variables().map(str::to_owned));
+    context.environment.withhold(engine.secret_variables());
     Ok(engine.engine(&OfSources { environment: &context.environment }, None, 0)?)
 }
 

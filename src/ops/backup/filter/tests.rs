@@ -55,7 +55,7 @@ fn told(temporary: &TempDir, sources: &[&str], excludes: Excludes) -> (Vec<Strin
     let monitor = Told::default();
     let options = BackupOptions { excludes, ..BackupOptions::new(Host::current()) };
     let paths: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
-    let counts = dry_run(&paths, temporary.path(), &options, &monitor).expect("a dry run");
+    let counts = dry_run(&paths, temporary.path(), &options, false, &monitor).expect("a dry run");
     let root = format!("{}/", temporary.path().display());
     let lines = monitor.0.into_inner().expect("lines");
     (lines.iter().map(|line| line.replace(&root, "")).collect(), counts)
@@ -186,7 +186,7 @@ fn another_file_system_is_left_out_where_it_begins() {
     // `/proc` is one of its own on every machine, and within it `/proc/sys/fs/binfmt_misc` may be.
     let excludes = Excludes { one_file_system: true, ..Excludes::default() };
     let options = BackupOptions { excludes, ..BackupOptions::new(Host::current()) };
-    let filter = Filter::new([(&"/".into(), &options.excludes)]);
+    let filter = Filter::new([(&"/".into(), &options.excludes)], false);
     let proc = Directory::open_absolute(Path::new("/proc")).expect("a directory");
     let device = proc.stat().expect("a status").device;
     let monitor = Told::default();
@@ -194,7 +194,7 @@ fn another_file_system_is_left_out_where_it_begins() {
     assert!(names.is_empty());
     assert_eq!(monitor.0.into_inner().expect("lines"), ["- /proc/ another file system"]);
     assert_eq!(filter.excluded(), 1);
-    let own = Filter::new([(&"/proc".into(), &options.excludes)]);
+    let own = Filter::new([(&"/proc".into(), &options.excludes)], false);
     let names = own.names(&proc, device, b"/proc", || b"/proc".to_vec(), &Told::default()).expect("names");
     assert!(names.contains(b"self"));
 }
@@ -208,7 +208,43 @@ fn what_is_left_out_by_its_name_is_not_even_looked_at() {
     let source = temporary.path().join("s");
     let bytes = source.as_os_str().as_bytes();
     let excludes = patterns(&["n*"]);
-    let filter = Filter::new([(&source, &excludes)]);
+    let filter = Filter::new([(&source, &excludes)], false);
     let names = filter.names(&directory, 0, bytes, || bytes.to_vec(), &Told::default()).expect("names");
     assert_eq!((names.len(), names.get(0), filter.excluded()), (1, Some(&b"keep"[..]), 1));
+}
+
+/// The folder of dumps in the root of the snapshot is theirs; everywhere else, and without them, it is like any other.
+#[test]
+fn what_the_machine_has_in_place_of_dumps_is_left_out_and_told_once() {
+    let temporary = tree(&[("a", ""), ("dumps/old", ""), ("z", "")]);
+    let directory = Directory::open_absolute(temporary.path()).expect("a directory");
+    let device = directory.stat().expect("its status").device;
+    let root = PathBuf::from("/");
+    let rules = |text: &str| {
+        let text = text.as_bytes().to_vec();
+        let given = GivenPattern { text, ignores_case: false, origin: "test".into() };
+        Excludes { patterns: Patterns::new(vec![given]).expect("patterns"), ..Excludes::default() }
+    };
+    for (rule, has_dumps, source, path, is_there, is_told) in [
+        (None, true, "/", "", false, true),
+        (None, true, "/", "/", false, true),
+        (None, false, "/", "", true, false),
+        (None, true, "/", "/srv", true, false),
+        (None, true, "/srv", "/srv", true, false),
+        (Some("/a"), true, "/", "/", false, true),
+        (Some("/dumps"), true, "/", "/", false, false),
+        (Some("/dumps/*"), true, "/", "/", false, true),
+    ] {
+        let excludes = rule.map(rules).unwrap_or_default();
+        let filter = Filter::new([(&root, &excludes)], has_dumps);
+        let here = || path.as_bytes().to_vec();
+        let names = filter.names(&directory, device, source.as_bytes(), here, &Told::default());
+        let names = names.expect("names");
+        let shown = format!("{rule:?} {has_dumps} {source} {path}");
+        assert_eq!(names.contains(b"dumps"), is_there, "{shown}");
+        assert!(names.contains(b"z"), "{shown}");
+        let told: Vec<_> = names.problems().iter().map(|(name, kind, _)| (name.as_slice(), *kind)).collect();
+        let expected: &[_] = if is_told { &[(b"dumps".as_slice(), FindingKind::LeftOut)] } else { &[] };
+        assert_eq!(told, expected, "{shown}");
+    }
 }
