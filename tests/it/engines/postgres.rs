@@ -3,6 +3,7 @@
 //! What must hold: what comes back is of one moment, though a writer was at it all the time; what fails is no dump.
 
 mod failures;
+mod replacing;
 mod whole_server;
 
 use std::io::{Read, Write};

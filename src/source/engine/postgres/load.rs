@@ -2,12 +2,16 @@
 //! statistics.
 //!
 //! What must hold: a database that holds something is replaced only if the plan named it and replacing was allowed, and
-//! is dropped only after what takes its place is whole; a role that is there keeps its password; the script of a dump reaches no other database than the one that is meant.
+//! is dropped only after what takes its place is whole; what fails is dropped again, and nothing that others made; a
+//! role that is there keeps its password; the script of a dump reaches no other database than the one that is meant.
 
+mod alone;
 mod aside;
 mod base;
 mod edit;
 mod globals;
+mod made;
+mod membership;
 
 use std::io::{BufWriter, Read, Write};
 
@@ -21,6 +25,7 @@ use crate::source::program::Program;
 use crate::source::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump};
 
 use edit::DatabaseEdit;
+use made::Made;
 
 /// How many bytes are given to psql at once.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -92,7 +97,7 @@ impl Postgres {
             });
         }
         for target in &mut targets {
-            aside::tell_left(target, &server, listener);
+            self.tell_left(target, &server, listener)?;
             target.planned = self.contents(&server, &target.new, listener)?;
             plan.replaced.extend(
                 target
@@ -181,22 +186,26 @@ impl Postgres {
             is_connected: false,
         };
         let psql = self.psql(other_database(server, &target.new), listener)?.argument("--file=-");
-        self.replacing(target, server, listener, || match restore {
-            None => psql.feed(&mut |input| {
-                let output = BufWriter::with_capacity(BUFFER_BYTES, input);
-                let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
-                feed(&mut script)?;
-                script.finish().wrap(|| "cannot write the input of psql")
-            }),
-            Some(program) => program.feed_through(feed, |made| {
-                psql.feed(&mut |input| {
+        let made = Made::default();
+        let load = |place| {
+            let mut run = |write: &mut dyn FnMut(&mut dyn Write) -> Result<()>| {
+                let mut write = |input: &mut dyn Write| {
                     let output = BufWriter::with_capacity(BUFFER_BYTES, input);
-                    let mut script = Script::new(output, |statement: &[u8]| edit.judge(statement));
-                    pass_on(made, &mut script)?;
+                    let judge = |statement: &[u8]| edit.judge_for(place, statement);
+                    let mut script = Script::new(output, judge);
+                    write(&mut script)?;
                     script.finish().wrap(|| "cannot write the input of psql")
-                })
-            }),
-        })
+                };
+                psql.feed_through(&mut write, |printed| made.read(printed))
+            };
+            match &restore {
+                None => run(feed),
+                Some(program) => {
+                    program.feed_through(feed, |script| run(&mut |input| pass_on(script, input)))
+                }
+            }
+        };
+        self.alone(target, server, listener, || self.replacing(target, server, &made, listener, load))
     }
 
     /// What makes a script of a dump in pg_dump's own format.

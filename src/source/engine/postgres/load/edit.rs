@@ -6,6 +6,7 @@
 use super::super::script::{Edit, Token, tokens};
 use super::super::server::{Version, identifier};
 use super::connect_command;
+use super::made::{Made, Place};
 use crate::base::{Error, ErrorKind, Result};
 
 /// Commands of psql's that its older versions do not know, and that are of no use to them.
@@ -33,7 +34,29 @@ const SETTINGS: [(&[u8], u32); 2] =
 /// What later servers say of a database when it is created, and the first of them.
 const PROVIDERS: [(&str, u32); 2] = [("icu", 15), ("builtin", 17)];
 
+/// How statements begin that make nothing in a database: they set what is there, or ask.
+const MAKING_NOTHING: [&str; 6] = ["alter", "comment", "grant", "revoke", "security", "set"];
+
 impl DatabaseEdit {
+    /// What becomes of a statement, wherever the dump goes.
+    pub fn judge_for(&mut self, place: Place, statement: &[u8]) -> Result<Edit> {
+        let edit = self.judge(statement)?;
+        let creates = statement.starts_with(b"CREATE DATABASE ");
+        let stays = !creates && edit != Edit::Drop;
+        if place == Place::Empty && stays && !makes_nothing(statement) {
+            let shown = String::from_utf8_lossy(statement);
+            let beginning: Vec<&str> = shown.split_ascii_whitespace().take(2).collect();
+            let message = format!("its dump makes something: {} …", beginning.join(" "));
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        Ok(match (place, edit) {
+            (Place::Empty, _) if creates => Edit::Drop,
+            (Place::New, Edit::Keep) if creates => Edit::Replace(Made::told(statement, &self.new)),
+            (Place::New, Edit::Replace(other)) if creates => Edit::Replace(Made::told(&other, &self.new)),
+            (_, edit) => edit,
+        })
+    }
+
     /// What becomes of a statement.
     pub fn judge(&mut self, statement: &[u8]) -> Result<Edit> {
         if is_restriction(statement) {
@@ -124,6 +147,13 @@ impl DatabaseEdit {
         let new = identifier(&self.new);
         Ok(Edit::Replace([before.unwrap_or_default(), new.as_bytes(), after.unwrap_or_default()].concat()))
     }
+}
+
+fn makes_nothing(statement: &[u8]) -> bool {
+    let parts = tokens(statement);
+    let first = parts.first().map(|(first, _)| first);
+    let asks = statement.starts_with(b"\\") || statement.starts_with(b"SELECT pg_catalog.set_config(");
+    asks || first.is_some_and(|first| MAKING_NOTHING.iter().any(|word| first.is(word)))
 }
 
 /// Which part of a statement is the name of a database.

@@ -13,6 +13,7 @@ use super::super::server::{Server, literal};
 use super::super::{GLOBALS, Postgres};
 use super::BUFFER_BYTES;
 use super::edit::is_restriction;
+use super::membership::Membership;
 use crate::base::monitor::show_path;
 use crate::base::{Result, Wrap};
 use crate::source::{Feed, Listener};
@@ -87,6 +88,7 @@ impl Postgres {
             tablespaces: spaces.into_iter().map(|[name]| name).collect(),
             knows_restrict: self.client_version("psql", listener)?.knows_restrict(),
             is_superuser: server.is_superuser,
+            knows_membership_options: server.version.is_at_least(16),
             ..GlobalsEdit::default()
         })
     }
@@ -103,7 +105,11 @@ pub(super) struct GlobalsEdit {
     pub knows_restrict: bool,
     /// Whether this user may do everything: what fails then, fails for another reason.
     pub is_superuser: bool,
-    /// What stayed as it is, for people.
+    /// Whether the server knows memberships that are not inherited, or allow nobody to become the other.
+    pub knows_membership_options: bool,
+    /// The roles that do not have what others are allowed unless they ask for it.
+    not_inheriting: BTreeSet<String>,
+    /// What stayed as it is or became otherwise, for people.
     pub kept: BTreeSet<String>,
     /// What was left out because only superusers may do it.
     pub denied: Vec<String>,
@@ -134,6 +140,9 @@ impl GlobalsEdit {
             return Edit::Keep;
         }
         if is_about_role && (is(0, "create") || is(0, "alter") && is(3, "with")) {
+            if parts.iter().any(|(token, _)| token.is("noinherit")) {
+                self.not_inheriting.insert(name.to_owned());
+            }
             let there = self.roles.get(name);
             if there == Some(&false) {
                 self.kept.insert(format!(
@@ -162,16 +171,41 @@ impl GlobalsEdit {
             self.transaction = Transaction::Ended;
             return Edit::Replace([end, statement].concat());
         }
+        match Membership::of(&parts) {
+            Some(membership) => self.membership(&membership, statement),
+            None => self.without_grantor(statement, &parts),
+        }
+    }
+
+    /// A role that becomes a member of another one, as far as the server knows such roles and memberships.
+    fn membership(&mut self, membership: &Membership<'_>, statement: &[u8]) -> Edit {
+        let group = membership.group;
+        // Nobody can make such a role: later servers come with more of them.
+        if group.starts_with("pg_") && !self.roles.contains_key(group) {
+            let [group, member] = [group, membership.member].map(|name| show_path(name.as_bytes()));
+            self.kept.insert(format!("{member} is no member of {group}: the server has no such role"));
+            return Edit::Drop;
+        }
+        if self.knows_membership_options {
+            return self.without_grantor(statement, &tokens(statement));
+        }
+        self.kept.extend(membership.differences(!self.not_inheriting.contains(membership.member)));
+        let fitted = membership.without_options(statement);
+        self.without_grantor(&fitted, &tokens(&fitted))
+    }
+
+    /// A statement that says who gives something, which only superusers may say of others.
+    fn without_grantor(&mut self, statement: &[u8], parts: &[(Token, std::ops::Range<usize>)]) -> Edit {
+        let is = |position: usize, word: &str| parts.get(position).is_some_and(|(token, _)| token.is(word));
         let grantor = parts.iter().position(|(token, _)| token.is("granted")).filter(|at| is(at + 1, "by"));
         match grantor {
-            // Only superusers may name another one.
             Some(at) if !self.is_superuser => {
                 let named = parts.get(at..at + 3).unwrap_or_default();
                 let statement =
                     without(statement, &named.iter().map(|(_, place)| place.clone()).collect::<Vec<_>>());
-                self.changed(&statement, &parts)
+                self.changed(&statement, parts)
             }
-            _ => self.changed(statement, &parts),
+            _ => self.changed(statement, parts),
         }
     }
 
