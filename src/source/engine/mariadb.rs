@@ -7,14 +7,17 @@
 mod aside;
 mod history;
 mod load;
+mod lock;
+mod new_users;
 mod patience;
 mod rename;
 mod rights;
 mod sandbox;
 mod server;
 mod users;
+mod views;
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::time::Duration;
 
 use super::later::later;
@@ -27,6 +30,7 @@ use history::History;
 use patience::with_patience;
 use rights::Rights;
 use server::{LOCK_WAIT, Server, identifier, text};
+use views::BrokenViews;
 
 /// A MariaDB or MySQL server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,20 +94,23 @@ impl Engine for Mariadb {
         if matches!(self.databases, Databases::All) && !rights.sees_all_databases() {
             listener.tell("this user sees only the databases on which it has rights");
         }
-        problems.extend(rights.problems(&server, &names, &server.databases_with_views()?));
-        match users::script(&server) {
-            Ok(script) => dumps.push(Dump {
-                name: USERS.to_owned(),
-                metadata: None,
-                open: Box::new(move || {
-                    Ok(later("cannot dump the users", move |_| Ok(Box::new(Cursor::new(script)))))
-                }),
-            }),
-            Err(error) => {
-                let needed =
-                    rights.for_users().map_or_else(String::new, |statement| format!("; {statement}"));
-                problems.push(format!("the users cannot be dumped: {}{needed}", error.chain().join(": ")));
+        let with_views = server.databases_with_views()?;
+        problems.extend(rights.problems(&server, &names, &with_views));
+        let mut without_users = "";
+        match (&self.databases, rights.for_users()) {
+            // The user of an application has its databases, and no more.
+            (Databases::Named(_), Some(statement)) => {
+                without_users = "; without users";
+                listener.tell(&format!("users are not dumped, this user may not read them: {statement}"));
             }
+            (_, needed) => match users::script(&server) {
+                Ok(script) => dumps.push(dump_of_users(script)),
+                Err(error) => {
+                    let needed = needed.map_or_else(String::new, |statement| format!("; {statement}"));
+                    let why = error.chain().join(": ");
+                    problems.push(format!("the users cannot be dumped: {why}{needed}"));
+                }
+            },
         }
         let options = server.dump_options()?;
         let history = History::ask(&server, &options)?;
@@ -113,10 +120,18 @@ impl Engine for Mariadb {
             extra.extend(history.argument(name));
             extra
                 .push(if rights.has(rights::EVENTS, name) { "--events" } else { "--skip-events" }.to_owned());
-            dumps.push(self.dump_of(&server, name, extra));
+            let mut comments = String::new();
+            if with_views.contains(name) {
+                let broken = BrokenViews::ask(&server, name)?.without(&self.options);
+                extra.extend(broken.arguments());
+                problems.extend(broken.problem());
+                comments = broken.comments();
+            }
+            dumps.push(self.dump_of(&server, name, extra, comments));
         }
         let left_out = Client::MariadbDump.left_out(&self.options);
-        let mut consistency = format!("one transaction of each database ({}){left_out}", server.shown());
+        let mut consistency =
+            format!("one transaction of each database ({}){left_out}{without_users}", server.shown());
         let odd = server.tables_without_transactions(&names)?;
         if !odd.is_empty() {
             let told = format!("tables without transactions, which can change meanwhile: {}", odd.join(", "));
@@ -157,14 +172,15 @@ impl Mariadb {
         Ok(found)
     }
 
-    fn dump_of(&self, server: &Server, name: &str, extra: Vec<String>) -> Dump {
+    fn dump_of(&self, server: &Server, name: &str, extra: Vec<String>, comments: String) -> Dump {
         let failed = format!("cannot dump the database {name}");
         let program = server.dump_program();
         let (name_of_program, options, database) = (server.names.dump, self.options.clone(), name.to_owned());
         let open = move || {
             let program = program?.arguments(ARGUMENTS).arguments(extra).arguments(options);
             let program = program.arguments(["--databases", "--", &database]);
-            let dump = program.open(&failed, EndsWith::line(name_of_program, MARKER, &[]))?;
+            let mut dump = program.open(&failed, EndsWith::line(name_of_program, MARKER, &[]))?;
+            dump.reader = Box::new(dump.reader.chain(Cursor::new(comments)));
             let minutes = SILENCE.as_secs() / 60;
             let why = format!(
                 "{failed}: {name_of_program} gave nothing for {minutes} minutes: it waits for a lock"
@@ -174,6 +190,11 @@ impl Mariadb {
         let name = file_name::encode(name, &RESERVED) + SUFFIX;
         Dump { name, metadata: None, open: Box::new(open) }
     }
+}
+
+fn dump_of_users(script: Vec<u8>) -> Dump {
+    let open = || Ok(later("cannot dump the users", move |_| Ok(Box::new(Cursor::new(script)))));
+    Dump { name: USERS.to_owned(), metadata: None, open: Box::new(open) }
 }
 
 /// What a dump program needs besides, as far as it knows it: it may be MySQL's for a server of MariaDB, or the other way

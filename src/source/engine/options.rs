@@ -125,6 +125,19 @@ const MARIADB_DUMP: &[Known] = &[
     ("skip-set-charset", ' ', Own),
     ("skip-single-transaction", ' ', Own),
     ("no-create-db", 'n', Own),
+    // These reach other databases than the one that is dumped, or the whole server, when it is put back.
+    ("add-drop-database", ' ', Own),
+    ("skip-quote-names", ' ', Own),
+    ("compatible", ' ', Own),
+    ("system", ' ', Own),
+    ("master-data", ' ', Own),
+    ("source-data", ' ', Own),
+    ("dump-slave", ' ', Own),
+    ("dump-replica", ' ', Own),
+    ("apply-slave-statements", ' ', Own),
+    ("apply-replica-statements", ' ', Own),
+    ("delete-master-logs", ' ', Own),
+    ("delete-source-logs", ' ', Own),
     ("help", '?', Own),
     ("version", 'V', Own),
     ("force", 'f', Part),
@@ -337,6 +350,16 @@ mod tests {
                 &["--result-file", "--result-file", "--no-data", "--skip-comments", "--skip-comments"],
             ),
             (MariadbDump, &["-wid=1", "--single-transaction=OFF"], &["--where", "--skip-single-transaction"]),
+            (
+                MariadbDump,
+                &["--add-drop-database", "--quote-names=0", "--system=all", "--master-data", "--compat=ansi"],
+                &["--add-drop-database", "--skip-quote-names", "--system", "--master-data", "--compatible"],
+            ),
+            (
+                MariadbDump,
+                &["--dump-slave=2", "--apply_slave_statements", "--delete-master-logs"],
+                &["--dump-slave", "--apply-slave-statements", "--delete-master-logs"],
+            ),
             (Mongodump, &["--gzip", "-dshop", "--query={}"], &["--gzip", "--db", "--query"]),
         ] {
             assert_eq!(refused(client, options), wanted, "{client:?} {options:?}");
@@ -370,6 +393,7 @@ mod tests {
                 "--ignore-table, --skip-triggers, --skip-routines",
             ),
             (MariadbDump, &["--max-allowed-packet=1G", "--compress", "--ssl", "--skip-lock-tables"], ""),
+            (MariadbDump, &["-Q", "--skip-add-drop-database", "--add-drop-trigger"], ""),
             (
                 Mongodump,
                 &["--excludeCollection=a", "--readPreference=secondary", "-vv"],

@@ -7,6 +7,7 @@ mod history;
 mod mysql;
 mod replaced;
 mod rights;
+mod users;
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -19,7 +20,7 @@ use packstone::format::node::Metadata;
 use packstone::source::engine::{Access, Databases, Mariadb};
 use packstone::source::{Engine, LoadOptions, StoredDump};
 
-use super::kept::{Kept, dump, keep, printing, replacing};
+use super::kept::{Kept, dump, keep, listening, printing, replacing};
 use super::{Fakes, password, said};
 use crate::support::servers::mariadb::Mariadb as Server;
 
@@ -243,12 +244,70 @@ fn nothing_is_dropped_unasked_and_a_right_that_is_refused_is_named() {
     let own = engine.load(&kept.stored(), &to("mysql"), &printing()).map(drop).expect_err("its own");
     assert_eq!(own.kind(), ErrorKind::Usage);
 
+    // Where only some databases are put back, nobody comes back who was dropped.
     server.ask("DROP DATABASE shop; DROP USER app@localhost; DROP ROLE reader");
-    let error = said(&kept.load(&engine, &to("copy")).expect_err("no such table"));
+    assert_eq!(kept.load(&engine, &to("copy")).expect("loaded"), [""; 0]);
+    assert_eq!(moves_of(&server, "copy"), 0);
+    let some = LoadOptions { databases: vec!["shop".into()], ..LoadOptions::default() };
+    let (listener, told) = listening();
+    let plan = engine.load(&kept.stored(), &some, &listener).expect("a plan");
+    assert_eq!((plan.steps.len(), plan.steps[0].dump.as_deref()), (2, Some("shop.sql")));
+    let line = "users stay as they are, because not all databases are put back";
+    assert!(told.lock().expect("no panic").iter().any(|told| told == line), "{told:?}");
+    assert_eq!(server.ask("SELECT count(*) FROM mysql.user WHERE user IN ('app', 'reader')"), "0");
+
+    // With all of them everybody comes back; what was granted on a table that is not there is named.
+    let mut others = kept;
+    others.dumps.retain(|(dump, _)| dump.name != "shop.sql");
+    let error = said(&others.load(&engine, &replacing()).expect_err("no such table"));
     assert!(error.contains("2 of the rights were refused") && error.contains("`shop`.`account`"), "{error}");
     assert!(!error.contains("PASSWORD"), "{error}");
-    assert_eq!(moves_of(&server, "copy"), 0);
     assert!(server.ask("SHOW GRANTS FOR app@localhost").contains("reader"));
+}
+
+#[test]
+fn a_dump_made_with_other_options_reaches_no_other_database() {
+    let Some(server) = server() else { return };
+    let to = |name: &str| LoadOptions {
+        databases: vec!["shop".into()],
+        new_name: Some(name.into()),
+        ..LoadOptions::default()
+    };
+    let mut engine = engine(&server);
+    let facts_before = facts(&server, "shop");
+    for (options, is_refused) in [
+        (&["--add-drop-database"][..], false),
+        (&["--skip-quote-names"], true),
+        (&["--add-drop-database", "--skip-quote-names"], true),
+        (&["--compatible=ansi"], true),
+    ] {
+        // A configuration refuses them; snapshots may have been made so before.
+        engine.options = options.iter().map(|option| (*option).to_owned()).collect();
+        let kept = dump(&engine).expect("a dump");
+        server.ask("UPDATE shop.counter SET moves = 7");
+        let done = kept.load(&engine, &to("copy"));
+        assert_eq!(server.ask("SELECT moves FROM shop.counter"), "7", "{options:?}");
+        assert_eq!(facts(&server, "shop"), facts_before, "{options:?}");
+        server.ask("UPDATE shop.counter SET moves = 0");
+        match done {
+            Ok(_) => server.ask("SELECT * FROM copy.counter; DROP DATABASE copy"),
+            Err(ref error) => {
+                assert!(
+                    said(error).contains("does not name the database `shop` as it must"),
+                    "{}",
+                    said(error)
+                );
+                server.ask("CREATE DATABASE copy; DROP DATABASE copy")
+            }
+        };
+        assert_eq!(done.is_err(), is_refused, "{options:?}");
+    }
+    // In its own place they are put back.
+    engine.options = ["--add-drop-database", "--skip-quote-names"].map(str::to_owned).to_vec();
+    let kept = dump(&engine).expect("a dump");
+    server.ask("DROP DATABASE shop");
+    kept.load(&engine, &replacing()).expect("loaded");
+    assert_eq!(facts(&server, "shop"), facts_before);
 }
 
 fn refused(engine: &Mariadb, words: &[&str]) {

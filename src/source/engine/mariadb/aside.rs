@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::rights::Rights;
 use super::server::{Server, identifier, text};
+use super::views::BrokenViews;
 use super::{MARKER, arguments_for};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 
@@ -30,8 +31,8 @@ const ROUTINES: [&str; 4] = ["--no-create-info", "--skip-triggers", "--routines"
 /// Views, whose names follow.
 const VIEWS: [&str; 1] = ["--skip-triggers"];
 
-/// Lets `load` make a database, in the place of one that is there or of none. It is given statements that it must run
-/// first on its connection.
+/// Lets `load` fill a database, which is made here, in the place of one that is there or of none. It is given statements
+/// that it must run first on its connection. Nobody else may do the same meanwhile, who asks for the lock.
 pub(super) fn replacing(
     server: &Server,
     name: &str,
@@ -48,19 +49,22 @@ pub(super) fn replacing(
             Ok(()) => error.while_doing("what was made of it is removed"),
             Err(other) => error.while_doing(format!("what is there of it is not whole ({other})")),
         };
+        // Whoever made one of that name just now keeps it.
+        make(&undoing, name)?;
         return load(&begin).map_err(removed);
     }
     let mut former = Former::look(server, name, aside)?;
-    if let Err(error) = server.run(&former.preparation()) {
-        // Nothing of the former one has been touched; what was made may not even be there.
-        drop(undoing.run(&format!("DROP DATABASE IF EXISTS {};\n", identifier(&former.aside))));
-        return Err(
-            error.while_doing(format!("cannot make the database {}, which would keep it", former.aside))
-        );
+    let cannot = || format!("cannot make the database {}, which would keep it", former.aside);
+    // By itself: only what was made here may be dropped.
+    make(&undoing, &former.aside).wrap(cannot)?;
+    if let Err(error) = server.run(former.preparation()) {
+        // Nothing of the former one has been touched.
+        drop(undoing.run(format!("DROP DATABASE IF EXISTS {};\n", identifier(&former.aside))));
+        return Err(error.while_doing(cannot()));
     }
     if let Err(error) = former.set_aside(&undoing, server).and_then(|()| load(&begin)) {
         return Err(match former.put_back(&undoing) {
-            Ok(()) => error.while_doing("the database that was there is as it was"),
+            Ok(()) => error.while_doing(former.is_back()),
             Err(other) => error.while_doing(format!(
                 "the database that was there is kept as {}, whose table {UNDO} has the statements that bring it back ({})",
                 former.aside,
@@ -69,7 +73,7 @@ pub(super) fn replacing(
         });
     }
     let drop = format!("DROP DATABASE {};\n", identifier(&former.aside));
-    undoing.run(&drop).wrap(|| format!("it is whole, but the former one stays as {}", former.aside))
+    undoing.run(drop).wrap(|| format!("it is whole, but the former one stays as {}", former.aside))
 }
 
 /// A database that was there.
@@ -81,11 +85,15 @@ struct Former {
     /// Makes it again, empty.
     create: String,
     /// Makes its triggers, also where they are still there.
-    make_triggers: String,
+    make_triggers: Vec<u8>,
     /// Makes its routines, events and views.
-    make_others: String,
+    make_others: Vec<u8>,
+    /// Views that a server does not make again.
+    broken: BrokenViews,
     /// It is not there any more under its name, or what is there is another one.
     is_gone: bool,
+    /// What is there under its name is somebody else's.
+    is_taken: bool,
 }
 
 impl Former {
@@ -112,7 +120,9 @@ impl Former {
             let message = format!("its table {UNDO} stands where the statements would that bring it back");
             return Err(Error::new(ErrorKind::Exists, message));
         }
-        let views = listed("table_name FROM information_schema.views WHERE table_schema")?;
+        let broken = BrokenViews::ask(server, name)?;
+        let mut views = listed("table_name FROM information_schema.views WHERE table_schema")?;
+        views.retain(|view| !broken.has(view));
         let triggers = listed("trigger_name FROM information_schema.triggers WHERE trigger_schema")?;
         let shown = server.rows(&format!("SHOW CREATE DATABASE {}", identifier(name)))?;
         let create = shown.into_iter().next().and_then(|row| row.into_iter().nth(1));
@@ -122,21 +132,42 @@ impl Former {
         let mut make_others = definitions(server, &ROUTINES, &[name])?;
         if !views.is_empty() {
             let names: Vec<&str> = [name].into_iter().chain(views.iter().map(String::as_str)).collect();
-            make_others.push_str(&definitions(server, &VIEWS, &names)?);
+            make_others.extend(definitions(server, &VIEWS, &names)?);
         }
+        make_others.extend(broken.comments().into_bytes());
         let name = name.to_owned();
-        Ok(Self { name, aside, tables, triggers, create, make_triggers, make_others, is_gone: false })
+        let (is_gone, is_taken) = (false, false);
+        Ok(Self {
+            name,
+            aside,
+            tables,
+            triggers,
+            create,
+            make_triggers,
+            make_others,
+            broken,
+            is_gone,
+            is_taken,
+        })
     }
 
-    /// Makes the database in which the former one is kept, with the statements that bring it back.
+    /// For people, once it was brought back.
+    fn is_back(&self) -> String {
+        let lost = self.broken.names().map_or_else(String::new, |names| {
+            format!(", but for the views {names}, which name what is not there")
+        });
+        format!("the database that was there is as it was{lost}")
+    }
+
+    /// Writes the statements that bring it back into the database in which it is kept.
     fn preparation(&self) -> String {
         let aside = identifier(&self.aside);
         let mut script = format!(
-            "{MOVING_WAIT}CREATE DATABASE {aside};\nCREATE TABLE {aside}.{UNDO} \
+            "{MOVING_WAIT}CREATE TABLE {aside}.{UNDO} \
              (number INT AUTO_INCREMENT PRIMARY KEY, line LONGTEXT CHARACTER SET binary);\n"
         );
-        for line in self.undo().lines() {
-            let line = hexadecimal(line);
+        for line in self.undo().split_inclusive(|byte| *byte == b'\n') {
+            let line = hexadecimal(line.strip_suffix(b"\n").unwrap_or(line));
             script.push_str(&format!("INSERT INTO {aside}.{UNDO} (line) VALUES (X'{line}');\n"));
         }
         script
@@ -150,7 +181,7 @@ impl Former {
         let triggers = triggers.map(|trigger| format!("DROP TRIGGER {name}.{};\n", identifier(trigger)));
         let moves = self.moves(&name, &aside);
         // What is begun here is done: a statement that goes on would meet the one that undoes it.
-        undoing.run(&format!("{MOVING_WAIT}{}{moves}", triggers.collect::<String>())).wrap(cannot)?;
+        undoing.run(format!("{MOVING_WAIT}{}{moves}", triggers.collect::<String>())).wrap(cannot)?;
         if let Some(table) = undoing.tables_of(&self.name)?.first() {
             let message = format!("the table {table} was made just now");
             return Err(Error::new(ErrorKind::Exists, message)).wrap(cannot);
@@ -159,11 +190,12 @@ impl Former {
             return Err(Error::new(ErrorKind::Interrupted, "it was ended"));
         }
         self.is_gone = true;
-        undoing.run(&format!("DROP DATABASE {name};\n")).wrap(cannot)
+        undoing.run(format!("DROP DATABASE {name};\n")).wrap(cannot)?;
+        make(undoing, &self.name).inspect_err(|_| self.is_taken = true)
     }
 
     /// Brings it back once it is gone, in place of what is there. Fails before it drops that, unless all tables are aside.
-    fn undo(&self) -> String {
+    fn undo(&self) -> Vec<u8> {
         let (name, aside) = (identifier(&self.name), identifier(&self.aside));
         let looks = self
             .tables
@@ -171,8 +203,12 @@ impl Former {
             .map(|table| format!("DO (SELECT 1 FROM {aside}.{} LIMIT 1);\n", identifier(table)));
         let looks: String = looks.collect();
         let (create, moves) = (&self.create, self.moves(&aside, &name));
-        let (triggers, others) = (&self.make_triggers, &self.make_others);
-        format!("{looks}DROP DATABASE IF EXISTS {name};\n{create};\n{moves}USE {name};\n{triggers}{others}")
+        let drop = match self.is_taken {
+            true => String::new(),
+            false => format!("DROP DATABASE IF EXISTS {name};\n"),
+        };
+        let first = format!("{looks}{drop}{create};\n{moves}USE {name};\n");
+        [first.as_bytes(), &self.make_triggers, &self.make_others].concat()
     }
 
     /// Brings it back, as far as it went.
@@ -180,16 +216,17 @@ impl Former {
         let (name, aside) = (identifier(&self.name), identifier(&self.aside));
         settle(undoing, &self.aside)?;
         if self.is_gone {
-            undoing.run(&self.undo())?;
+            undoing.run(self.undo())?;
         } else {
             let there = undoing.tables_of(&self.aside)?;
             let moves = match there.iter().filter(|table| self.tables.contains(table)).count() {
                 0 => String::new(),
                 _ => self.moves(&aside, &name),
             };
-            undoing.run(&format!("{moves}USE {name};\n{}", self.make_triggers))?;
+            let first = format!("{moves}USE {name};\n");
+            undoing.run([first.as_bytes(), &self.make_triggers].concat())?;
         }
-        undoing.run(&format!("DROP DATABASE IF EXISTS {aside};\n"))
+        undoing.run(format!("DROP DATABASE IF EXISTS {aside};\n"))
     }
 
     /// Moves all tables by one statement.
@@ -205,24 +242,32 @@ impl Former {
     }
 }
 
-/// What the dump program writes of one database, or of some of its views, without its rows.
-fn definitions(server: &Server, arguments: &[&str], names: &[&str]) -> Result<String> {
+/// Makes a database, unless there is one of that name.
+fn make(undoing: &Server, name: &str) -> Result<()> {
+    undoing.run(format!("CREATE DATABASE {};\n", identifier(name)))
+}
+
+/// What the dump program writes of one database, or of some of its views, without its rows. It is no text: a routine stands
+/// in it as it was written, which may be in another way than the next.
+fn definitions(server: &Server, arguments: &[&str], names: &[&str]) -> Result<Vec<u8>> {
     let cannot = || "cannot dump what is there besides tables";
     let known = arguments_for(&server.dump_options().wrap(cannot)?);
     let program = server.dump_program()?.arguments(WITHOUT_TABLES).arguments(arguments).arguments(known);
-    let script = program.argument("--").arguments(names).capture_text().wrap(cannot)?;
-    let is_whole = script.lines().rfind(|line| !line.is_empty()).is_some_and(|line| line.starts_with(MARKER));
+    let script = program.argument("--").arguments(names).capture().wrap(cannot)?;
+    let last = script.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+    let is_whole = last.is_some_and(|line| line.starts_with(MARKER.as_bytes()));
     if !is_whole {
         return Err(Error::new(ErrorKind::Failed, "the dump program did not end it")).wrap(cannot);
     }
-    let without_sandbox = script.lines().filter(|line| !line.starts_with("/*M!999999"));
-    Ok(without_sandbox.map(|line| line.to_owned() + "\n").collect())
+    let lines = script.split_inclusive(|byte| *byte == b'\n');
+    let without_sandbox = lines.filter(|line| !line.starts_with(b"/*M!999999"));
+    Ok(without_sandbox.flatten().copied().collect())
 }
 
 /// Drops what a load left behind.
 fn remove(undoing: &Server, name: &str, lock: &str) -> Result<()> {
     settle(undoing, lock)?;
-    undoing.run(&format!("DROP DATABASE IF EXISTS {};\n", identifier(name)))
+    undoing.run(format!("DROP DATABASE IF EXISTS {};\n", identifier(name)))
 }
 
 /// Waits until the server has done the last statement of a client that was ended: none may come after those that undo it.
@@ -231,7 +276,7 @@ fn settle(undoing: &Server, lock: &str) -> Result<()> {
     let holder = undoing.column(&format!("SELECT coalesce(IS_USED_LOCK({lock}), '')"))?.concat();
     if !holder.is_empty() {
         // It may be gone by now; if it cannot be ended, the lock is waited for.
-        drop(undoing.run(&format!("KILL {holder};\n")));
+        drop(undoing.run(format!("KILL {holder};\n")));
     }
     let taken =
         undoing.column(&format!("SELECT coalesce(GET_LOCK({lock}, {SETTLING_SECONDS_MAX}), 0)"))?.concat();
@@ -259,6 +304,11 @@ pub(super) fn is_former(database: &str, name: &str) -> bool {
     number.is_some_and(|number| number.parse::<u64>().is_ok() && numbered(name, number) == database)
 }
 
+/// The lock of whoever restores a database.
+pub(super) fn lock_of(name: &str) -> String {
+    numbered(name, "lock")
+}
+
 /// So much of a name as fits, and a number.
 fn numbered(name: &str, number: &str) -> String {
     let end = format!("{ASIDE}{number}");
@@ -266,8 +316,8 @@ fn numbered(name: &str, number: &str) -> String {
     name.chars().take(kept).collect::<String>() + &end
 }
 
-fn hexadecimal(line: &str) -> String {
-    line.bytes().map(|byte| format!("{byte:02x}")).collect()
+fn hexadecimal(line: &[u8]) -> String {
+    line.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,17 +4,15 @@
 //! What must hold: a database that holds something is replaced only if that was allowed, and dropped only after what takes
 //! its place is whole.
 
-use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use zeroize::Zeroizing;
 
 use super::aside;
+use super::lock;
+use super::new_users::NewUsers;
 use super::rename::Rename;
 use super::sandbox::WithoutSandbox;
 use super::server::{Server, identifier};
-use super::{Mariadb, SUFFIX, USERS, users};
+use super::{Mariadb, SUFFIX, USERS};
 use crate::base::{Error, ErrorKind, Result, Wrap};
 use crate::source::engine::{Feed, Listener, LoadOptions, LoadPlan, LoadStep, StoredDump, file_name};
 
@@ -31,17 +29,22 @@ pub(super) fn plan(
     let targets = targets(stored, options)?;
     let server = Server::ask_version(engine, listener)?;
     let mut plan = LoadPlan::default();
+    let is_all = options.databases.is_empty() && options.new_name.is_none();
     let users = match stored.iter().any(|dump| dump.name == USERS) {
         // Asked now: later those who are made here would be among them.
-        true => Some(Users { there: users::names(&server)?, script: Arc::default() }),
+        true if is_all => Some(NewUsers::ask(&server)?),
+        true => {
+            listener.tell("users stay as they are, because not all databases are put back");
+            None
+        }
         false => None,
     };
     if let Some(users) = users.clone() {
-        let server = server.clone();
+        let (server, listener) = (server.clone(), listener.clone());
         plan.steps.push(LoadStep {
             what: format!("restore users from {USERS}; those who are there stay as they are"),
             dump: Some(USERS.to_owned()),
-            run: Box::new(move |feed| users.create(&server, feed)),
+            run: Box::new(move |feed| users.create(&server, feed, &listener)),
         });
     }
     let databases = server.column("SELECT schema_name FROM information_schema.schemata")?;
@@ -67,7 +70,8 @@ pub(super) fn plan(
             dump: Some(target.file.clone()),
             run: Box::new(move |feed| {
                 let failed = format!("cannot restore the database {}", target.new);
-                load_database(&of_load, &target, may_replace, feed).wrap(|| failed)
+                let load = || load_database(&of_load, &target, may_replace, feed);
+                lock::holding(&of_load, &aside::lock_of(&target.new), load).wrap(|| failed)
             }),
         });
         plan.steps.push(LoadStep {
@@ -117,46 +121,6 @@ fn targets(stored: &[StoredDump], options: &LoadOptions) -> Result<Vec<Target>> 
     Ok(targets)
 }
 
-/// The users that are put back, between the step that makes them and the one that gives them their rights.
-#[derive(Clone)]
-struct Users {
-    /// Who was there before.
-    there: BTreeSet<String>,
-    /// What gives the others their rights.
-    script: Arc<Mutex<Zeroizing<String>>>,
-}
-
-impl Users {
-    fn create(&self, server: &Server, feed: &mut Feed<'_>) -> Result<()> {
-        let mut script = Zeroizing::new(Vec::new());
-        feed(&mut *script)?;
-        let text = std::str::from_utf8(&script).map_err(|_| Error::damaged(format!("{USERS} is no text")))?;
-        let (created, granted) = users::without(text, &self.there);
-        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = granted;
-        server.run(&created).wrap(|| "cannot restore the users")
-    }
-
-    /// Runs each statement by itself, so that one that fails keeps none of the others back.
-    fn grant(&self, server: &Server, listener: &Listener) -> Result<()> {
-        let script = std::mem::take(&mut *self.script.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut failed = Vec::new();
-        for statement in script.lines() {
-            if let Err(error) = server.run(&format!("{statement}\n")) {
-                let shown = users::without_password(statement);
-                listener.tell(&format!("cannot run {shown}: {}", error.chain().join(": ")));
-                failed.push(shown);
-            }
-        }
-        match failed.as_slice() {
-            [] => Ok(()),
-            failed => {
-                let message = format!("{} of the rights were refused: {}", failed.len(), failed.join("; "));
-                Err(Error::new(ErrorKind::Failed, message))
-            }
-        }
-    }
-}
-
 fn load_database(server: &Server, target: &Target, may_replace: bool, feed: &mut Feed<'_>) -> Result<()> {
     // Asked again: since the plan was made, somebody may have filled it.
     let there = server.contents_of(&target.new)?;
@@ -170,13 +134,9 @@ fn load_database(server: &Server, target: &Target, may_replace: bool, feed: &mut
             let mut input = BufWriter::with_capacity(BUFFER_BYTES, input);
             input.write_all(begin.as_bytes()).wrap(cannot)?;
             let mut buffered = WithoutSandbox::new(input);
-            if target.old == target.new {
-                feed(&mut buffered)?;
-            } else {
-                let mut rename = Rename::new(&mut buffered, &target.old, &target.new);
-                feed(&mut rename)?;
-                rename.finish().wrap(cannot)?;
-            }
+            let mut rename = Rename::new(&mut buffered, &target.old, &target.new);
+            feed(&mut rename)?;
+            rename.finish().wrap(cannot)?;
             buffered.finish().wrap(cannot)
         };
         server.client()?.feed(&mut write).wrap(|| "the dump was not taken to its end")
@@ -192,5 +152,5 @@ fn analyze(server: &Server, database: &str) -> Result<()> {
     ))?;
     let statement =
         |table: &String| format!("ANALYZE TABLE {}.{};\n", identifier(database), identifier(table));
-    server.run(&tables.iter().map(statement).collect::<String>())
+    server.run(tables.iter().map(statement).collect::<String>())
 }

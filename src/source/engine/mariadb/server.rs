@@ -20,8 +20,12 @@ pub(super) struct Names {
 const OF_MARIADB: Names = Names { client: "mariadb", dump: "mariadb-dump" };
 const OF_MYSQL: Names = Names { client: "mysql", dump: "mysqldump" };
 
-/// For a client that waits for others: half an hour for a lock, in place of the day that servers have for usual.
+/// For a dump that waits for others: half an hour for a lock, in place of the day that servers have for usual.
 pub(super) const LOCK_WAIT: &str = "SET SESSION lock_wait_timeout=1800";
+/// The same for the client, which besides is shown names, and takes texts, as they are quoted here, whatever the mode of
+/// the server; and gives nobody a right who was not made before.
+const SETTINGS: &str = "SET SESSION lock_wait_timeout=1800, sql_quote_show_create=1, \
+    sql_mode=/*M!100000 'NO_AUTO_CREATE_USER'*/ ''";
 /// How long a server may take for its first answer.
 const CONNECT_TIMEOUT: &str = "--connect-timeout=30";
 
@@ -139,7 +143,7 @@ impl Server {
         let arguments = ["--batch", "--skip-column-names", "--max-allowed-packet=1G"];
         let program = program.arguments(LOOSE).arguments(arguments);
         let program = program.arguments(["--default-character-set=utf8mb4", CONNECT_TIMEOUT]);
-        Ok(program.argument(format!("--init-command={LOCK_WAIT}")))
+        Ok(program.argument(format!("--init-command={SETTINGS}")))
     }
 
     fn program(&self, name: &str) -> Result<Program> {
@@ -215,9 +219,9 @@ impl Server {
     }
 
     /// Runs statements until one fails.
-    pub(super) fn run(&self, statements: &str) -> Result<()> {
+    pub(super) fn run(&self, statements: impl AsRef<[u8]>) -> Result<()> {
         let mut write = |input: &mut dyn std::io::Write| {
-            input.write_all(statements.as_bytes()).wrap(|| "cannot write statements")
+            input.write_all(statements.as_ref()).wrap(|| "cannot write statements")
         };
         self.client()?.feed(&mut write)
     }

@@ -15,7 +15,9 @@ use super::server::{Server, identifier};
 use crate::base::Result;
 
 /// Users that a server makes by itself.
-const OWN: [&str; 5] = ["mariadb.sys", "mysql.sys", "mysql.session", "mysql.infoschema", "PUBLIC"];
+const OWN: [&str; 5] = ["mariadb.sys", "mysql.sys", "mysql.session", "mysql.infoschema", EVERYBODY];
+/// Everybody, to whom rights can be given as to a user.
+const EVERYBODY: &str = "PUBLIC";
 /// Begins the lines after which all statements belong to one user.
 const SECTION: &str = "-- of ";
 
@@ -43,9 +45,22 @@ pub(super) fn script(server: &Server) -> Result<Vec<u8>> {
         let given = server.column(&format!("SHOW GRANTS FOR {}", account.shown))?;
         grants.extend(given.into_iter().map(|statement| format!("{statement};")).chain(defaults));
     }
+    let given = of_everybody(server)?;
+    if !given.is_empty() {
+        grants.push(format!("{SECTION}{EVERYBODY}"));
+        grants.extend(given.into_iter().map(|statement| format!("{statement};")));
+    }
     lines.append(&mut grants);
     lines.push(MARKER.to_owned());
     Ok((lines.join("\n") + "\n").into_bytes())
+}
+
+/// What everybody may do.
+fn of_everybody(server: &Server) -> Result<Vec<String>> {
+    match server.is_mariadb_since(10, 11) {
+        true => server.column(&format!("SHOW GRANTS FOR {EVERYBODY}")),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// What MySQL says of the roles that a user has at once, apart from how the user is made: then they need not be there.
@@ -57,24 +72,37 @@ fn without_default_roles(created: &str) -> (String, Option<&str>) {
     parts.map_or_else(|| (created.to_owned(), None), |(rest, roles)| (rest, Some(roles)))
 }
 
+/// A line of a script, and whose it is.
+pub(super) struct Statement {
+    pub account: String,
+    pub text: Zeroizing<String>,
+}
+
 /// What of a script is run on a server that has these users: what makes the others, and what gives them their rights.
-pub(super) fn without(script: &str, there: &BTreeSet<String>) -> (Zeroizing<String>, Zeroizing<String>) {
-    let mut is_kept = true;
-    // So long that no part is left behind where it grows.
-    let room = || Zeroizing::new(String::with_capacity(script.len() + 1));
-    let (mut created, mut granted) = (room(), room());
+pub(super) fn without(script: &str, there: &BTreeSet<String>) -> (Vec<Statement>, Vec<Statement>) {
+    let mut account = "";
+    let (mut created, mut granted) = (Vec::new(), Vec::new());
     for line in script.lines() {
-        if let Some(account) = line.strip_prefix(SECTION) {
-            is_kept = !there.contains(account);
-        }
-        if is_kept && !line.starts_with("--") {
+        account = line.strip_prefix(SECTION).unwrap_or(account);
+        if !there.contains(account) && !line.starts_with("--") {
             let is_creation = line.starts_with("CREATE USER ") || line.starts_with("CREATE ROLE ");
             let kept = if is_creation { &mut created } else { &mut granted };
-            kept.push_str(line);
-            kept.push('\n');
+            kept.push(Statement { account: account.to_owned(), text: Zeroizing::new(line.to_owned()) });
         }
     }
     (created, granted)
+}
+
+/// Statements as a script.
+pub(super) fn joined(statements: &[Statement]) -> Zeroizing<String> {
+    // So long that no part is left behind where it grows.
+    let length = statements.iter().map(|statement| statement.text.len() + 1).sum();
+    let mut script = Zeroizing::new(String::with_capacity(length));
+    for statement in statements {
+        script.push_str(&statement.text);
+        script.push('\n');
+    }
+    script
 }
 
 /// A statement for people: what follows is the hash of a password.
@@ -83,9 +111,11 @@ pub(super) fn without_password(statement: &str) -> &str {
     statement.get(..end).unwrap_or_default().trim_end_matches(';')
 }
 
-/// The users and roles that a server has, as scripts name them.
+/// The users and roles that a server has, as scripts name them. Everybody is among them who may do something.
 pub(super) fn names(server: &Server) -> Result<BTreeSet<String>> {
-    Ok(accounts(server)?.into_iter().map(|account| account.shown).collect())
+    let mut names: BTreeSet<_> = accounts(server)?.into_iter().map(|account| account.shown).collect();
+    names.extend((!of_everybody(server)?.is_empty()).then(|| EVERYBODY.to_owned()));
+    Ok(names)
 }
 
 struct Account {
@@ -119,8 +149,9 @@ mod tests {
                       CREATE USER 2;\n-- of `a`@`%`\nGRANT 1;\n-- of `b`@`%`\nGRANT 2;\n-- Dump completed\n";
         let there = BTreeSet::from(["`a`@`%`".to_owned()]);
         let (created, granted) = without(script, &there);
-        assert_eq!(created.as_str(), "CREATE ROLE `r`;\nCREATE USER 2;\n");
-        assert_eq!(granted.as_str(), "GRANT 2;\n");
+        assert_eq!(joined(&created).as_str(), "CREATE ROLE `r`;\nCREATE USER 2;\n");
+        assert_eq!(joined(&granted).as_str(), "GRANT 2;\n");
+        assert_eq!(created.iter().map(|one| one.account.as_str()).collect::<Vec<_>>(), ["`r`", "`b`@`%`"]);
         assert_eq!(without_password("GRANT 1 TO `a`@`%` IDENTIFIED BY PASSWORD '*1';"), "GRANT 1 TO `a`@`%`");
         assert_eq!(without_password("GRANT 1;"), "GRANT 1");
     }

@@ -45,6 +45,7 @@ GRANT SELECT ON `shop`.* TO `reader`@`%`;
 const CLIENT: &str = r#"
     for part; do case $part in --defaults-extra-file=*) cat "${part#*=}" >>"$HERE/configuration" ;; esac; done
     echo "${MYSQL_PWD-}" >>"$HERE/variables"
+    case $* in *--unbuffered) read -r _ && read -r asked && echo "$asked" >>"$HERE/locks"; echo 1; cat; exit 0 ;; esac
     while [ $# -gt 0 ] && [ "$1" != --execute ]; do shift; done
     [ $# -gt 0 ] || { cat >>"$HERE/fed"; echo ==== >>"$HERE/fed"; exit 0; }
     there=; [ -e "$HERE/empty" ] || there=yes
@@ -52,6 +53,7 @@ const CLIENT: &str = r#"
         "SELECT VERSION()") echo 8.0.36 ;;
         "SELECT schema_name FROM information_schema.schemata"*)
             printf '%s\n' information_schema mysql performance_schema ${there:+shop} sys ;;
+        "SHOW GRANTS FOR PUBLIC") ;;
         "SHOW GRANTS")
             echo 'GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON *.* TO `backup`@`localhost`'
             echo 'GRANT SHOW_ROUTINE ON *.* TO `backup`@`localhost`' ;;
@@ -120,7 +122,7 @@ const DUMP_ARGUMENTS: &str = "--single-transaction --quick --routines --triggers
     --no-tablespaces --events --max-allowed-packet=64M --databases -- shop";
 const CLIENT_ARGUMENTS: &str = "--loose-skip-print-query-on-error --loose-sandbox --batch --skip-column-names \
     --max-allowed-packet=1G --default-character-set=utf8mb4 --connect-timeout=30 \
-    --init-command=SET\\ SESSION\\ lock_wait_timeout=1800";
+    --init-command=SET\\ SESSION\\ lock_wait_timeout=1800\\,\\ sql_quote_show_create=1\\,\\ sql_mode=/\\*M\\!100000\\ \\'NO_AUTO_CREATE_USER\\'\\*/\\ \\'\\'";
 
 #[test]
 fn mysql_is_dumped_with_its_users_and_put_back() {
@@ -174,11 +176,15 @@ fn mysql_is_dumped_with_its_users_and_put_back() {
     };
     let granted = USERS.lines().filter(|line| line.starts_with("GRANT") || line.starts_with("SET"));
     let granted: String = granted.map(|line| format!("{line}\n====\n")).collect();
+    // It is there by now, and gets what it was made with.
+    let filled = DUMP.replace("CREATE DATABASE /*!32312 IF NOT EXISTS*/", "ALTER DATABASE");
     let fed = format!(
-        "{}====\nDO GET_LOCK('shop.packstone-old-1', 60);\n{DUMP}====\nANALYZE TABLE `shop`.`t`;\n====\n{granted}",
+        "{}====\nCREATE DATABASE `shop`;\n====\nDO GET_LOCK('shop.packstone-old-1', 60);\n{filled}====\nANALYZE TABLE `shop`.`t`;\n====\n{granted}",
         users("CREATE USER")
     );
     assert_eq!(std::fs::read_to_string(fakes.join("fed")).expect("statements"), fed);
+    let lock = "SELECT coalesce(GET_LOCK('shop.packstone-old-lock', 0), 0);\n";
+    assert_eq!(std::fs::read_to_string(fakes.join("locks")).expect("a lock"), lock);
     let last = calls(&fakes).pop().expect("a call");
     assert_eq!(last, format!("mysql {server} {CLIENT_ARGUMENTS}"));
 }

@@ -10,7 +10,7 @@ use packstone::base::{Error, ErrorKind, Result, Wrap};
 use packstone::source::engine::Mariadb;
 use packstone::source::{Engine, Listener, LoadOptions};
 
-use super::super::kept::{Kept, dump, listening, replacing};
+use super::super::kept::{Kept, dump, listening, printing, replacing};
 use super::{Server, engine, said, server};
 
 const MORE: &str = "USE shop;
@@ -219,4 +219,105 @@ fn bring_back(server: &Server) -> bool {
     let run = server.client().stdin(read.stdout.take().expect("a pipe")).stderr(Stdio::null()).status();
     read.wait().expect("it ends");
     run.expect("mariadb runs").success()
+}
+
+#[test]
+fn a_second_restore_of_one_database_is_refused_while_the_first_one_runs() {
+    let Some((server, engine, kept)) = full() else { return };
+    let names = databases(&server);
+    let options = LoadOptions { databases: vec!["shop".into()], may_replace: true, ..LoadOptions::default() };
+    for name in [None, Some("copy")] {
+        let options = LoadOptions { new_name: name.map(str::to_owned), ..options.clone() };
+        let whole = kept.bytes("shop.sql");
+        let mut steps = engine.load(&kept.stored(), &options, &printing()).expect("a plan").steps;
+        let mut count = 0;
+        let mut meeting = |output: &mut dyn Write| -> Result<()> {
+            output.write_all(&whole[..whole.len() / 2]).wrap(|| "cannot write")?;
+            let mut never = |_: &mut dyn Write| -> Result<()> { panic!("nothing is read") };
+            let error = restore(&kept, &engine, name, &Listener::silent(), &mut never);
+            assert_eq!(error.kind(), ErrorKind::Exists);
+            assert!(
+                said(&error).contains("another restore of it is running: wait for its end"),
+                "{}",
+                said(&error)
+            );
+            count += 1;
+            output.write_all(&whole[whole.len() / 2..]).wrap(|| "cannot write")
+        };
+        (steps.remove(0).run)(&mut meeting).expect("the first one ends well");
+        assert_eq!(count, 1);
+    }
+    server.ask("DROP DATABASE copy");
+    is_as_before(&server, &engine, &kept, &names);
+}
+
+#[test]
+fn a_view_that_names_a_dropped_table_keeps_nothing_back() {
+    let Some((server, engine, kept)) = full() else { return };
+    server.ask(
+        "CREATE VIEW shop.gone AS SELECT id FROM shop.price WHERE 'a\nb' <> ''; CREATE VIEW shop.goner AS SELECT id FROM shop.gone;
+         DROP TABLE shop.price",
+    );
+    // The rest is dumped.
+    let broken = dump(&engine).expect("a dump");
+    let problem = "the views gone, goner of the database shop name what is not there, or what they may not read; how they were \
+                   made stands at the end of the dump as a comment: mend them, or DROP VIEW `shop`.`gone`, `shop`.`goner`;";
+    assert_eq!(broken.problems, [problem]);
+    let text = String::from_utf8_lossy(broken.bytes("shop.sql"));
+    let end = text.split_once("-- Dump completed\n").expect("the last line").1;
+    assert_eq!(end.lines().filter(|line| line.starts_with("-- not dumped: CREATE ")).count(), 2, "{end}");
+    assert_eq!(end.lines().count(), 2, "{end}");
+    let options = LoadOptions {
+        databases: vec!["shop".into()],
+        new_name: Some("copy".into()),
+        ..LoadOptions::default()
+    };
+    broken.load(&engine, &options).expect("loaded");
+    server.ask("SELECT * FROM copy.rich; DROP DATABASE copy");
+    let mut chosen = engine.clone();
+    chosen.options = ["--ignore-table=shop.gone", "--ignore-table=shop.goner"].map(str::to_owned).to_vec();
+    assert_eq!(dump(&chosen).expect("a dump").problems, [""; 0]);
+
+    // And the table comes back; if that fails, all is as it was but for what cannot be made.
+    let whole = kept.bytes("shop.sql");
+    let mut damaged = damaged_half(&whole[..whole.len() / 2]);
+    let error = said(&restore(&kept, &engine, None, &Listener::silent(), &mut damaged));
+    let told = "the database that was there is as it was, but for the views gone, goner, which name what is not there";
+    assert!(error.contains(told), "{error}");
+    let names = databases(&server);
+    let mut expected = broken;
+    for (dump, bytes) in &mut expected.dumps {
+        if dump.name == "shop.sql" {
+            let end = bytes.windows(15).rposition(|part| part == b"-- not dumped: ").expect("a comment");
+            let first =
+                bytes[..end].windows(15).rposition(|part| part == b"-- not dumped: ").expect("a comment");
+            bytes.truncate(first);
+        }
+    }
+    is_as_before(&server, &engine, &expected, &names);
+    kept.load(&engine, &replacing()).expect("loaded");
+    is_as_before(&server, &engine, &kept, &names);
+}
+
+#[test]
+fn routines_in_any_characters_are_kept() {
+    let Some((server, engine, kept)) = full() else { return };
+    let mut old = server.client();
+    let mut old = old
+        .args(["--default-character-set=latin1", "shop"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("mariadb runs");
+    let statement = b"CREATE PROCEDURE caf\xe9() SELECT 'na\xefve';\nCREATE EVENT soiree ON SCHEDULE EVERY 1 DAY DO SELECT '\xe9';\n";
+    old.stdin.take().expect("an input").write_all(statement).expect("written");
+    assert!(old.wait().expect("it ends").success());
+    let (before, names) = (dump(&engine).expect("a dump"), databases(&server));
+    assert!(std::str::from_utf8(before.bytes("shop.sql")).is_err(), "it is written as it was made");
+    let whole = kept.bytes("shop.sql");
+    let mut damaged = damaged_half(&whole[..whole.len() / 2]);
+    let error = said(&restore(&kept, &engine, None, &Listener::silent(), &mut damaged));
+    assert!(error.contains("the database that was there is as it was"), "{error}");
+    is_as_before(&server, &engine, &before, &names);
+    before.load(&engine, &replacing()).expect("loaded");
+    is_as_before(&server, &engine, &before, &names);
 }

@@ -5,7 +5,7 @@
 use packstone::source::engine::{Access, Databases, Mariadb};
 use packstone::source::{Engine, LoadOptions};
 
-use super::super::kept::{Kept, dump, printing};
+use super::super::kept::{Kept, dump, keep, listening, printing};
 use super::{Server, engine, said, server};
 
 const DOCUMENTATION: &str = include_str!("../../../../docs/databases/mariadb.md");
@@ -136,20 +136,23 @@ fn what_is_hidden_is_named_with_the_statement_that_shows_it() {
             ),
         ]
     );
-    assert!(
-        kept.problems[3].ends_with("; GRANT SELECT ON `mysql`.* TO `few`@`localhost`;"),
-        "{:?}",
-        kept.problems
-    );
-    assert_eq!(kept.problems.len(), 4);
+    assert_eq!(kept.problems.len(), 3);
+    // Of all databases the users are a part; of some they are not.
+    let users = "GRANT SELECT ON `mysql`.* TO `few`@`localhost`;";
+    assert!(kept.consistency.contains("; without users"), "{}", kept.consistency);
+    let all = dump(&Mariadb { databases: Databases::All, ..few.clone() }).expect("a dump");
+    assert!(all.problems.last().is_some_and(|problem| problem.ends_with(users)), "{:?}", all.problems);
+    assert!(!all.consistency.contains("without users"), "{}", all.consistency);
     // One after the other is given, and of each the rest stays.
-    for (statement, left) in statements(&kept.problems).into_iter().zip((0..4).rev()) {
+    for (statement, left) in statements(&kept.problems).into_iter().zip((0..3).rev()) {
         server.ask(&format!("GRANT {statement}"));
         let again = dump(&few).expect("a dump");
         assert_eq!(again.problems.len(), left, "{statement}: {:?}", again.problems);
     }
+    server.ask(users);
     let kept = dump(&few).expect("a dump");
     assert_eq!(kept.problems, [""; 0]);
+    assert!(!kept.consistency.contains("without users"), "{}", kept.consistency);
     assert!(kept.bytes("shop.sql") == of_root.bytes("shop.sql"));
 
     // Where there are views, their dump is refused: said before, and in plain words.
@@ -173,4 +176,42 @@ fn what_is_hidden_is_named_with_the_statement_that_shows_it() {
     );
     server.ask("GRANT EXECUTE ON FUNCTION shop.one TO blind@localhost");
     assert_eq!(dump(&blind).expect("a dump").problems, [""; 0]);
+}
+
+/// As the official image makes it by `MARIADB_USER` and `MARIADB_DATABASE`.
+#[test]
+fn the_own_user_of_a_database_dumps_it_without_findings() {
+    let Some(server) = server() else { return };
+    // Only its definer sees what is in a routine.
+    server
+        .ask("CREATE USER own@localhost; GRANT ALL ON shop.* TO own@localhost; DROP PROCEDURE shop.nothing");
+    let own = Mariadb { databases: Databases::Named(vec!["shop".into()]), ..of_user(&server, "own") };
+    let of_root = dump(&engine(&server)).expect("a dump");
+    let (listener, told) = listening();
+    let kept = keep(own.dump(&listener).expect("dumps")).expect("a dump");
+    assert_eq!(kept.problems, [""; 0]);
+    assert!(kept.consistency.contains("; without users"), "{}", kept.consistency);
+    let line =
+        "users are not dumped, this user may not read them: GRANT SELECT ON `mysql`.* TO `own`@`localhost`;";
+    assert!(told.lock().expect("no panic").iter().any(|told| told == line), "{told:?}");
+    assert_eq!(kept.dumps.len(), 1);
+    assert!(kept.bytes("shop.sql") == of_root.bytes("shop.sql"));
+}
+
+#[test]
+fn how_a_server_quotes_names_by_itself_is_no_matter() {
+    let Some(server) = server() else { return };
+    server.ask(
+        "CREATE USER p@localhost; GRANT ALL ON shop.* TO p@localhost; GRANT SELECT ON mysql.* TO p@localhost",
+    );
+    let engine = Mariadb { databases: Databases::Named(vec!["shop".into()]), ..of_user(&server, "p") };
+    let of_usual = dump(&engine).expect("a dump");
+    for mode in ["ANSI", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "ORACLE"] {
+        server.ask(&format!("SET GLOBAL sql_mode = '{mode}'"));
+        is_like_root(&dump(&engine).expect("a dump"), &of_usual);
+    }
+    server.ask("SET GLOBAL sql_quote_show_create = 0");
+    let unquoted = dump(&engine).expect("a dump");
+    assert_eq!(unquoted.problems, [""; 0]);
+    assert!(unquoted.bytes("users.sql") == of_usual.bytes("users.sql"));
 }
