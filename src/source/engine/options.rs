@@ -138,6 +138,10 @@ const MARIADB_DUMP: &[Known] = &[
     ("apply-replica-statements", ' ', Own),
     ("delete-master-logs", ' ', Own),
     ("delete-source-logs", ' ', Own),
+    // These take away what a dump needs: the client's waiting, the options of tables.
+    ("init-command", ' ', Own),
+    ("skip-opt", ' ', Own),
+    ("skip-create-options", ' ', Own),
     ("help", '?', Own),
     ("version", 'V', Own),
     ("force", 'f', Part),
@@ -323,6 +327,7 @@ mod tests {
         for (client, options, wanted) in [
             (PgDump, &["--dbname=x"][..], &["--dbname"][..]),
             (PgDump, &["-d", "x"], &["--dbname"]),
+            (MariadbDump, &["--opt=0", "--init_command=SET x = 1"], &["--skip-opt", "--init-command"]),
             (
                 PgDump,
                 &["-Fc", "-f/tmp/x", "--form=c", "--fil", "x"],
