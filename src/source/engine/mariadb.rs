@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::later::later;
 use super::options::Client;
 use super::{Access, Databases, Dump, Dumps, Engine, Listener, LoadOptions, LoadPlan, StoredDump, file_name};
+use crate::base::monitor::show_path;
 use crate::base::{Error, ErrorKind, Result};
 use crate::source::program::EndsWith;
 
@@ -122,10 +123,19 @@ impl Engine for Mariadb {
                 .push(if rights.has(rights::EVENTS, name) { "--events" } else { "--skip-events" }.to_owned());
             let mut comments = String::new();
             if with_views.contains(name) {
-                let broken = BrokenViews::ask(&server, name)?.without(&self.options);
-                extra.extend(broken.arguments());
-                problems.extend(broken.problem());
-                comments = broken.comments();
+                match BrokenViews::ask(&server, name) {
+                    Ok(broken) => {
+                        let broken = broken.without(&self.options);
+                        extra.extend(broken.arguments());
+                        problems.extend(broken.problem());
+                        comments = broken.comments();
+                    }
+                    Err(error) => problems.push(format!(
+                        "it cannot be told which views of the database {} are broken: {}",
+                        show_path(name.as_bytes()),
+                        error.chain().join(": ")
+                    )),
+                }
             }
             dumps.push(self.dump_of(&server, name, extra, comments));
         }

@@ -52,7 +52,7 @@ const END_LOOKS: usize = 50;
 const END_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Runs `"$@"` behind the name of our folder until it ends or until nobody holds the other end of the standard input;
-/// then nobody else removes the folder either.
+/// then nobody else removes the folder either, so that what removes it is not ended with the rest.
 const SUPERVISOR: &str = r#"
 folder=$1
 shift
@@ -62,6 +62,7 @@ child=$!
 {
     exec 2>/dev/null
     read -r _ <&3
+    trap '' TERM
     kill "$child"
     rm -f -- "$folder/socket"
     rmdir -- "$folder"

@@ -43,7 +43,7 @@ impl NewUsers {
         let (created, mut granted) = users::without(text, &self.there);
         let mut refused = Vec::new();
         // All at once, if nothing is wrong; who is there by then is passed over.
-        if server.run(&*users::joined(&created)).is_err() {
+        if server.quiet().run(&*users::joined(&created)).is_err() {
             for statement in &created {
                 if !run(server, statement, listener)? {
                     refused.push(statement.account.clone());
@@ -77,11 +77,33 @@ impl NewUsers {
 /// Whether a server does what a statement says; fails only if everything is to end.
 fn run(server: &Server, statement: &Statement, listener: &Listener) -> Result<bool> {
     let line = Zeroizing::new(format!("{}\n", statement.text.as_str()));
-    let Err(error) = server.run(line.as_str()) else { return Ok(true) };
+    let Err(error) = server.quiet().run(line.as_str()) else { return Ok(true) };
     if server.is_over() {
         return Err(error);
     }
     let shown = users::without_password(&statement.text);
-    listener.tell(&format!("cannot run {shown}: {}", error.chain().join(": ")));
+    let chain = error.chain();
+    let why: Vec<&str> = chain.iter().map(|message| without_quoted(message)).collect();
+    listener.tell(&format!("cannot run {shown}: {}", why.join(": ")));
     Ok(false)
+}
+
+/// A message of the server without what it quotes of a statement: that may be a password.
+fn without_quoted(message: &str) -> &str {
+    message.split(" near '").next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_quotes_is_not_told() {
+        let line = "ERROR 1064 (42000) at line 1: You have an error in your SQL syntax; check it near 'PASSWORD '*6BB4''";
+        assert_eq!(
+            without_quoted(line),
+            "ERROR 1064 (42000) at line 1: You have an error in your SQL syntax; check it"
+        );
+        assert_eq!(without_quoted("Plugin 'x' is not loaded"), "Plugin 'x' is not loaded");
+    }
 }

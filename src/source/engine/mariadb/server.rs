@@ -201,6 +201,11 @@ impl Server {
         Self { listener: self.listener.for_undoing(), ..self.clone() }
     }
 
+    /// The same server, of whose messages nobody is told as they come: what it quotes may hold a password.
+    pub(super) fn quiet(&self) -> Self {
+        Self { listener: self.listener.quiet(), ..self.clone() }
+    }
+
     /// Whether everything is to end.
     pub(super) fn is_over(&self) -> bool {
         self.listener.stops().is_over()

@@ -150,6 +150,13 @@ impl Attempt {
                 "the old data could not be put back ({why}), and the server may stand still; {places}"
             ));
         }
+        // One that somebody else has started meanwhile runs with nothing, and saves that over what was put back.
+        if let Err(error) = self.redis.must_be_gone(&self.client) {
+            let why = error.chain().join(": ");
+            return Some(format!(
+                "the old data are in their place again, but it may not have read them ({why})"
+            ));
+        }
         if !changed.was_stopped {
             return Some("the old data are in their place again".to_owned());
         }
@@ -165,6 +172,7 @@ impl Attempt {
     fn put_back(&self, changed: &Changed) -> Result<()> {
         // It may run by now, with what was put in place; or not have stopped yet.
         self.redis.stop(&self.client, || {})?;
+        self.redis.must_be_gone(&self.client)?;
         for placed in changed.placed.iter().rev() {
             match std::fs::remove_dir_all(placed) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => remove(placed)?,

@@ -27,10 +27,12 @@ impl Postgres {
         // The server lets go of the lock when this connection ends, which is after everything was undone.
         let psql = self.psql(other_database(server, &target.new), &listener.for_undoing())?;
         let psql = psql.arguments(["--tuples-only", "--no-align", "--file=-"]);
-        // A connection that does nothing may otherwise be ended, from version 14 on.
+        // In a transaction, also what keeps connections for others ends the lock with psql. One that does nothing may
+        // otherwise be ended.
         let script = format!(
-            "SELECT pg_catalog.pg_try_advisory_lock({});\nSELECT pg_catalog.set_config(name, '0', false) FROM \
-             pg_catalog.pg_settings WHERE name = 'idle_session_timeout';\n",
+            "BEGIN;\nSELECT pg_catalog.pg_try_advisory_xact_lock({});\nSELECT pg_catalog.set_config(name, '0', true) FROM \
+             pg_catalog.pg_settings WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout', \
+             'transaction_timeout');\n",
             numbers(&target.new)
         );
         let (answers, answer) = mpsc::channel();
