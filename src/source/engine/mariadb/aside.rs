@@ -59,8 +59,11 @@ pub(super) fn replacing(
     make(&undoing, &former.aside).wrap(cannot)?;
     if let Err(error) = server.run(former.preparation()) {
         // Nothing of the former one has been touched.
-        drop(undoing.run(format!("DROP DATABASE IF EXISTS {};\n", identifier(&former.aside))));
-        return Err(error.while_doing(cannot()));
+        let removed = undoing.run(format!("DROP DATABASE IF EXISTS {};\n", identifier(&former.aside)));
+        return Err(match removed {
+            Ok(()) => error.while_doing(cannot()),
+            Err(other) => error.while_doing(format!("{}; what was made of it stays ({other})", cannot())),
+        });
     }
     if let Err(error) = former.set_aside(&undoing, server).and_then(|()| load(&begin)) {
         return Err(match former.put_back(&undoing) {

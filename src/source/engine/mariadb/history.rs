@@ -26,8 +26,7 @@ impl History {
         let (major, minor) = WRITABLE_SINCE;
         let can_be_dumped = options.contains(ARGUMENT) && server.is_mariadb_since(major, minor);
         let pairs = |statement: &str| -> Result<Vec<(String, String)>> {
-            let rows = server.rows(statement)?;
-            Ok(rows.into_iter().filter_map(|row| <[String; 2]>::try_from(row).ok()).map(Into::into).collect())
+            Ok(server.rows_of::<2>(statement)?.into_iter().map(Into::into).collect())
         };
         let tables = pairs(
             "SELECT table_schema, table_name FROM information_schema.tables \

@@ -223,6 +223,15 @@ impl Server {
         Ok(answer.lines().map(|line| line.split('\t').map(unescaped).collect()).collect())
     }
 
+    /// The same, each row with so many columns; an error if one has others.
+    pub(super) fn rows_of<const COLUMNS: usize>(&self, statement: &str) -> Result<Vec<[String; COLUMNS]>> {
+        let other = |row: Vec<String>| {
+            let message = format!("the server answered with {} columns, not {COLUMNS}", row.len());
+            Error::new(ErrorKind::Failed, message)
+        };
+        self.rows(statement)?.into_iter().map(|row| row.try_into().map_err(other)).collect()
+    }
+
     /// Runs statements until one fails.
     pub(super) fn run(&self, statements: impl AsRef<[u8]>) -> Result<()> {
         let mut write = |input: &mut dyn std::io::Write| {

@@ -129,14 +129,13 @@ fn accounts(server: &Server) -> Result<Vec<Account>> {
     } else {
         "SELECT user, host, 'N' FROM mysql.user ORDER BY user, host"
     };
-    let account = |row: Vec<String>| {
-        let [user, host, is_role] = <[String; 3]>::try_from(row).ok()?;
+    let account = |[user, host, is_role]: [String; 3]| {
         let is_role = is_role == "Y";
         let shown =
             if is_role { identifier(&user) } else { format!("{}@{}", identifier(&user), identifier(&host)) };
         (!OWN.contains(&user.as_str())).then_some(Account { shown, is_role })
     };
-    Ok(server.rows(statement)?.into_iter().filter_map(account).collect())
+    Ok(server.rows_of(statement)?.into_iter().filter_map(account).collect())
 }
 
 #[cfg(test)]
